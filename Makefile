@@ -1,0 +1,62 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+# State of a clone stays in the clone; a deployment sets its own.
+export RAYFLEET_HOME ?= $(CURDIR)/.rayfleet
+CONFIG ?= configs/fleet.yaml
+
+.PHONY: help install demo serve stop test test-fast lint format bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Rebuilt only when a pinned version or a declared dependency changes.
+$(VENV)/.installed: pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not on the PATH; say PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off -c requirements.lock -e '.[dev]'
+	@touch $@
+
+# Stock inference clients pin protobuf below 7, so they live apart.
+.venvs/clients/.installed: tests/clients/requirements.lock
+	test -x .venvs/clients/bin/python || $(PYTHON) -m venv .venvs/clients
+	.venvs/clients/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar off -r $<
+	@touch $@
+
+install: $(VENV)/.installed ## Create .venv with pinned dependencies
+
+demo: install ## Tune, register, serve, predict and split, end to end on real data
+	@$(BIN)/rayfleet demo
+
+serve: install ## Host the registered models in the foreground; Ctrl-C ends it
+	@$(BIN)/rayfleet serve $(CONFIG)
+
+stop: install ## Stop what make serve left running
+	@$(BIN)/rayfleet stop
+
+test: install .venvs/clients/.installed ## Run every test
+	$(BIN)/python -m pytest
+
+test-fast: install ## Run the tests that need neither Ray nor a server
+	$(BIN)/python -m pytest -m "not ray"
+
+lint: install ## Check format, style, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## Measure requests per second beside the peers, as ratios
+	$(BIN)/python -m benchmarks.serving
+
+clean: ## Remove what make created: environments, state, caches
+	@if test -x $(BIN)/rayfleet; then $(BIN)/rayfleet stop; fi
+	rm -rf $(VENV) .venvs .rayfleet benchmarks/results .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

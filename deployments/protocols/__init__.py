@@ -1,0 +1,1 @@
+"""Bytes to tensors and back; pure, and ignorant of who carries the bytes."""

@@ -1,0 +1,124 @@
+"""The values between wire formats and predictors, and what a model promises about them.
+
+Every protocol decodes to a `Request` and encodes an `Outputs`. Arrays travel as NumPy
+from the socket to the framework; rows are the first axis of every array.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+UNNAMED_INPUT = "input-0"
+"""Name on the wire of the only input of a model whose signature does not name it."""
+
+UNNAMED_OUTPUT = "output-0"
+"""Name on the wire of the only output of a model whose signature does not name it."""
+
+
+class Layout(StrEnum):
+    """In which form a model wants its inputs."""
+
+    TENSOR = "tensor"
+    """One array, unnamed in the signature."""
+
+    NAMED_TENSORS = "named-tensors"
+    """A mapping of arrays by name."""
+
+    COLUMNS = "columns"
+    """A data frame, one 1-d array for each column."""
+
+    UNKNOWN = "unknown"
+    """The version was registered without a signature: anything goes through unchecked."""
+
+
+class Form(StrEnum):
+    """In which form a model gave its outputs."""
+
+    ARRAY = "array"
+    NAMED = "named"
+    COLUMNS = "columns"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """What a signature promises about one input or output."""
+
+    name: str
+
+    datatype: str
+    """Open Inference Protocol word, such as FP32 or BYTES."""
+
+    shape: tuple[int, ...]
+    """One entry an axis; -1 where the length is free."""
+
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A model's inputs and outputs as the gateway checks and describes them."""
+
+    layout: Layout
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+    mlflow: Mapping[str, Any] = field(default_factory=dict)
+    """MLflow's own signature as `ModelSignature.to_dict()` gives it; empty when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRequest:
+    """One output that a caller asks for."""
+
+    name: str
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One inference request, decoded and checked against the signature."""
+
+    inputs: Mapping[str, Array]
+    """Arrays by input name; all share the length of axis 0, the rows."""
+
+    rows: int
+
+    id: str | None = None
+    """The caller's own id; None when it gave none."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """What goes to the model's `params`, already cast to its schema."""
+
+    outputs: tuple[OutputRequest, ...] = ()
+    """Empty asks for all outputs."""
+
+    binary: bool = False
+    """Whether outputs that do not say otherwise are answered in binary."""
+
+    header: bool = False
+    """Whether the request carried the binary extension's header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a predictor answered."""
+
+    arrays: Mapping[str, Array]
+    form: Form = Form.ARRAY
+
+    def rows(self, start: int, stop: int) -> "Outputs":
+        """Cut out the rows of one request of a batch, without copying."""
+        return Outputs({name: array[start:stop] for name, array in self.arrays.items()}, self.form)
+
+
+def has_nan(outputs: Outputs) -> bool:
+    """Tell whether a floating-point output holds a value that is no number."""
+    return any(
+        array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in outputs.arrays.values()
+    )

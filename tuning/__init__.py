@@ -1,0 +1,1 @@
+"""The training side: sweeps on Ray Tune that end in registered model versions."""

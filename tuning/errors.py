@@ -1,0 +1,21 @@
+"""Everything that the training side raises on purpose.
+
+TuningError
+├── ConfigError            a file or an argument asks for what cannot be done; nothing was started
+└── SweepError             a sweep ran and ended without a version to register
+"""
+
+
+class TuningError(Exception):
+    """Base of the training side's own errors."""
+
+
+class ConfigError(TuningError):
+    """A config is refused before any work starts.
+
+    The message is one line for each fault: file, path, value, what is allowed.
+    """
+
+
+class SweepError(TuningError):
+    """A sweep could not produce a winner; nothing was registered."""

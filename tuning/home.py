@@ -1,0 +1,83 @@
+"""Where embedded state lives: one absolute root, resolved once and handed on.
+
+Ray jobs and Serve replicas run in other working directories than the command that
+started them, where a relative `sqlite:///` would be another database. So every path
+and address is made absolute here, and `environment` is what a child process is given.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+HOME_VARIABLE = "RAYFLEET_HOME"
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+ARTIFACTS_VARIABLE = "RAYFLEET_ARTIFACTS"
+STORE_VARIABLE = "RAYFLEET_STORE"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The addresses of everything that outlives a process."""
+
+    root: Path
+    """Absolute folder of the embedded defaults."""
+
+    tracking_uri: str
+    """MLflow tracking store."""
+
+    registry_uri: str
+    """MLflow model registry; the tracking store unless set apart."""
+
+    artifacts_uri: str | None
+    """Artifact root of new experiments; None leaves it to the MLflow server."""
+
+    store_url: str
+    """SQLAlchemy address of the fleet store."""
+
+    @property
+    def sweeps(self) -> Path:
+        """Ray storage path: the state by which a sweep resumes."""
+        return self.root / "sweeps"
+
+    @property
+    def tables(self) -> Path:
+        """Node-local copies of the last routing table."""
+        return self.root / "tables"
+
+    def environment(self) -> dict[str, str]:
+        """Variables by which a process elsewhere resolves to this same home."""
+        variables = {
+            HOME_VARIABLE: str(self.root),
+            TRACKING_VARIABLE: self.tracking_uri,
+            REGISTRY_VARIABLE: self.registry_uri,
+            STORE_VARIABLE: self.store_url,
+        }
+        if self.artifacts_uri is not None:
+            variables[ARTIFACTS_VARIABLE] = self.artifacts_uri
+        return variables
+
+
+def resolve_home() -> Home:
+    """Read the environment once; create the root if it is not there."""
+    given = os.environ.get(HOME_VARIABLE)
+    root = Path(given) if given else platformdirs.user_data_path("rayfleet")
+    root = root.expanduser().resolve()
+    root.mkdir(parents=True, exist_ok=True)
+
+    embedded_uri = f"sqlite:///{root / 'mlflow.db'}"
+    tracking_uri = os.environ.get(TRACKING_VARIABLE) or embedded_uri
+    artifacts_uri = os.environ.get(ARTIFACTS_VARIABLE)
+    if artifacts_uri is None and not tracking_uri.startswith(("http://", "https://")):
+        # A database has no artifact root of its own: MLflow would write beside
+        # whatever folder the process happens to run in.
+        artifacts_uri = (root / "artifacts").as_uri()
+    return Home(
+        root=root,
+        tracking_uri=tracking_uri,
+        registry_uri=os.environ.get(REGISTRY_VARIABLE) or tracking_uri,
+        artifacts_uri=artifacts_uri,
+        store_url=os.environ.get(STORE_VARIABLE) or f"sqlite:///{root / 'fleet.db'}",
+    )
