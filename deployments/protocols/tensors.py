@@ -4,7 +4,7 @@ Every protocol decodes to a `Request` and encodes an `Outputs`. Arrays travel as
 from the socket to the framework; rows are the first axis of every array.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -59,6 +59,9 @@ class TensorSpec:
 
     required: bool = True
 
+    mlflow_type: str = ""
+    """MLflow's own word, such as double, datetime or float64; empty if it is not from MLflow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -103,6 +106,25 @@ class Request:
 
     header: bool = False
     """Whether the request carried the binary extension's header."""
+
+    layout: Layout = Layout.UNKNOWN
+    """In which form the inputs go to the model: the signature's, else as the caller sent them."""
+
+    labels: tuple[Hashable, ...] = ()
+    """Column labels in the order of `inputs` where they are no strings; empty: the names."""
+
+    wrapped: bool = True
+    """Whether MLflow's answer stands under `predictions`; its unified LLM form does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What goes to a replica in one call: the rows of one or more requests."""
+
+    inputs: Mapping[str, Array]
+    params: Mapping[str, Any]
+    layout: Layout
+    labels: tuple[Hashable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

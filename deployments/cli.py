@@ -1,0 +1,99 @@
+"""The `rayfleet` command: parse arguments, call one function, turn errors into one line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployments import demo, server
+from deployments.errors import FleetError
+from deployments.validation import is_fleet_config, validate_fleet
+from tuning.errors import TuningError
+from tuning.spec import validate_file
+
+FAULT = 2
+"""Exit status for a config or an argument that is refused before any work starts."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (FleetError, TuningError) as error:
+        print(error, file=sys.stderr)
+        return FAULT
+    except KeyboardInterrupt:
+        print("rayfleet: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rayfleet", description="Tune, register, release and serve models on one Ray cluster."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    validate = commands.add_parser(
+        "validate",
+        help="check fleet and sweep configs",
+        description="Check configs before any work starts. Each fault is one line: file, path,"
+        " value, what is allowed. Exit status 0 when there is none, else 2.",
+    )
+    validate.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    validate.add_argument(
+        "--running",
+        action="store_true",
+        help="the fleet already runs, so its port may be in use",
+    )
+    validate.set_defaults(run=_validate)
+
+    serve = commands.add_parser(
+        "serve",
+        help="host the models of a fleet config in the foreground",
+        description="Check a fleet config, then run it with Ray Serve until Ctrl-C.",
+    )
+    serve.add_argument(
+        "config", nargs="?", type=Path, default=Path("configs/fleet.yaml"), metavar="CONFIG"
+    )
+    serve.add_argument(
+        "--no-haproxy", action="store_true", help="answer Serve's port with Serve's own proxy"
+    )
+    serve.add_argument(
+        "--address",
+        default=os.environ.get("RAY_ADDRESS", "local"),
+        help="Ray cluster to join; RAY_ADDRESS, else a Ray of its own",
+    )
+    serve.set_defaults(run=_serve)
+
+    stop = commands.add_parser("stop", help="end what `rayfleet serve` runs on this home folder")
+    stop.set_defaults(run=lambda _: server.stop())
+
+    show = commands.add_parser(
+        "demo",
+        help="tune, register, serve, predict and split, end to end",
+        description="Do the whole job on real data, show each step, and leave nothing running.",
+    )
+    show.set_defaults(run=lambda _: demo.run())
+    return parser
+
+
+def _validate(options: argparse.Namespace) -> int:
+    faults = 0
+    for path in options.files:
+        try:
+            if is_fleet_config(path):
+                validate_fleet(path, port_is_free=not options.running)
+            else:
+                validate_file(path)
+        except (FleetError, TuningError) as error:
+            print(error, file=sys.stderr)
+            faults += 1
+        else:
+            print(f"{path}: valid")
+    return FAULT if faults else 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    return server.serve(options.config, haproxy=not options.no_haproxy, address=options.address)

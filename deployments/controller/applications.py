@@ -1,0 +1,111 @@
+"""The controller's hands: deploy, delete and look at Serve applications.
+
+All calls block for up to seconds and are made from a thread.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ray import serve
+from ray.serve import RunTarget
+from ray.serve.schema import ReplicaState  # type: ignore[attr-defined]
+
+from deployments.controller.decide import ApplicationState, Deployment
+from deployments.predictor.autoscaling import POLICY
+from deployments.predictor.predictor import Predictor
+from deployments.schema import ModelSpec, parse_application_name
+
+DEPLOYMENT = "Predictor"
+"""Name of the only deployment in a version's application."""
+
+LOAD_ATTEMPTS = 2
+"""Replica starts before Serve calls a version failed; the controller's own back-off follows."""
+
+ONGOING_BATCHES = 100
+"""More batches than all gateways together have in flight at one replica: they do the queueing."""
+
+
+class Applications:
+    """The versions' applications on this cluster."""
+
+    def __init__(self, tracking_uri: str, registry_uri: str) -> None:
+        self._tracking_uri = tracking_uri
+        self._registry_uri = registry_uri
+
+    def look(self, fingerprints: Mapping[str, str]) -> dict[str, ApplicationState]:
+        """State of every application that hosts a version."""
+        states = {}
+        for name, overview in serve.status().applications.items():
+            if parse_application_name(name) is None:
+                continue
+            running = 0
+            messages = [overview.message]
+            for deployment in overview.deployments.values():
+                running += deployment.replica_states.get(ReplicaState.RUNNING, 0)
+                messages.append(deployment.message)
+            states[name] = ApplicationState(
+                status=str(overview.status.value),
+                running_replicas=running,
+                message=cause(messages),
+                fingerprint=fingerprints.get(name),
+            )
+        return states
+
+    def deploy(self, deployments: Iterable[Deployment], specs: Mapping[str, ModelSpec]) -> None:
+        """Start versions; returns once Serve knows of them, not when they are ready."""
+        targets = [
+            RunTarget(
+                target=self._bind(item, specs[item.model]),
+                name=item.application,
+                route_prefix=None,
+            )
+            for item in deployments
+        ]
+        serve.run_many(
+            targets,
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
+
+    def delete(self, name: str) -> None:
+        """Ask Serve to drain and remove an application; returns at once."""
+        serve.delete(name, _blocking=False)
+
+    def _bind(self, item: Deployment, spec: ModelSpec) -> serve.Application:
+        options: dict[str, Any] = {
+            "ray_actor_options": spec.ray_actor_options.model_dump(exclude_defaults=False)
+        }
+        if spec.autoscaling_config is not None:
+            options["autoscaling_config"] = {
+                **spec.autoscaling_config.model_dump(exclude_none=True),
+                "policy": {"policy_function": POLICY},
+            }
+        else:
+            options["num_replicas"] = spec.num_replicas or 1
+        decorate = serve.deployment(
+            name=DEPLOYMENT,
+            max_ongoing_requests=ONGOING_BATCHES,
+            max_constructor_retry_count=LOAD_ATTEMPTS,
+            logging_config={"enable_access_log": False},
+            **options,
+        )
+        return decorate(Predictor).bind(
+            model=item.model,
+            version=item.version,
+            runtime=item.facts.platform if spec.runtime == "auto" else spec.runtime,
+            tracking_uri=self._tracking_uri,
+            registry_uri=self._registry_uri,
+        )
+
+
+def cause(messages: Iterable[str]) -> str:
+    """Cut Serve's report down to the line that the replica itself raised.
+
+    Serve 2.60 gives the whole remote traceback; its last unindented line is the error.
+    """
+    for message in messages:
+        lines = [line for line in message.strip().splitlines() if line and line[0].isalpha()]
+        errors = [line for line in lines if "Error" in line or "Exception" in line]
+        if errors:
+            return errors[-1]
+    return next((m.strip().splitlines()[-1] for m in messages if m.strip()), "")

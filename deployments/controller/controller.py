@@ -1,0 +1,284 @@
+"""The Serve shell around `decide`: one replica that observes, decides and applies.
+
+Whatever it holds in memory can be lost at any time: it recomputes everything from the
+registry, from Serve's status and from the fleet store.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from deployments.controller.applications import Applications
+from deployments.controller.counters import FleetCounters
+from deployments.controller.decide import (
+    Decision,
+    Failure,
+    Observation,
+    RegistryView,
+    decide,
+)
+from deployments.controller.registry import Registry
+from deployments.errors import ConfigError
+from deployments.schema import ModelSpec, ModelsSpec
+from deployments.settings import Settings
+from deployments.store.store import FleetStore, StoredFailure
+from deployments.telemetry import Snapshot
+from deployments.traffic.table import EMPTY, RoutingTable, decode_table, encode_table
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.5
+"""Time between two looks at Serve, seconds."""
+
+POLL_S = 1.0
+"""Longest that a gateway's poll is held back while nothing changes, seconds."""
+
+LIVE_S = 10.0
+"""A gateway that has not polled for this long no longer holds up a deletion, seconds."""
+
+
+@dataclass(slots=True)
+class _Gateway:
+    revision: int
+    polled_at_s: float
+
+
+class Controller:
+    """Keeps the cluster's applications and the routing table equal to what is asked for."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._specs: dict[str, ModelSpec] = {}
+        self._registry = Registry(settings.tracking_uri, settings.registry_uri)
+        self._registry_view = RegistryView()
+        self._registry_due_at_s = 0.0
+        self._applications = Applications(settings.tracking_uri, settings.registry_uri)
+        cluster = ray.get_runtime_context().get_session_name()
+        self._store = FleetStore(settings.store_url, cluster, clock)
+        self._counters = FleetCounters(self._store, clock)
+        self._fingerprints: dict[str, str] = {}
+        self._failures: dict[str, Failure] = {}
+        self._retired_at_s: dict[str, float] = {}
+        self._gateways: dict[str, _Gateway] = {}
+        self._table: RoutingTable = EMPTY
+        self._table_body = encode_table(EMPTY)
+        self._changed = asyncio.Event()
+        self._restored = False
+        self._loop: asyncio.Task[None] | None = None
+        self._trouble: dict[str, str] = {}
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Take a new set of models; nothing restarts for it.
+
+        Raises:
+            ConfigError: One line for each fault, which becomes the status message.
+        """
+        specs = ModelsSpec.load(user_config, where="user_config").models
+        await self._refuse_unregistered(specs)
+        self._specs = dict(specs)
+        self._registry_due_at_s = 0.0
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop().create_task(self._run())
+
+    async def poll(
+        self, gateway: str, revision: int, snapshot: Snapshot
+    ) -> tuple[int, bytes] | None:
+        """Hold a gateway's question until there is a newer table, for a second at most.
+
+        Args:
+            gateway: Who asks.
+            revision: Of the table that it has applied, which is thereby acknowledged.
+            snapshot: All that it has counted.
+
+        Returns:
+            Revision and bytes of a newer table; None when there is none.
+        """
+        self._gateways[gateway] = _Gateway(revision, self._clock())
+        self._counters.report(snapshot)
+        if self._table.revision <= revision:
+            changed = self._changed
+            try:
+                await asyncio.wait_for(changed.wait(), POLL_S)
+            except TimeoutError:
+                return None
+        return self._table.revision, self._table_body
+
+    async def counters(self, snapshot: Snapshot) -> list[Snapshot]:
+        """Take the asking gateway's snapshot and return every gateway's, persisted first."""
+        self._counters.report(snapshot)
+        await self._guarded("fleet store", self._counters.flush)
+        return self._counters.merged()
+
+    def check_health(self) -> None:
+        """Serve restarts the controller when its loop has ended."""
+        if self._loop is not None and self._loop.done():
+            raise RuntimeError("the reconciler's loop has ended")
+
+    async def _refuse_unregistered(self, specs: dict[str, ModelSpec]) -> None:
+        view = await self._guarded("registry", self._registry.look, specs)
+        if view is None:
+            return
+        missing = [
+            f"user_config: models.{model}: not in the model registry at"
+            f" {self._settings.registry_uri}"
+            for model in specs
+            # A model that was hosted before and then deleted must not stop the controller.
+            if model not in view.aliases and model not in self._table.models
+        ]
+        if missing:
+            raise ConfigError("\n".join(missing))
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._tick()
+            except Exception:  # the loop must outlive whatever one tick meets
+                logger.exception("tick failed; trying again in %s s", TICK_S)
+            await asyncio.sleep(TICK_S)
+
+    async def _tick(self) -> None:
+        if not self._restored:
+            self._restored = await self._restore()
+        await self._look_at_registry()
+        seen = Observation(
+            specs=self._specs,
+            registry=self._registry_view,
+            applications=await asyncio.to_thread(self._applications.look, self._fingerprints),
+            failures=self._failures,
+            table=self._table,
+            retired_at_s=self._retired_at_s,
+            deadline_s=self._settings.request_deadline_s,
+            strict_startup=self._settings.strict_startup,
+            now_s=self._clock(),
+        )
+        decision = decide(seen)
+        await self._publish(decision.table)
+        await self._apply(decision)
+        self._note_retired(seen, decision.table)
+        await self._guarded("fleet store", self._counters.flush)
+
+    async def _restore(self) -> bool:
+        """Read what an earlier controller left; the store may be away for a while."""
+        await self._guarded("fleet store", self._store.migrate)
+        body = await self._guarded("fleet store", self._store.load_table)
+        if "fleet store" in self._trouble:
+            return False
+        self._fingerprints = await asyncio.to_thread(self._store.load_fingerprints)
+        for row in await asyncio.to_thread(self._store.load_failures):
+            self._failures[row.application] = Failure(
+                row.fingerprint, row.reason, row.attempts, row.failed_at_s
+            )
+        await asyncio.to_thread(self._counters.restore)
+        if body is not None and self._table is EMPTY:
+            self._set_table(decode_table(body))
+        return True
+
+    async def _look_at_registry(self) -> None:
+        now_s = self._clock()
+        if now_s < self._registry_due_at_s:
+            return
+        self._registry_due_at_s = now_s + self._settings.registry_poll_s
+        view = await self._guarded("registry", self._registry.look, self._specs)
+        if view is not None:
+            self._registry_view = view
+
+    async def _publish(self, table: RoutingTable) -> None:
+        if table is self._table or table.revision == self._table.revision:
+            return
+        _log_changes(self._table, table)
+        # Stored first: a gateway that starts without us must not read an older one
+        # than its neighbours act on.
+        await self._guarded(
+            "fleet store", self._store.save_table, table.revision, encode_table(table)
+        )
+        self._set_table(table)
+
+    def _set_table(self, table: RoutingTable) -> None:
+        self._table = table
+        self._table_body = encode_table(table)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _apply(self, decision: Decision) -> None:
+        new = {
+            name: failure
+            for name, failure in decision.failures.items()
+            if self._failures.get(name) != failure
+        }
+        self._failures = dict(decision.failures)
+        if new:
+            await self._guarded("fleet store", self._store.save_failures, _stored(new))
+        for name, failure in new.items():
+            logger.warning("%s could not be loaded: %s", name, failure.reason)
+        for name in decision.delete:
+            logger.info("deleting application %s", name)
+            await asyncio.to_thread(self._applications.delete, name)
+        if not decision.deploy:
+            return
+        marks = {item.application: item.fingerprint for item in decision.deploy}
+        for name in marks:
+            logger.info("deploying application %s", name)
+        await asyncio.to_thread(self._applications.deploy, decision.deploy, self._specs)
+        self._fingerprints.update(marks)
+        await self._guarded("fleet store", self._store.save_fingerprints, marks)
+
+    def _note_retired(self, seen: Observation, table: RoutingTable) -> None:
+        """Remember since when no live gateway can send to an application any more."""
+        routed = {route.application for model in table.models.values() for route in model.routes}
+        now_s = self._clock()
+        self._gateways = {
+            name: state
+            for name, state in self._gateways.items()
+            if now_s - state.polled_at_s < LIVE_S
+        }
+        acknowledged = all(state.revision >= table.revision for state in self._gateways.values())
+        for name in seen.applications:
+            if name in routed:
+                self._retired_at_s.pop(name, None)
+            elif acknowledged:
+                self._retired_at_s.setdefault(name, now_s)
+        for name in set(self._retired_at_s) - set(seen.applications):
+            del self._retired_at_s[name]
+
+    async def _guarded(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
+        """Call a dependency that may be away; say once when it goes and when it is back."""
+        try:
+            result = await asyncio.to_thread(call, *args)
+        except Exception as error:  # noqa: BLE001, any driver, any network: we must go on
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            if what not in self._trouble:
+                logger.warning("%s cannot be reached, going on without it: %s", what, reason)
+            self._trouble[what] = reason
+            return None
+        if self._trouble.pop(what, None) is not None:
+            logger.info("%s is back", what)
+        return result
+
+
+def _stored(failures: dict[str, Failure]) -> list[StoredFailure]:
+    return [
+        StoredFailure(name, item.fingerprint, item.reason, item.attempts, item.failed_at_s)
+        for name, item in failures.items()
+    ]
+
+
+def _log_changes(before: RoutingTable, after: RoutingTable) -> None:
+    for model, routes in after.models.items():
+        was = before.models.get(model)
+        old = _weights(was.routes) if was is not None else "nothing"
+        new = _weights(routes.routes)
+        if old != new:
+            logger.info("%s: traffic %s, was %s", model, new, old)
+    for model in set(before.models) - set(after.models):
+        logger.info("%s: no longer hosted", model)
+
+
+def _weights(routes: Any) -> str:
+    shown = ", ".join(f"v{route.version} {route.weight} % {route.state}" for route in routes)
+    return shown or "nothing"

@@ -1,0 +1,88 @@
+"""The fleet's merged counters: no series that was ever shown is shown smaller later.
+
+A snapshot is shown only after it was persisted, and after a restart of the controller a
+gateway's persisted row is shown only once that gateway has reported again or is known to
+be gone: else a scrape could show what the store knew before the last report.
+"""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from deployments.store.store import FleetStore, StoredCounters
+from deployments.telemetry import Snapshot
+
+logger = logging.getLogger(__name__)
+
+GONE_AFTER_S = 15.0
+"""A gateway that has not reported for this long is gone; it reports every second."""
+
+FORGET_AFTER_S = 86_400.0
+"""How long the counters of a gateway that is gone are shown."""
+
+
+class FleetCounters:
+    """Snapshots by gateway. Not thread-safe; `flush` and `restore` block on the store."""
+
+    def __init__(self, store: FleetStore, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._started_at_s = clock()
+        self._latest: dict[str, tuple[Snapshot, float]] = {}
+        self._dirty: set[str] = set()
+        self._restored: set[str] = set()
+
+    def restore(self) -> None:
+        """Take over what an earlier controller persisted."""
+        for row in self._store.load_counters():
+            snapshot = msgspec.json.decode(row.body, type=Snapshot)
+            if row.gateway not in self._latest:
+                self._latest[row.gateway] = (snapshot, row.reported_at_s)
+                self._restored.add(row.gateway)
+
+    def report(self, snapshot: Snapshot) -> None:
+        """Take a gateway's snapshot, unless a newer one is known."""
+        known = self._latest.get(snapshot.gateway)
+        if known is not None and known[0].sequence >= snapshot.sequence:
+            return
+        self._latest[snapshot.gateway] = (snapshot, self._clock())
+        self._dirty.add(snapshot.gateway)
+        self._restored.discard(snapshot.gateway)
+
+    def flush(self) -> None:
+        """Persist what changed and drop what is long gone.
+
+        A store that cannot be reached costs history over a restart, not the present
+        view: the snapshots stay dirty and are written once it is back.
+        """
+        now_s = self._clock()
+        forgotten = [
+            gateway for gateway, (_, at_s) in self._latest.items() if now_s - at_s > FORGET_AFTER_S
+        ]
+        dirty = list(self._dirty)
+        self._store.save_counters(
+            StoredCounters(
+                gateway,
+                self._latest[gateway][0].sequence,
+                msgspec.json.encode(self._latest[gateway][0]),
+                self._latest[gateway][1],
+            )
+            for gateway in dirty
+        )
+        self._dirty.difference_update(dirty)
+        if forgotten:
+            self._store.forget_counters(forgotten)
+        for gateway in forgotten:
+            self._latest.pop(gateway, None)
+            self._restored.discard(gateway)
+
+    def merged(self) -> list[Snapshot]:
+        """All that may be shown now, in a stable order."""
+        now_s = self._clock()
+        just_started = now_s - self._started_at_s < GONE_AFTER_S
+        return [
+            snapshot if now_s - reported_at_s < GONE_AFTER_S else snapshot.without_gauges()
+            for gateway, (snapshot, reported_at_s) in sorted(self._latest.items())
+            if not (just_started and gateway in self._restored)
+        ]

@@ -1,0 +1,372 @@
+"""What the fleet should do next, from what it observes: a pure function.
+
+| application of a wanted version     | route       | action                                     |
+|-------------------------------------|-------------|--------------------------------------------|
+| absent, no failure on record        | LOADING     | deploy                                     |
+| absent, failed, back-off not over   | UNAVAILABLE | none                                       |
+| starting for the first time         | LOADING     | none                                       |
+| running, or ready before            | READY       | redeploy if its settings changed           |
+| failed without a running replica    | UNAVAILABLE | delete, keep the error (KubeRay would hold |
+|                                     |             | up a cluster upgrade for it)               |
+
+A version that nothing wants any more leaves the table first; its application is deleted
+only after every live gateway has acknowledged that and the longest deadline has passed.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deployments.protocols.tensors import Layout, Signature
+from deployments.schema import ModelSpec, application_name, parse_application_name
+from deployments.traffic.table import (
+    Batching,
+    ModelRoutes,
+    Route,
+    RouteState,
+    RoutingTable,
+    Track,
+)
+
+BACKOFF_S = 20.0
+"""Wait before a version that failed to load is tried again; doubles with each failure."""
+
+MAX_BACKOFF_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFacts:
+    """What the registry says about an immutable version."""
+
+    platform: str
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryView:
+    """What the registry said last; empty until it answered once."""
+
+    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Version by alias, by model. A model that is not listed is not registered."""
+
+    versions: Mapping[tuple[str, str], VersionFacts] = field(default_factory=dict)
+    """Facts by (model, version), for the versions that traffic names."""
+
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationState:
+    """What Serve says about a version's application."""
+
+    status: str
+    """Serve's word: DEPLOYING, RUNNING, UNHEALTHY, DEPLOY_FAILED, DELETING, NOT_STARTED."""
+
+    running_replicas: int
+    message: str = ""
+
+    fingerprint: str | None = None
+    """Settings that it was deployed with; None when nobody remembers, which is no difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A version that could not be loaded with these settings."""
+
+    fingerprint: str
+    reason: str
+    attempts: int
+    failed_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything that a decision rests on."""
+
+    specs: Mapping[str, ModelSpec]
+    registry: RegistryView
+    applications: Mapping[str, ApplicationState]
+    failures: Mapping[str, Failure]
+    """By application name."""
+
+    table: RoutingTable
+    """The table in force."""
+
+    retired_at_s: Mapping[str, float]
+    """By application: since when every live gateway has acknowledged a table without it."""
+
+    deadline_s: float
+    strict_startup: bool
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A version to deploy."""
+
+    model: str
+    version: str
+    facts: VersionFacts
+    fingerprint: str
+
+    @property
+    def application(self) -> str:
+        """Name of its application."""
+        return application_name(self.model, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to publish, deploy and delete."""
+
+    table: RoutingTable
+    deploy: tuple[Deployment, ...]
+    delete: tuple[str, ...]
+    failures: Mapping[str, Failure]
+
+
+def decide(seen: Observation) -> Decision:
+    """Return the next step; the same observation always gives the same one."""
+    failures = _failures(seen)
+    models: dict[str, ModelRoutes] = {}
+    deploy: list[Deployment] = []
+    for model, spec in sorted(seen.specs.items()):
+        wanted = _wanted(seen, model, spec)
+        states = {version: _state(seen, failures, model, version) for version in wanted}
+        models[model] = _routes(seen, model, spec, wanted, states)
+        deploy += _deployments(seen, failures, model, spec, wanted)
+
+    table = RoutingTable(
+        revision=seen.table.revision,
+        models=models,
+        settled=seen.table.settled or _settled(seen, models, failures),
+    )
+    if table != seen.table:
+        table = RoutingTable(seen.table.revision + 1, models, table.settled)
+    return Decision(table, tuple(deploy), _deletions(seen, table), failures)
+
+
+def fingerprint(spec: ModelSpec) -> str:
+    """Name the settings that only a new deployment can change."""
+    settings = spec.model_dump_json(
+        include={"runtime", "num_replicas", "autoscaling_config", "ray_actor_options"}
+    )
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+
+def _failures(seen: Observation) -> dict[str, Failure]:
+    """Carry the known failures on, and add those that Serve reports now."""
+    failures = dict(seen.failures)
+    for name, state in seen.applications.items():
+        parsed = parse_application_name(name)
+        if parsed is None or state.status != "DEPLOY_FAILED" or state.running_replicas:
+            continue
+        spec = seen.specs.get(parsed[0])
+        if spec is None:
+            continue
+        before = failures.get(name)
+        mark = fingerprint(spec)
+        again = before is not None and before.fingerprint == mark
+        failures[name] = Failure(
+            fingerprint=mark,
+            reason=state.message,
+            attempts=before.attempts + 1 if again and before is not None else 1,
+            failed_at_s=seen.now_s,
+        )
+    return failures
+
+
+def _wanted(seen: Observation, model: str, spec: ModelSpec) -> dict[str, int]:
+    """Resolve the traffic of a model to versions and their nominal weights, stable last."""
+    before = seen.table.models.get(model)
+    if not seen.registry.answered:
+        # Until the registry has answered once, what served before is all that is known.
+        return {route.version: route.weight for route in before.routes} if before else {}
+
+    wanted: dict[str, int] = {}
+    keys = [key for key in spec.traffic if key != spec.stable_key]
+    for key in (*keys, spec.stable_key):
+        version = _resolve(seen.registry, model, key)
+        if version is not None:
+            # A version under two keys is one route; it takes the later place.
+            weight = wanted.pop(version, 0)
+            wanted[version] = weight + spec.traffic[key]
+    stable = _resolve(seen.registry, model, spec.stable_key)
+    previous = before.stable if before else None
+    if previous is not None and not _is_ready(seen, model, stable):
+        # The next stable version is not there yet: the last one stays.
+        wanted[previous.version] = wanted.pop(previous.version, 0)
+    return wanted
+
+
+def _resolve(registry: RegistryView, model: str, key: str) -> str | None:
+    version = key if key.isdigit() else registry.aliases.get(model, {}).get(key)
+    return version if version is not None and (model, version) in registry.versions else None
+
+
+def _is_ready(seen: Observation, model: str, version: str | None) -> bool:
+    return version is not None and _state(seen, {}, model, version)[0] is RouteState.READY
+
+
+def _state(
+    seen: Observation, failures: Mapping[str, Failure], model: str, version: str
+) -> tuple[RouteState, str]:
+    name = application_name(model, version)
+    state = seen.applications.get(name)
+    if state is None or state.status == "DELETING":
+        failure = failures.get(name)
+        if failure is not None:
+            return RouteState.UNAVAILABLE, failure.reason
+        return RouteState.LOADING, "waiting for its application"
+    if state.status == "RUNNING" or state.running_replicas:
+        return RouteState.READY, ""
+    if state.status == "DEPLOY_FAILED":
+        return RouteState.UNAVAILABLE, state.message
+    before = seen.table.models.get(model)
+    route = before.route(version) if before else None
+    if route is not None and route.state is RouteState.READY:
+        # Its replicas died and Serve is replacing them: requests wait for the replacement.
+        return RouteState.READY, ""
+    return RouteState.LOADING, "its first replica is starting"
+
+
+def _routes(
+    seen: Observation,
+    model: str,
+    spec: ModelSpec,
+    wanted: dict[str, int],
+    states: Mapping[str, tuple[RouteState, str]],
+) -> ModelRoutes:
+    stable = next(reversed(wanted), None)
+    weights = _weights(wanted, states, stable)
+    return ModelRoutes(
+        routes=tuple(
+            Route(
+                version=version,
+                track=Track.STABLE if version == stable else Track.CANARY,
+                weight=weights[version],
+                application=application_name(model, version),
+                state=states[version][0],
+                replicas=_replicas(seen, model, version),
+                signature=_facts(seen, model, version).signature,
+                platform=_facts(seen, model, version).platform,
+                reason=states[version][1],
+            )
+            for version in wanted
+        ),
+        batching=Batching(
+            max_batch_size=spec.max_batch_size,
+            batch_wait_timeout_s=spec.batch_wait_timeout_s,
+            max_concurrent_batches=spec.max_concurrent_batches,
+            max_queued_requests=spec.max_queued_requests,
+        ),
+        deadline_s=spec.request_deadline_s or seen.deadline_s,
+    )
+
+
+def _weights(
+    wanted: Mapping[str, int],
+    states: Mapping[str, tuple[RouteState, str]],
+    stable: str | None,
+) -> dict[str, int]:
+    """Give each ready canary its weight and stable the rest; nothing while stable is not ready.
+
+    A canary is on trial, so it never inherits the traffic of a stable version that is away.
+    """
+    ready = {version for version in wanted if states[version][0] is RouteState.READY}
+    if stable not in ready:
+        return dict.fromkeys(wanted, 0)
+    weights = {
+        version: weight if version in ready else 0
+        for version, weight in wanted.items()
+        if version != stable
+    }
+    return {**weights, stable: 100 - sum(weights.values())}
+
+
+def _replicas(seen: Observation, model: str, version: str) -> int:
+    state = seen.applications.get(application_name(model, version))
+    return state.running_replicas if state is not None else 0
+
+
+def _facts(seen: Observation, model: str, version: str) -> VersionFacts:
+    facts = seen.registry.versions.get((model, version))
+    if facts is not None:
+        return facts
+    before = seen.table.models.get(model)
+    route = before.route(version) if before else None
+    if route is None:
+        return VersionFacts("pyfunc", Signature(Layout.UNKNOWN))
+    return VersionFacts(route.platform, route.signature)
+
+
+def _deployments(
+    seen: Observation,
+    failures: Mapping[str, Failure],
+    model: str,
+    spec: ModelSpec,
+    wanted: Mapping[str, int],
+) -> list[Deployment]:
+    mark = fingerprint(spec)
+    due = []
+    for version in wanted:
+        name = application_name(model, version)
+        if (model, version) not in seen.registry.versions:
+            continue
+        if _needs_deploying(seen.applications.get(name), failures.get(name), mark, seen.now_s):
+            facts = seen.registry.versions[model, version]
+            due.append(Deployment(model, version, facts, mark))
+    return due
+
+
+def _needs_deploying(
+    state: ApplicationState | None, failure: Failure | None, mark: str, now_s: float
+) -> bool:
+    if failure is not None and failure.fingerprint == mark:
+        wait_s = min(BACKOFF_S * 2 ** (failure.attempts - 1), MAX_BACKOFF_S)
+        if now_s < failure.failed_at_s + wait_s:
+            return False
+    if state is None:
+        return True
+    if state.status == "DELETING":
+        return False
+    return state.fingerprint is not None and state.fingerprint != mark
+
+
+def _settled(
+    seen: Observation, models: Mapping[str, ModelRoutes], failures: Mapping[str, Failure]
+) -> bool:
+    """Tell whether every model was ready, or cannot be and is excused.
+
+    A model whose champion nobody has named has nothing to load, so nothing to wait for.
+    """
+    if not seen.registry.answered:
+        return False
+
+    def excused(model: str) -> bool:
+        routes = models[model].routes
+        if not routes:
+            return True
+        return application_name(model, routes[-1].version) in failures
+
+    return all(
+        routes.ready or (not seen.strict_startup and excused(model))
+        for model, routes in models.items()
+    )
+
+
+def _deletions(seen: Observation, table: RoutingTable) -> tuple[str, ...]:
+    routed = {route.application for model in table.models.values() for route in model.routes}
+    longest_s = max((model.deadline_s for model in table.models.values()), default=0.0)
+    longest_s = max(longest_s, seen.deadline_s)
+    due = []
+    for name, state in seen.applications.items():
+        if parse_application_name(name) is None or state.status == "DELETING":
+            continue
+        if state.status == "DEPLOY_FAILED" and not state.running_replicas:
+            due.append(name)
+        elif name not in routed:
+            retired_at_s = seen.retired_at_s.get(name)
+            if retired_at_s is not None and seen.now_s >= retired_at_s + longest_s:
+                due.append(name)
+    return tuple(due)

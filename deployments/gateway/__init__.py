@@ -1,0 +1,1 @@
+"""The ingress: raw ASGI in, a routing table to act on, batches out."""

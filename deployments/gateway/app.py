@@ -1,0 +1,312 @@
+"""The ASGI application behind every door: paths and protocols in, the fleet's answers out.
+
+Raw ASGI, since a framework's per-request work costs more than a linear model's predict
+(DESIGN section 4). A request goes: read → find the version → decode against its signature
+→ queue → encode → count. Whatever happens before the model is called is the caller's.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from deployments.errors import (
+    FleetError,
+    MethodNotAllowedError,
+    NotFoundError,
+)
+from deployments.gateway.http import (
+    Answer,
+    ClientGoneError,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    header_text,
+    read_body,
+    send_answer,
+)
+from deployments.gateway.inference import Inference
+from deployments.gateway.pages import find_page, index_page
+from deployments.protocols import mlflow_scoring, open_inference
+from deployments.protocols.compression import compress, decompress
+from deployments.protocols.statuses import mlflow_error, open_inference_error, origin
+from deployments.protocols.tensors import Outputs, Request, Signature, has_nan
+from deployments.telemetry import ERRORS, LATENCY, REQUESTS, Counters
+from deployments.traffic.table import Route
+
+logger = logging.getLogger(__name__)
+
+ROUTING_KEY = b"x-routing-key"
+REQUEST_ID = b"x-request-id"
+MODEL_VERSION = b"x-model-version"
+HEADER_LENGTH = open_inference.HEADER.lower().encode()
+
+LARGE_BODY_BYTES = 128 * 1024
+"""A body this long takes about a millisecond to decode, so it leaves the event loop."""
+
+METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Protocol(StrEnum):
+    """How a path's requests and errors are written."""
+
+    OPEN_INFERENCE = "open_inference"
+    MLFLOW_SCORING = "mlflow_scoring"
+
+
+ERROR_FORMS = {
+    Protocol.OPEN_INFERENCE: open_inference_error,
+    Protocol.MLFLOW_SCORING: mlflow_error,
+}
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way through the gateway, and what will be counted of it."""
+
+    method: str
+    path: str
+    headers: Headers
+    receive: Receive
+    protocol: Protocol
+    started_s: float
+    model: str = ""
+    version: str = ""
+    track: str = ""
+    counted: bool = False
+    failed_version: bool = False
+    extra_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class GatewayApp:
+    """Answers HTTP requests on a table and queues that somebody else keeps up to date."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        counters: Counters,
+        metrics: Callable[[], Awaitable[bytes]],
+        max_body_bytes: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._inference = inference
+        self._counters = counters
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Speak ASGI."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        path: str = scope["path"]
+        call = Call(
+            method=scope["method"],
+            path=path,
+            headers=dict(scope["headers"]),
+            receive=receive,
+            protocol=_protocol(path),
+            started_s=self._clock(),
+        )
+        try:
+            answer = await self._respond(call)
+        except ClientGoneError:
+            return
+        await send_answer(send, self._compressed(call, answer))
+        if call.counted:
+            self._count(call, answer.status)
+
+    async def _respond(self, call: Call) -> Answer:
+        try:
+            return await self._dispatch(call)
+        except FleetError as error:
+            return self._failed(call, error)
+        except (ClientGoneError, asyncio.CancelledError):
+            raise
+        except Exception:  # the boundary: a fault of ours is one request's, with its traceback
+            logger.exception("%s %s failed", call.method, call.path)
+            return self._failed(call, FleetError("internal error, see the gateway's log"))
+
+    def _failed(self, call: Call, error: FleetError) -> Answer:
+        response = ERROR_FORMS[call.protocol](error)
+        if call.counted:
+            labels = (*_labels(call), str(response.status), origin(error))
+            self._counters.add(ERRORS, labels)
+        headers = tuple((name.lower().encode(), text.encode()) for name, text in response.headers)
+        return Answer(response.status, response.body, None, (*headers, *call.extra_headers))
+
+    async def _dispatch(self, call: Call) -> Answer:
+        match call.path.strip("/").split("/"):
+            case ["v2", "models", model, "infer"]:
+                return await self._infer(call, model, None)
+            case ["v2", "models", model, "versions", version, "infer"]:
+                return await self._infer(call, model, version)
+            case ["models", model, "invocations"]:
+                return await self._invoke(call, model, None)
+            case ["models", model, "versions", version, "invocations"]:
+                return await self._invoke(call, model, version)
+            case segments:
+                return await self._describe(call, segments)
+
+    async def _describe(self, call: Call, segments: list[str]) -> Answer:
+        """Answer the paths that carry no tensors."""
+        if segments == ["metrics"]:
+            _require(call, "GET")
+            return Answer(200, await self._metrics(), METRICS_TYPE)
+        if segments == ["v2", "repository", "index"]:
+            _require(call, "POST")
+            body = await read_body(call.headers, call.receive, self._max_body_bytes)
+            return Answer(200, index_page(self._inference, body))
+        page = find_page(segments)
+        if page is None:
+            raise NotFoundError(f"unknown path {call.path!r}")
+        _require(call, "GET")
+        return Answer(200, page(self._inference))
+
+    async def _infer(self, call: Call, model: str, version: str | None) -> Answer:
+        body = await self._start(call, model)
+        header_length = header_text(call.headers, HEADER_LENGTH)
+
+        async def read(signature: Signature) -> Request:
+            if header_length is None and len(body) > LARGE_BODY_BYTES:
+                return await asyncio.to_thread(open_inference.decode_infer, body, None, signature)
+            return open_inference.decode_infer(body, header_length, signature)
+
+        route, request, request_id = await self._decode(call, model, version, read)
+        outputs = await self._answer(call, model, route, request)
+        encoded = open_inference.encode_infer(
+            request, outputs, model=model, version=route.version, request_id=request_id
+        )
+        headers = call.extra_headers
+        if encoded.header_length is not None:
+            headers.append((HEADER_LENGTH, b"%d" % encoded.header_length))
+        return Answer(200, encoded.body, encoded.content_type.encode(), tuple(headers))
+
+    async def _invoke(self, call: Call, model: str, version: str | None) -> Answer:
+        body = await self._start(call, model)
+        content_type = header_text(call.headers, b"content-type")
+
+        async def read(signature: Signature) -> Request:
+            request = mlflow_scoring.decode_cheaply(body, content_type, signature)
+            if request is not None:
+                return request
+            return await asyncio.to_thread(
+                mlflow_scoring.decode_invocation, body, content_type, signature
+            )
+
+        route, request, _ = await self._decode(call, model, version, read)
+        outputs = await self._answer(call, model, route, request)
+        text = mlflow_scoring.encode_predictions(
+            outputs, model=model, version=route.version, wrapped=request.wrapped
+        )
+        return Answer(200, text, headers=tuple(call.extra_headers))
+
+    async def _start(self, call: Call, model: str) -> bytes:
+        """Check the method and the model's name, read the body, and start the clock."""
+        call.counted = True
+        self._inference.model(model)
+        call.model = model
+        _require(call, "POST")
+        body = await read_body(call.headers, call.receive, self._max_body_bytes)
+        call.started_s = self._clock()
+        encoding = call.headers.get(b"content-encoding")
+        if encoding is not None:
+            body = decompress(body, encoding.decode("latin-1"), self._max_body_bytes)
+        return body
+
+    async def _decode(
+        self,
+        call: Call,
+        model: str,
+        version: str | None,
+        read: Callable[[Signature], Awaitable[Request]],
+    ) -> tuple[Route, Request, str]:
+        """Choose the version and decode for it.
+
+        The routing key may be the request's own id, which stands in a body that can only be
+        read against a signature. So it is read for the version that a request without a key
+        would get, and once more if the choice falls on one with another signature.
+        """
+        key = header_text(call.headers, ROUTING_KEY)
+        given_id = header_text(call.headers, REQUEST_ID)
+        generated_id = given_id or secrets.token_hex(16)
+        route = (
+            self._inference.pinned(model, version)
+            if version is not None
+            else self._inference.choose(model, key or generated_id)
+        )
+        _route_is(call, route)
+        request = await read(route.signature)
+        request_id = request.id or generated_id
+        if version is None and key is None and request.id:
+            chosen = self._inference.choose(model, request.id)
+            if chosen.signature != route.signature:
+                request = await read(chosen.signature)
+            route = chosen
+            _route_is(call, route)
+        call.extra_headers += (
+            (MODEL_VERSION, route.version.encode()),
+            (REQUEST_ID, request_id.encode("latin-1", "replace")),
+        )
+        return route, request, request_id
+
+    async def _answer(self, call: Call, model: str, route: Route, request: Request) -> Outputs:
+        outputs = await self._inference.answer(model, route, request)
+        # Answered as it is, since clients may expect it, but a promise was broken.
+        call.failed_version = has_nan(outputs)
+        return outputs
+
+    def _compressed(self, call: Call, answer: Answer) -> Answer:
+        accepted = call.headers.get(b"accept-encoding")
+        if accepted is None:
+            return answer
+        body, encoding = compress(answer.body, accepted.decode("latin-1"))
+        if encoding is None:
+            return answer
+        headers = (*answer.headers, (b"content-encoding", encoding.encode()))
+        return Answer(answer.status, body, answer.content_type, headers)
+
+    def _count(self, call: Call, status: int) -> None:
+        labels = _labels(call)
+        code = str(status)
+        self._counters.add(REQUESTS, (*labels, code))
+        self._counters.observe(LATENCY, labels, self._clock() - call.started_s)
+        if call.failed_version:
+            self._counters.add(ERRORS, (*labels, code, "version"))
+
+
+def _labels(call: Call) -> tuple[str, str, str, str]:
+    # A name that is not hosted is not a label: anyone could make up a million of them.
+    return (call.model, call.version, call.track, call.protocol)
+
+
+def _route_is(call: Call, route: Route) -> None:
+    call.version = route.version
+    call.track = route.track
+
+
+def _require(call: Call, method: str) -> None:
+    if call.method != method:
+        raise MethodNotAllowedError(call.method, method)
+
+
+def _protocol(path: str) -> Protocol:
+    if path.startswith("/models/") or path in {"/ping", "/health", "/version", "/invocations"}:
+        return Protocol.MLFLOW_SCORING
+    return Protocol.OPEN_INFERENCE
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

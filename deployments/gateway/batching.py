@@ -1,0 +1,284 @@
+"""Join the requests for one version into batches, and take the answers apart again.
+
+A batch goes out as soon as a replica is free: an idle fleet adds no wait, a busy one
+gathers what arrives meanwhile. `batch_wait_timeout_s` can hold an idle replica back for
+company, which pays only where predicting is dear (DESIGN: a fixed millisecond ruins a
+linear model at one connection).
+
+A request is retried once, alone, when its replica died; and a batch in which the model
+raised is run again one request at a time, so that one bad row fails only its own request.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deployments.errors import (
+    DeadlineExceededError,
+    FleetError,
+    OverloadedError,
+    PredictionError,
+    ReplicaLostError,
+)
+from deployments.gateway.transport import ReplicaGoneError, Transport
+from deployments.predictor.predictor import Prediction
+from deployments.protocols.tensors import Batch, Outputs, Request
+from deployments.telemetry import BATCH, IN_FLIGHT, PREDICT, QUEUE, Counters
+from deployments.traffic.table import Batching
+
+Shape = tuple[object, ...]
+"""What must agree for two requests to share a batch."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """One request on its way through a queue."""
+
+    request: Request
+    shape: Shape
+    answer: asyncio.Future[Outputs]
+    arrived_s: float
+    expires_s: float
+    alone: bool = False
+    lost: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class VersionQueue:
+    """The requests of one version at one gateway. One event loop owns it."""
+
+    model: str
+    version: str
+    track: str
+    transport: Transport
+    batching: Batching
+    replicas: int
+    counters: Counters
+    clock: Callable[[], float]
+
+    _waiting: deque[_Waiting] = field(default_factory=deque)
+    _in_flight: int = 0
+    _requests_in_flight: int = 0
+    _pump_due: asyncio.Handle | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def answer(self, request: Request, deadline_s: float) -> Outputs:
+        """Queue a request and wait for its outputs.
+
+        Args:
+            request: Checked against the version's signature.
+            deadline_s: Longest wait from now, seconds.
+
+        Raises:
+            OverloadedError: The queue is full.
+            DeadlineExceededError: No answer in time.
+            PredictionError: The model raised for this request alone.
+            ReplicaLostError: Two replicas died under it.
+            ModelNotReadyError: The version is going away.
+        """
+        limit = self.batching.max_queued_requests
+        if len(self._waiting) >= limit:
+            raise OverloadedError(self.model, limit)
+        now_s = self.clock()
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(
+            request, batch_shape(request), loop.create_future(), now_s, now_s + deadline_s
+        )
+        self._waiting.append(waiting)
+        self._pump_soon()
+
+        labels = (self.model, self.version, self.track)
+        self.counters.add(IN_FLIGHT, labels)
+        # A timer and the bare future: wait_for would wrap both in a task.
+        timer = loop.call_later(deadline_s, self._expire, waiting, deadline_s)
+        try:
+            return await waiting.answer
+        finally:
+            timer.cancel()
+            self.counters.add(IN_FLIGHT, labels, -1)
+
+    @property
+    def depth(self) -> int:
+        """Requests waiting or in flight."""
+        return len(self._waiting) + self._requests_in_flight
+
+    def resize(self, batching: Batching, replicas: int) -> None:
+        """Take new settings; requests that wait are judged by them from now on."""
+        self.batching = batching
+        self.replicas = replicas
+        self._pump_soon()
+
+    def _expire(self, waiting: _Waiting, deadline_s: float) -> None:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(DeadlineExceededError(self.model, deadline_s))
+
+    def _pump_soon(self, delay_s: float = 0.0) -> None:
+        # On the next turn of the loop, so that requests read in this turn share a batch.
+        if self._pump_due is not None:
+            if delay_s:
+                return
+            self._pump_due.cancel()
+        loop = asyncio.get_running_loop()
+        if delay_s:
+            self._pump_due = loop.call_later(delay_s, self._pump)
+        else:
+            self._pump_due = loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_due = None
+        # While scaled to zero, one batch goes ahead and wakes the version.
+        slots = max(1, self.replicas) * self.batching.max_concurrent_batches
+        while self._waiting and self._in_flight < slots:
+            wait_s = self._company_wait_s()
+            if wait_s > 0:
+                self._pump_soon(wait_s)
+                return
+            batch = self._take()
+            if batch:
+                self._in_flight += 1
+                self._requests_in_flight += len(batch)
+                task = asyncio.get_running_loop().create_task(self._send(batch))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _company_wait_s(self) -> float:
+        """How much longer the first request in line should wait for others, seconds."""
+        window_s = self.batching.batch_wait_timeout_s
+        first = self._waiting[0]
+        if window_s <= 0 or first.alone:
+            return 0.0
+        rows = sum(item.request.rows for item in self._waiting)
+        if rows >= self.batching.max_batch_size:
+            return 0.0
+        return window_s - (self.clock() - first.arrived_s)
+
+    def _take(self) -> list[_Waiting]:
+        """Remove the next batch from the line: the first request and all that fit to it."""
+        batch: list[_Waiting] = []
+        passed: list[_Waiting] = []
+        rows = 0
+        while self._waiting:
+            item = self._waiting.popleft()
+            if item.answer.done():
+                continue  # its deadline passed, or nobody waits any more
+            if not batch:
+                batch.append(item)
+                rows = item.request.rows
+                if item.alone:
+                    break
+            elif (
+                not item.alone
+                and item.shape == batch[0].shape
+                and rows + item.request.rows <= self.batching.max_batch_size
+            ):
+                batch.append(item)
+                rows += item.request.rows
+            else:
+                passed.append(item)
+                if len(passed) > self.batching.max_batch_size:
+                    break
+            if rows >= self.batching.max_batch_size:
+                break
+        self._waiting.extendleft(reversed(passed))
+        return batch
+
+    async def _send(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._send_within_deadline(batch)
+        except asyncio.CancelledError:
+            for item in batch:
+                item.answer.cancel()
+            raise
+        except Exception as error:  # a fault of ours must not leave callers waiting
+            _fail(batch, error)
+            raise
+        finally:
+            self._in_flight -= 1
+            self._requests_in_flight -= len(batch)
+            if self._waiting:
+                self._pump_soon()
+
+    async def _send_within_deadline(self, batch: list[_Waiting]) -> None:
+        started_s = self.clock()
+        last_s = max(item.expires_s for item in batch)
+        try:
+            async with asyncio.timeout(max(0.0, last_s - started_s)):
+                prediction = await self.transport.predict(
+                    join([item.request for item in batch]), self.depth
+                )
+        except TimeoutError:
+            return  # every caller has had its DeadlineExceededError by now
+        except ReplicaGoneError:
+            self._try_again(batch)
+        except PredictionError as error:
+            self._run_alone_or_fail(batch, error)
+        except FleetError as error:
+            _fail(batch, error)
+        else:
+            self._hand_out(batch, prediction, started_s)
+
+    def _try_again(self, batch: list[_Waiting]) -> None:
+        """Send each request once more, alone: one that kills replicas takes no others along."""
+        again = [item for item in batch if not item.lost]
+        _fail([item for item in batch if item.lost], ReplicaLostError(self.model, self.version))
+        for item in reversed(again):
+            item.lost = item.alone = True
+            self._waiting.appendleft(item)
+
+    def _run_alone_or_fail(self, batch: list[_Waiting], error: FleetError) -> None:
+        if len(batch) == 1:
+            _fail(batch, error)
+            return
+        for item in reversed(batch):
+            item.alone = True
+            self._waiting.appendleft(item)
+
+    def _hand_out(self, batch: list[_Waiting], prediction: Prediction, started_s: float) -> None:
+        outputs = prediction.outputs
+        rows = sum(item.request.rows for item in batch)
+        labels = (self.model, self.version, self.track)
+        if len(batch) > 1 and any(
+            len(a) != rows for a in map(np.atleast_1d, outputs.arrays.values())
+        ):
+            # The model does not answer row by row, so its answer belongs to nobody.
+            reason = f"answered {rows} rows with another number of rows"
+            self._run_alone_or_fail(batch, PredictionError(self.model, self.version, reason))
+            return
+        self.counters.observe(PREDICT, labels, prediction.predict_s)
+        self.counters.observe(BATCH, labels, rows)
+        start = 0
+        for item in batch:
+            stop = start + item.request.rows
+            if not item.answer.done():
+                item.answer.set_result(outputs if len(batch) == 1 else outputs.rows(start, stop))
+            waited_s = started_s - item.arrived_s + prediction.wait_s
+            self.counters.observe(QUEUE, labels, waited_s)
+            start = stop
+
+
+def batch_shape(request: Request) -> Shape:
+    """What must agree for two requests to be joined: all but the rows."""
+    arrays = tuple(
+        (name, array.dtype.str, array.shape[1:]) for name, array in request.inputs.items()
+    )
+    params = json.dumps(request.params, default=str) if request.params else ""
+    return (arrays, params, request.layout, request.labels)
+
+
+def join(requests: list[Request]) -> Batch:
+    """Join the inputs of requests of one shape along axis 0."""
+    first = requests[0]
+    inputs = first.inputs
+    if len(requests) > 1:
+        inputs = {name: np.concatenate([r.inputs[name] for r in requests]) for name in inputs}
+    return Batch(inputs, first.params, first.layout, first.labels)
+
+
+def _fail(batch: list[_Waiting], error: Exception) -> None:
+    for item in batch:
+        if not item.answer.done():
+            item.answer.set_exception(error)

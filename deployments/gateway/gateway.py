@@ -1,0 +1,137 @@
+"""The Serve shell around the ASGI application: it follows the controller's table.
+
+With the controller, the registry and the store all gone, it goes on with the last table;
+a gateway that starts in such a time takes the one on its node, else the store's.
+"""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from deployments.gateway.app import GatewayApp
+from deployments.gateway.inference import Inference
+from deployments.gateway.transport import HandleTransport
+from deployments.settings import Settings
+from deployments.store.store import FleetStore
+from deployments.telemetry import Counters, Snapshot, exposition
+from deployments.traffic.table import RoutingTable, decode_table
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 0.5
+"""Wait before an absent controller is asked again, seconds."""
+
+POLL_TIMEOUT_S = 5.0
+"""A poll is held for a second; one that takes this long has no controller behind it."""
+
+SCRAPE_TIMEOUT_S = 2.0
+"""Longest wait for the merged counters before a scrape gets this gateway's alone, seconds."""
+
+
+class Gateway:
+    """One replica of the ingress. `deployments.fleet` turns it into a deployment."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: Settings, controller: DeploymentHandle[Any]
+    ) -> None:
+        self._id = serve.get_replica_context().replica_id.unique_id
+        self._controller = controller
+        self._counters = Counters(self._id)
+        self._inference = Inference(
+            lambda application: HandleTransport(application, self._id), self._counters
+        )
+        self._app = GatewayApp(
+            self._inference, self._counters, self._metrics, settings.max_body_bytes
+        )
+        cluster = ray.get_runtime_context().get_session_name()
+        self._kept = Path(settings.tables_folder) / f"{cluster}.json"
+        self._store = FleetStore(settings.store_url, cluster)
+        self._settled = asyncio.Event()
+        self._following = asyncio.get_running_loop().create_task(self._follow())
+        # KubeRay moves traffic here once the application is RUNNING, so it must not be
+        # before the models are.
+        await self._settled.wait()
+
+    def __serve_build_asgi_app__(self) -> GatewayApp:
+        """Hand Serve the application."""
+        return self._app
+
+    def check_health(self) -> None:
+        """Serve replaces a gateway that no longer follows the table."""
+        if self._following.done():
+            raise RuntimeError("the gateway no longer follows the routing table")
+
+    async def _follow(self) -> None:
+        away = False
+        while True:
+            try:
+                update = await asyncio.wait_for(self._poll(), POLL_TIMEOUT_S)
+            except (RayError, RayServeException, TimeoutError) as error:
+                if not away:
+                    logger.warning("controller cannot be reached, keeping the table: %s", error)
+                    away = True
+                if not self._settled.is_set():
+                    await self._start_without_controller()
+                await asyncio.sleep(RETRY_S)
+                continue
+            if away:
+                logger.info("controller is back")
+                away = False
+            if update is not None:
+                revision, body = update
+                self._put_in_force(decode_table(body))
+                await asyncio.to_thread(self._keep, body)
+                logger.info("applied routing table %d", revision)
+
+    async def _poll(self) -> tuple[int, bytes] | None:
+        answer: tuple[int, bytes] | None = await self._controller.poll.remote(
+            self._id, self._inference.table.revision, self._counters.snapshot()
+        )
+        return answer
+
+    def _put_in_force(self, table: RoutingTable) -> None:
+        self._inference.apply(table)
+        if table.settled:
+            self._settled.set()
+
+    async def _start_without_controller(self) -> None:
+        for source in (self._kept.read_bytes, self._store.load_table):
+            try:
+                body = await asyncio.to_thread(source)
+            except Exception as error:  # noqa: BLE001, any driver's error: try the next source
+                logger.info("no routing table from %s: %s", source, error)
+                continue
+            if body is not None:
+                self._put_in_force(decode_table(body))
+                return
+
+    def _keep(self, body: bytes) -> None:
+        """Leave the table on this node, whole or not at all."""
+        try:
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._kept.with_name(f"{self._kept.name}.{self._id}")
+            draft.write_bytes(body)
+            draft.replace(self._kept)
+        except OSError as error:
+            logger.warning("cannot keep the routing table at %s: %s", self._kept, error)
+
+    async def _metrics(self) -> bytes:
+        own = self._counters.snapshot()
+        try:
+            snapshots: list[Snapshot] = await asyncio.wait_for(self._merged(own), SCRAPE_TIMEOUT_S)
+        except (RayError, RayServeException, TimeoutError):
+            # What other gateways last said may be older than what was shown of them
+            # elsewhere, and a counter must not run backwards: only ours is certain.
+            snapshots = [own]
+        return await asyncio.to_thread(exposition, snapshots)
+
+    async def _merged(self, own: Snapshot) -> list[Snapshot]:
+        snapshots: list[Snapshot] = await self._controller.counters.remote(own)
+        return snapshots

@@ -1,0 +1,83 @@
+"""The few words of ASGI that the gateway speaks: read a request whole, write an answer whole."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.errors import MalformedRequestError, RequestTooLargeError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+Headers = Mapping[bytes, bytes]
+"""By lower-case name; the last of several wins, as none that we read may repeat."""
+
+JSON = b"application/json"
+
+
+class ClientGoneError(Exception):
+    """The connection closed before the request was complete; there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete HTTP answer."""
+
+    status: int
+    body: bytes
+
+    content_type: bytes | None = JSON
+    """None where `headers` has it."""
+
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def header_text(headers: Headers, name: bytes) -> str | None:
+    """A header as text; None when it is not there."""
+    value = headers.get(name)
+    return value.decode("latin-1") if value is not None else None
+
+
+async def read_body(headers: Headers, receive: Receive, limit_bytes: int) -> bytes:
+    """Read a request's body.
+
+    Raises:
+        RequestTooLargeError: It is longer than `limit_bytes`, or says so.
+        MalformedRequestError: Its Content-Length is no number.
+        ClientGoneError: The client left before the end.
+    """
+    _check_declared(headers, limit_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit_bytes:
+            raise RequestTooLargeError(size, limit_bytes)
+        if not message.get("more_body", False):
+            return b"".join([*chunks, chunk]) if chunks else chunk
+        chunks.append(chunk)
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Write an answer; its length is always declared."""
+    headers = [(b"content-length", b"%d" % len(answer.body)), *answer.headers]
+    if answer.content_type is not None:
+        headers.append((b"content-type", answer.content_type))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _check_declared(headers: Headers, limit_bytes: int) -> None:
+    declared = headers.get(b"content-length")
+    if declared is None:
+        return
+    if not declared.isdigit():
+        raise MalformedRequestError(f"Content-Length {declared!r} must be a whole number")
+    if int(declared) > limit_bytes:
+        raise RequestTooLargeError(int(declared), limit_bytes)

@@ -1,0 +1,116 @@
+"""From a model's name and a routing key to the version that answers, on the table alone."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from deployments.errors import ModelNotReadyError, NotFoundError
+from deployments.gateway.batching import VersionQueue
+from deployments.gateway.transport import Transport
+from deployments.protocols.tensors import Outputs, Request
+from deployments.telemetry import REVISION, Counters
+from deployments.traffic.split import choose
+from deployments.traffic.table import EMPTY, ModelRoutes, Route, RouteState, RoutingTable
+
+logger = logging.getLogger(__name__)
+
+
+class Inference:
+    """The table in force and a queue for each version in it. One event loop owns it."""
+
+    def __init__(
+        self,
+        make_transport: Callable[[str], Transport],
+        counters: Counters,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._make_transport = make_transport
+        self._counters = counters
+        self._clock = clock
+        self._table = EMPTY
+        self._queues: dict[str, VersionQueue] = {}
+
+    @property
+    def table(self) -> RoutingTable:
+        """The table that requests are judged by now."""
+        return self._table
+
+    def apply(self, table: RoutingTable) -> None:
+        """Put a table in force; requests already queued go where they were sent."""
+        queues: dict[str, VersionQueue] = {}
+        for model, routes in table.models.items():
+            for route in routes.routes:
+                if route.state is RouteState.READY:
+                    queues[route.application] = self._queue(model, routes, route)
+        # A queue that is left out still finishes what it holds: its tasks keep it alive.
+        self._queues = queues
+        self._table = table
+        self._counters.set(REVISION, (), table.revision)
+
+    def model(self, name: str) -> ModelRoutes:
+        """The hosted versions of a model.
+
+        Raises:
+            NotFoundError: No such model.
+        """
+        routes = self._table.models.get(name)
+        if routes is None:
+            raise NotFoundError(f"unknown model {name!r}")
+        return routes
+
+    def pinned(self, name: str, version: str) -> Route:
+        """The route of one version, whatever its weight.
+
+        Raises:
+            NotFoundError: The model does not exist or does not host this version.
+        """
+        routes = self.model(name)
+        route = routes.route(version)
+        if route is None:
+            hosted = ", ".join(route.version for route in routes.routes) or "none"
+            raise NotFoundError(f"model {name!r} has no version {version!r}, hosted: {hosted}")
+        return route
+
+    def choose(self, name: str, key: str) -> Route:
+        """The version that answers a request with this routing key.
+
+        Raises:
+            NotFoundError: No such model.
+            ModelNotReadyError: No version can answer yet.
+        """
+        routes = self.model(name)
+        route = choose(name, routes.routes, key)
+        if route is None:
+            stable = routes.stable
+            reason = stable.reason if stable is not None else "no version has the alias champion"
+            raise ModelNotReadyError(name, reason)
+        return route
+
+    async def answer(self, name: str, route: Route, request: Request) -> Outputs:
+        """Have a version answer a request.
+
+        Raises:
+            ModelNotReadyError: The version is not ready.
+            FleetError: What `VersionQueue.answer` raises.
+        """
+        queue = self._queues.get(route.application)
+        if queue is None:
+            raise ModelNotReadyError(name, f"version {route.version}: {route.reason or 'leaving'}")
+        return await queue.answer(request, self.model(name).deadline_s)
+
+    def _queue(self, model: str, routes: ModelRoutes, route: Route) -> VersionQueue:
+        queue = self._queues.get(route.application)
+        if queue is None:
+            return VersionQueue(
+                model=model,
+                version=route.version,
+                track=route.track,
+                transport=self._make_transport(route.application),
+                batching=routes.batching,
+                replicas=route.replicas,
+                counters=self._counters,
+                clock=self._clock,
+            )
+        queue.track = route.track
+        queue.resize(routes.batching, route.replicas)
+        return queue

@@ -1,0 +1,133 @@
+"""What the gateway tells about itself and its models: the paths without tensors."""
+
+import json
+from collections.abc import Callable
+
+from deployments.errors import MalformedRequestError, ModelNotReadyError
+from deployments.gateway.inference import Inference
+from deployments.protocols import mlflow_scoring
+from deployments.protocols import open_inference_pages as pages
+from deployments.traffic.table import RouteState
+
+Page = Callable[[Inference], bytes]
+
+
+def find_page(segments: list[str]) -> Page | None:
+    """The page at a path, given as its segments; None when there is none. All answer GET."""
+    match segments:
+        case ["v2", "models", model, *rest]:
+            return _model_page(model, rest)
+        case ["models", model, "ping" | "health"]:
+            return lambda inference: _ping(inference, model)
+        case ["models", _, "version"]:
+            return _version
+        case _:
+            return FIXED.get("/".join(segments))
+
+
+def index_page(inference: Inference, body: bytes) -> bytes:
+    """Every hosted version and its state; the body may be empty, or ask for the ready ones."""
+    entries = [
+        pages.IndexEntry(model, route.version, pages.State(route.state), route.reason)
+        for model, routes in sorted(inference.table.models.items())
+        for route in routes.routes
+    ]
+    return pages.repository_index(entries, only_ready=_only_ready(body))
+
+
+def _only_ready(body: bytes) -> bool:
+    if not body.strip():
+        return False
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        raise MalformedRequestError("body is not JSON, expected nothing or an object") from None
+    ready = asked.get("ready", False) if isinstance(asked, dict) else None
+    if not isinstance(ready, bool):
+        raise MalformedRequestError(f"ready is {ready!r:.40}, expected true or false in an object")
+    return ready
+
+
+def _model_page(model: str, rest: list[str]) -> Page | None:
+    match rest:
+        case []:
+            return lambda inference: _metadata(inference, model, None)
+        case ["ready"]:
+            return lambda inference: _ready(inference, model, None)
+        case ["versions", version]:
+            return lambda inference: _metadata(inference, model, version)
+        case ["versions", version, "ready"]:
+            return lambda inference: _ready(inference, model, version)
+        case _:
+            return None
+
+
+def _server(inference: Inference) -> bytes:
+    return pages.server_metadata()
+
+
+def _live(inference: Inference) -> bytes:
+    return pages.server_live()
+
+
+def _fleet_ready(inference: Inference) -> bytes:
+    _require_settled(inference)
+    return pages.server_ready()
+
+
+def _names(inference: Inference) -> bytes:
+    return pages.model_names(sorted(inference.table.models))
+
+
+def _metadata(inference: Inference, model: str, version: str | None) -> bytes:
+    routes = inference.model(model)
+    route = inference.pinned(model, version) if version is not None else routes.stable
+    if route is None:
+        raise ModelNotReadyError(model, "no version has the alias champion")
+    versions = [hosted.version for hosted in routes.routes]
+    return pages.model_metadata(model, versions, route.platform, route.signature)
+
+
+def _ready(inference: Inference, model: str, version: str | None) -> bytes:
+    _require_ready(inference, model, version)
+    return pages.model_ready(model)
+
+
+def _fleet_ping(inference: Inference) -> bytes:
+    _require_settled(inference)
+    return mlflow_scoring.PING
+
+
+def _ping(inference: Inference, model: str) -> bytes:
+    _require_ready(inference, model, None)
+    return mlflow_scoring.PING
+
+
+def _version(inference: Inference) -> bytes:
+    return mlflow_scoring.VERSION
+
+
+def _require_settled(inference: Inference) -> None:
+    if not inference.table.settled:
+        raise ModelNotReadyError("fleet", "models are loading for the first time")
+
+
+def _require_ready(inference: Inference, model: str, version: str | None) -> None:
+    if version is None:
+        inference.choose(model, "")
+        return
+    route = inference.pinned(model, version)
+    if route.state is not RouteState.READY:
+        raise ModelNotReadyError(model, f"version {version}: {route.reason}")
+
+
+FIXED: dict[str, Page] = {
+    "v2": _server,
+    "v2/health/live": _live,
+    "v2/health/ready": _fleet_ready,
+    "v2/models": _names,
+    "ping": _fleet_ping,
+    "health": _fleet_ping,
+    "version": _version,
+}
+"""Pages whose path has no name in it."""

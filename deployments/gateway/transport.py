@@ -1,0 +1,76 @@
+"""How a batch reaches a replica, and what the failures on the way mean.
+
+Only two things can go wrong that a caller of `Transport` must tell apart: the model raised
+(`PredictionError`), or the replica went away under the batch (`ReplicaGoneError`), in which
+case nobody knows whether it was answered and it may be tried once more.
+"""
+
+from typing import Any, Protocol
+
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
+from ray.serve.exceptions import DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from deployments.controller.applications import DEPLOYMENT
+from deployments.errors import FleetError, ModelNotReadyError, PredictionError
+from deployments.predictor.predictor import Prediction
+from deployments.protocols.tensors import Batch
+from deployments.schema import parse_application_name
+
+
+class ReplicaGoneError(Exception):
+    """The replica died or was unreachable while it had the batch."""
+
+
+class Transport(Protocol):
+    """A way to the replicas of one version. Cancelling the call gives the batch up."""
+
+    async def predict(self, batch: Batch, depth: int) -> Prediction:
+        """Send one batch to a replica and wait for its answer.
+
+        Raises:
+            PredictionError: The model raised.
+            ModelNotReadyError: The application is being removed or could not start.
+            ReplicaGoneError: The replica died; the batch may be tried again.
+        """
+        ...
+
+
+class HandleTransport:
+    """Ray Serve's own deployment handle: Serve picks the replica and wakes it from zero."""
+
+    def __init__(self, application: str, gateway: str) -> None:
+        self._application = application
+        self._gateway = gateway
+        handle: DeploymentHandle[Any] = serve.get_deployment_handle(
+            DEPLOYMENT, application, _check_exists=False
+        )
+        self._predict = handle.options(method_name="predict")
+
+    async def predict(self, batch: Batch, depth: int) -> Prediction:
+        """See `Transport.predict`."""
+        try:
+            answer: Prediction = await self._predict.remote(batch, self._gateway, depth)
+        except RayTaskError as error:
+            raise self._cause(error) from None
+        except (RayActorError, WorkerCrashedError) as error:
+            raise ReplicaGoneError(str(error).splitlines()[0]) from None
+        except DeploymentUnavailableError:
+            raise self._not_ready("its application is not running") from None
+        return answer
+
+    def _cause(self, error: RayTaskError) -> FleetError:
+        # An error from another process is both our class and a RayTaskError, whose text
+        # is the remote traceback with host and pid; nobody outside may see that.
+        cause = error.cause
+        if isinstance(cause, FleetError):
+            return cause
+        model, version = self._names()
+        return PredictionError(model, version, f"{type(cause).__name__}: {cause}")
+
+    def _not_ready(self, reason: str) -> ModelNotReadyError:
+        return ModelNotReadyError(self._names()[0], reason)
+
+    def _names(self) -> tuple[str, str]:
+        return parse_application_name(self._application) or (self._application, "")

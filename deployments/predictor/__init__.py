@@ -1,0 +1,1 @@
+"""The replica that holds one version, and the native runtimes behind it."""

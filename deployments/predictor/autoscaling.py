@@ -1,0 +1,31 @@
+"""How many replicas a version needs, from the queues at the gateways.
+
+Batches go one at a time, so Serve's own count of ongoing requests says nothing. Each
+gateway sends its queue depth with every batch; the replicas hand the sum to Serve with
+`record_autoscaling_stats`, and this policy reads it. Serve applies the delays and bounds.
+"""
+
+import math
+from typing import Any
+
+from ray.serve.config import AutoscalingContext
+
+POLICY = "deployments.predictor.autoscaling:replicas_for_queue"
+"""Import path of the policy, as Serve's `policy_function` wants it."""
+
+QUEUE_METRIC = "rayfleet_queue_depth"
+"""Requests waiting or in flight at the gateways, as a replica was last told."""
+
+
+def replicas_for_queue(ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+    """Return the replicas that bring the queue down to the target for each of them.
+
+    A replica only hears from gateways that send to it, and each hears the gateway's whole
+    queue, so the largest report stands for the fleet's.
+    """
+    depths = (ctx.aggregated_metrics or {}).get(QUEUE_METRIC, {})
+    depth = max([*depths.values(), ctx.total_num_requests], default=0.0)
+    config = ctx.config
+    if config is None:
+        return ctx.target_num_replicas, {}
+    return math.ceil(depth / config.get_target_ongoing_requests()), {}

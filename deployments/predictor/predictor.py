@@ -1,0 +1,120 @@
+"""The Serve shell around one version of one model.
+
+Left undecorated so that tests construct it like any other class; the controller turns it
+into a deployment.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from deployments.errors import PredictionError
+from deployments.predictor.autoscaling import QUEUE_METRIC
+from deployments.predictor.runtimes.runtime import Runtime, make_runtime
+from deployments.protocols.tensors import Array, Batch, Form, Outputs
+
+logger = logging.getLogger(__name__)
+
+INLINE_S = 0.001
+"""A model that predicts faster than this runs on the event loop; a thread would cost more."""
+
+SMOOTHING = 0.2
+"""Weight of the newest predict time in the moving average that `INLINE_S` is compared with."""
+
+DEPTH_TTL_S = 10.0
+"""A gateway's queue depth counts for this long after its last batch."""
+
+MAX_REASON = 500
+"""Characters of a model's own error that reach the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a replica answers to one batch."""
+
+    arrays: Mapping[str, Array]
+    form: Form
+
+    predict_s: float
+    """The model's own time."""
+
+    wait_s: float
+    """Time that the batch waited inside the replica for the one before it."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """The answer without its times."""
+        return Outputs(self.arrays, self.form)
+
+
+class Predictor:
+    """Holds one immutable version and answers batches one after the other."""
+
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        runtime: str,
+        tracking_uri: str,
+        registry_uri: str,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._model = model
+        self._version = version
+        self._clock = clock
+        self._typical_s = 1.0
+        self._depths: dict[str, tuple[float, float]] = {}
+        # One thread: frameworks bring their own parallelism, and order is kept.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        started_s = clock()
+        self._runtime: Runtime = make_runtime(
+            runtime, f"models:/{model}/{version}", tracking_uri, registry_uri
+        )
+        logger.info(
+            "loaded %s version %s with the %s runtime in %.1f s",
+            model, version, runtime, clock() - started_s,
+        )  # fmt: skip
+
+    async def predict(self, batch: Batch, gateway: str, depth: int) -> Prediction:
+        """Answer one batch.
+
+        Args:
+            batch: The joined rows of one or more requests.
+            gateway: Who asks.
+            depth: Requests that wait or are in flight for this version at that gateway.
+
+        Raises:
+            PredictionError: The model raised; carries its type and message, no traceback.
+        """
+        arrived_s = self._clock()
+        self._depths[gateway] = (float(depth), arrived_s)
+        if self._typical_s < INLINE_S:
+            return self._answer(batch, arrived_s)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._answer, batch, arrived_s)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Requests waiting at all gateways that have sent a batch lately."""
+        horizon_s = self._clock() - DEPTH_TTL_S
+        recent = [depth for depth, at_s in self._depths.values() if at_s >= horizon_s]
+        return {QUEUE_METRIC: float(sum(recent))}
+
+    def _answer(self, batch: Batch, arrived_s: float) -> Prediction:
+        started_s = self._clock()
+        try:
+            outputs = self._runtime.predict(batch)
+        except Exception as error:  # whatever a model raises is the version's failure
+            logger.warning("%s version %s raised", self._model, self._version, exc_info=True)
+            raise PredictionError(self._model, self._version, _reason(error)) from None
+        predict_s = self._clock() - started_s
+        self._typical_s += SMOOTHING * (predict_s - self._typical_s)
+        return Prediction(outputs.arrays, outputs.form, predict_s, started_s - arrived_s)
+
+
+def _reason(error: Exception) -> str:
+    # The first line: frameworks put file names and stacks on the others.
+    text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"

@@ -1,0 +1,114 @@
+"""Start a command so that nothing of it outlives us, and end it and all it started."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import IO, Self
+
+import psutil
+
+KILL_AFTER_S = 10.0
+"""How long a process may take to obey SIGTERM, seconds."""
+
+
+class ProcessTree:
+    """A child process in a session of its own, with everything that it starts.
+
+    Its own session keeps the terminal's Ctrl-C away from it: we pass one SIGINT on, since
+    a second one would cut Ray's shutdown short.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        output: IO[bytes] | int | None = None,
+    ) -> None:
+        # A shell starts background jobs with SIGINT ignored, and children inherit that;
+        # a handler, in contrast, is reset in the child to the default.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output is not None else None,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Exit status of the child; None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Wait for the child.
+
+        Raises:
+            subprocess.TimeoutExpired: It is still running.
+        """
+        return self._process.wait(timeout_s)
+
+    def end(self, grace_s: float) -> None:
+        """Interrupt the child, wait, and kill what is left of its tree."""
+        end_tree(self.pid, grace_s, self._process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end(grace_s=60.0)
+
+
+def end_tree(pid: int, grace_s: float, child: subprocess.Popen[bytes] | None = None) -> None:
+    """Interrupt a process, and kill whatever of its tree does not follow.
+
+    Args:
+        pid: The root of the tree.
+        grace_s: How long it may take to shut down by itself, seconds.
+        child: The root's handle where it is our own child, which only we can reap.
+    """
+    members = tree(pid)
+    # A shutdown starts helpers of its own; they are looked for again below.
+    _signal(members[:1], signal.SIGINT)
+    try:
+        if child is not None:
+            child.wait(grace_s)
+        else:
+            psutil.wait_procs(members[:1], grace_s)
+    except subprocess.TimeoutExpired:
+        members += [process for process in tree(pid) if process not in members]
+    alive = [process for process in members if process.is_running()]
+    _signal(alive, signal.SIGTERM)
+    _, alive = psutil.wait_procs(alive, KILL_AFTER_S)
+    _signal(alive, signal.SIGKILL)
+    psutil.wait_procs(alive, KILL_AFTER_S)
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """A process and all its descendants, the root first; empty when it is gone."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue

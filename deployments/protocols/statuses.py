@@ -1,0 +1,155 @@
+"""Which HTTP status, headers and body an error has in which protocol, and who is to blame.
+
+The only module that knows HTTP codes.
+
+| error                    | Open Inference | MLflow's code                  | origin  |
+|--------------------------|----------------|--------------------------------|---------|
+| MalformedRequestError    | 400            | 400 BAD_REQUEST                | caller  |
+| SignatureMismatchError   | 400            | 400 INVALID_PARAMETER_VALUE    | caller  |
+| ParamsMismatchError      | 400            | 400 INVALID_PARAMETER_VALUE    | caller  |
+| NotFoundError            | 404            | 404 ENDPOINT_NOT_FOUND         | caller  |
+| MethodNotAllowedError    | 405, `Allow`   | 405 BAD_REQUEST, `Allow`       | caller  |
+| RequestTooLargeError     | 413            | 413 BAD_REQUEST                | caller  |
+| UnsupportedMediaError    | 415            | 415, plain text                | caller  |
+| PredictionError          | 500            | 400 BAD_REQUEST                | version |
+| ReplicaLostError         | 503            | 503 TEMPORARILY_UNAVAILABLE    | version |
+| DeadlineExceededError    | 504            | 504 DEADLINE_EXCEEDED          | version |
+| other UnavailableErrors  | 503            | 503 TEMPORARILY_UNAVAILABLE    | fleet   |
+| anything else            | 500            | 500 INTERNAL_ERROR             | fleet   |
+
+Every UnavailableError carries `Retry-After`. A version whose replicas die or hang under a
+request is to blame for it: as the fleet's fault, a canary that hangs would never be aborted.
+
+Source:
+    MLflow 3.17, `mlflow.exceptions.ERROR_CODE_TO_HTTP_STATUS`, `mlflow.error_classification`.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import orjson
+
+from deployments.errors import (
+    DeadlineExceededError,
+    FleetError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PredictionError,
+    ReplicaLostError,
+    RequestError,
+    RequestTooLargeError,
+    UnavailableError,
+    UnsupportedMediaError,
+)
+from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
+
+INTERNAL_MESSAGE = "internal error, see the server's log"
+"""What a caller reads of an error that nobody raised on purpose."""
+
+
+_STATUSES: tuple[tuple[type[FleetError], int], ...] = (
+    (NotFoundError, 404),
+    (MethodNotAllowedError, 405),
+    (RequestTooLargeError, 413),
+    (UnsupportedMediaError, 415),
+    (RequestError, 400),
+    (DeadlineExceededError, 504),
+    (UnavailableError, 503),
+)
+"""The first that fits counts, so a subclass stands before its base."""
+
+
+_MLFLOW_WORDS: tuple[tuple[type[FleetError], tuple[str, str, str]], ...] = (
+    (
+        SignatureMismatchError,
+        ("INVALID_PARAMETER_VALUE", "KAM01", "SCHEMA_ENFORCEMENT_FAILED"),
+    ),
+    (ParamsMismatchError, ("INVALID_PARAMETER_VALUE", "KAM00", "INVALID_PARAMETER_VALUE")),
+    (NotFoundError, ("ENDPOINT_NOT_FOUND", "KAM00", "RESOURCE_NOT_FOUND")),
+    (RequestError, ("BAD_REQUEST", "KAM00", "INVALID_PARAMETER_VALUE")),
+    (PredictionError, ("BAD_REQUEST", "KAM00", "INVALID_PARAMETER_VALUE")),
+    (DeadlineExceededError, ("DEADLINE_EXCEEDED", "", "")),
+    (UnavailableError, ("TEMPORARILY_UNAVAILABLE", "XXM00", "CLIENT_INTERNAL_ERROR")),
+)
+"""Error code, sqlstate and error class, the first that fits; MLflow has no class for deadlines."""
+
+_MLFLOW_INTERNAL = ("INTERNAL_ERROR", "XXM00", "CLIENT_INTERNAL_ERROR")
+
+
+class Origin(StrEnum):
+    """Whose fault an error is."""
+
+    CALLER = "caller"
+    VERSION = "version"
+    FLEET = "fleet"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorResponse:
+    """An error as it leaves, ready to be sent."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def origin(error: BaseException) -> Origin:
+    """Tell who is to blame; only `Origin.VERSION` counts against a rollout."""
+    match error:
+        case RequestError():
+            return Origin.CALLER
+        case PredictionError() | ReplicaLostError() | DeadlineExceededError():
+            return Origin.VERSION
+        case _:
+            return Origin.FLEET
+
+
+def status(error: BaseException) -> int:
+    """Give the HTTP status of an error, in every protocol but MLflow's."""
+    return next((code for kind, code in _STATUSES if isinstance(error, kind)), 500)
+
+
+def headers(error: BaseException) -> tuple[tuple[str, str], ...]:
+    """Give the headers that tell a caller what to do next."""
+    match error:
+        case MethodNotAllowedError(allowed=allowed):
+            return (("Allow", allowed),)
+        case UnavailableError(retry_after_s=delay_s):
+            return (("Retry-After", str(math.ceil(delay_s))),)
+        case _:
+            return ()
+
+
+def open_inference_error(error: BaseException) -> ErrorResponse:
+    """Render an error as the Open Inference Protocol does, `{"error": text}`."""
+    body = orjson.dumps({"error": _message(error)})
+    return ErrorResponse(
+        status(error), (("Content-Type", "application/json"), *headers(error)), body
+    )
+
+
+def mlflow_error(error: BaseException) -> ErrorResponse:
+    """Render an error as MLflow's scoring server does, without its stack trace."""
+    if isinstance(error, UnsupportedMediaError):
+        return ErrorResponse(
+            415, (("Content-Type", "text/plain; charset=utf-8"),), _message(error).encode()
+        )
+    # A model's own exception is the caller's bad request there, whoever is to blame.
+    code = 400 if isinstance(error, PredictionError) else status(error)
+    word, sqlstate, error_class = next(
+        (words for kind, words in _MLFLOW_WORDS if isinstance(error, kind)), _MLFLOW_INTERNAL
+    )
+    fields = {"error_code": word, "message": _message(error)}
+    if sqlstate:
+        fields |= {"sqlstate": sqlstate, "error_class": error_class}
+    return ErrorResponse(
+        code, (("Content-Type", "application/json"), *headers(error)), orjson.dumps(fields)
+    )
+
+
+def _message(error: BaseException) -> str:
+    if not isinstance(error, FleetError):
+        return INTERNAL_MESSAGE
+    # A lone surrogate has no UTF-8, and names on the wire may quote one.
+    return str(error).encode(errors="replace").decode()

@@ -1,0 +1,207 @@
+"""Everything that a fleet config may say.
+
+A fleet config is a native Serve config file. The `fleet` application's `args` hold what
+rarely changes (`FleetSpec`); the models are the `user_config` of its `Controller`
+deployment (`ModelsSpec`), so that changing one calls `reconfigure` and restarts nothing.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from tuning.configfile import Spec
+
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+STABLE_ALIAS = "champion"
+"""Registry alias of the version that answers by default."""
+
+CANARY_ALIAS = "challenger"
+"""Registry alias of the version that asks to replace it."""
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?!-))*\Z")
+"""Names that fit into a URL segment and, before `--vVERSION`, into an application's name."""
+
+RuntimeName = Literal["auto", "sklearn", "torch", "tensorflow", "pyfunc"]
+
+
+class FleetSpec(Spec):
+    """`args` of the fleet application: addresses and limits. A change restarts the gateways."""
+
+    tracking_uri: str | None = None
+    """MLflow tracking server; None takes MLFLOW_TRACKING_URI, else the embedded default."""
+
+    registry_uri: str | None = None
+    """MLflow model registry; None takes MLFLOW_REGISTRY_URI, else the tracking server."""
+
+    store_url: str | None = None
+    """SQLAlchemy address of the fleet store; None takes RAYFLEET_STORE, else SQLite."""
+
+    registry_poll_s: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """Time between two looks at the registry's aliases, seconds."""
+
+    request_deadline_s: PositiveFloat = 30.0
+    """Longest time from the last byte of a request to its answer, seconds."""
+
+    max_body_bytes: PositiveInt = 64 * 1024 * 1024
+    """Largest request body, before and after decompression, bytes."""
+
+    strict_startup: bool = False
+    """Whether a model that cannot be loaded keeps the fleet from becoming ready."""
+
+
+class RayActorOptionsSpec(Spec):
+    """What one replica of a version takes from the cluster, in Ray's words."""
+
+    num_cpus: NonNegativeFloat = 0.1
+    """CPUs that Ray's scheduler sets aside; a share to place by, not a limit."""
+
+    num_gpus: NonNegativeFloat = 0.0
+    """GPUs, fractions allowed."""
+
+    memory: NonNegativeFloat | None = None
+    """Memory that the scheduler sets aside, bytes; None sets none aside."""
+
+    resources: dict[str, NonNegativeFloat] = Field(default={})
+    """Custom resources by name."""
+
+    accelerator_type: str | None = None
+    """Such as `L4`; None takes any."""
+
+    runtime_env: dict[str, Any] = Field(default={})
+    """Ray runtime environment of this model's replicas."""
+
+
+class AutoscalingSpec(Spec):
+    """When replicas are added and removed, in Serve's words."""
+
+    min_replicas: NonNegativeInt = 1
+    initial_replicas: NonNegativeInt | None = None
+    max_replicas: PositiveInt = 1
+
+    target_ongoing_requests: PositiveFloat = 32.0
+    """Requests in flight or queued at the gateways for each replica."""
+
+    metrics_interval_s: PositiveFloat = 1.0
+    look_back_period_s: PositiveFloat = 5.0
+    upscale_delay_s: NonNegativeFloat = 5.0
+    downscale_delay_s: NonNegativeFloat = 60.0
+    downscale_to_zero_delay_s: NonNegativeFloat | None = None
+    upscaling_factor: PositiveFloat | None = None
+    downscaling_factor: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(
+                f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}"
+            )
+        initial = self.initial_replicas
+        if initial is not None and not self.min_replicas <= initial <= self.max_replicas:
+            raise ValueError(
+                f"initial_replicas {initial} is outside [{self.min_replicas}, {self.max_replicas}]"
+            )
+        return self
+
+
+class ModelSpec(Spec):
+    """How one model is hosted: each of its versions becomes an application of its own."""
+
+    traffic: dict[str, Percent] = Field(default={STABLE_ALIAS: 100}, min_length=1)
+    """Percent of requests by registry alias or version number; sums to 100.
+
+    `champion` is the stable track, or the first entry where it is not listed. What an alias
+    that names no version, or a version that is not ready, would get goes to the stable track
+    meanwhile.
+    """
+
+    runtime: RuntimeName = "auto"
+    """What runs the model; `auto` takes the native runtime of its MLflow flavor."""
+
+    num_replicas: PositiveInt | None = None
+    """Fixed number of replicas for each version; None means 1, or autoscaling if given."""
+
+    autoscaling_config: AutoscalingSpec | None = None
+    """Autoscaling for each version; None keeps the number of replicas fixed."""
+
+    ray_actor_options: RayActorOptionsSpec = RayActorOptionsSpec()
+
+    max_batch_size: PositiveInt = 32
+    """Most rows that the gateway joins into one call; a larger request goes alone."""
+
+    batch_wait_timeout_s: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Longest time that a row waits for company while a replica is idle, seconds."""
+
+    max_concurrent_batches: PositiveInt = 1
+    """Batches in flight for each replica, as each gateway counts them."""
+
+    max_queued_requests: PositiveInt = 1000
+    """Requests that may wait at each gateway; one more is answered 429."""
+
+    request_deadline_s: PositiveFloat | None = None
+    """This model's own deadline, seconds; None takes the fleet's."""
+
+    @field_validator("traffic", mode="before")
+    @classmethod
+    def _versions_may_be_numbers(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): weight for key, weight in value.items()}
+        return value
+
+    @field_validator("traffic")
+    @classmethod
+    def _weights_sum_to_100(cls, value: dict[str, int]) -> dict[str, int]:
+        total = sum(value.values())
+        if total != 100:
+            shown = ", ".join(f"{key}: {weight}" for key, weight in value.items())
+            raise ValueError(f"weights {{{shown}}} sum to {total}, must sum to 100")
+        return value
+
+    @property
+    def stable_key(self) -> str:
+        """The entry of `traffic` that is the stable track."""
+        return STABLE_ALIAS if STABLE_ALIAS in self.traffic else next(iter(self.traffic))
+
+    @model_validator(mode="after")
+    def _replicas_are_fixed_or_scaled(self) -> Self:
+        if self.num_replicas is not None and self.autoscaling_config is not None:
+            raise ValueError("give num_replicas or autoscaling_config, not both")
+        return self
+
+
+class ModelsSpec(Spec):
+    """`user_config` of the Controller: the models that the fleet hosts."""
+
+    models: dict[str, ModelSpec]
+    """Settings by registered model name."""
+
+    @field_validator("models")
+    @classmethod
+    def _names_fit_urls_and_applications(cls, value: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
+        for name in value:
+            if not MODEL_NAME.match(name):
+                raise ValueError(
+                    f"model name {name!r} cannot be served, allowed: letters, digits, '.', '_'"
+                    " and single '-', starting with a letter or digit"
+                )
+        return value
+
+
+def application_name(model: str, version: str) -> str:
+    """Name of the Serve application that hosts one version."""
+    return f"{model}--v{version}"
+
+
+def parse_application_name(name: str) -> tuple[str, str] | None:
+    """Split an application's name into model and version; None when it is not a version's."""
+    model, separator, version = name.rpartition("--v")
+    return (model, version) if separator and version.isdigit() else None

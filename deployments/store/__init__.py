@@ -1,0 +1,1 @@
+"""The fleet store: what must outlive every process, in SQL."""

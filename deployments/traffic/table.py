@@ -1,0 +1,111 @@
+"""The routing table: the one value that the gateways act on.
+
+It travels from the controller to every gateway as JSON and is kept in a file and in the
+fleet store, so that predictions go on while the controller is away.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from deployments.protocols.tensors import Signature
+
+
+class Track(StrEnum):
+    """A version's role in traffic."""
+
+    STABLE = "stable"
+    CANARY = "canary"
+
+
+class RouteState(StrEnum):
+    """How far a version has come, in the words of the repository index."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One hosted version of a model."""
+
+    version: str
+    track: Track
+
+    weight: int
+    """Percent of the model's requests; 0 unless the state is READY."""
+
+    application: str
+    """Serve application that holds the replicas."""
+
+    state: RouteState
+
+    replicas: int
+    """Running replicas, for the number of batches in flight; 0 while scaled to zero."""
+
+    signature: Signature
+    platform: str
+
+    reason: str = ""
+    """Why the version is not READY."""
+
+
+class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How requests are joined before they go to a replica; see `schema.ModelSpec`."""
+
+    max_batch_size: int
+    batch_wait_timeout_s: float
+    max_concurrent_batches: int
+    max_queued_requests: int
+
+
+class ModelRoutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The hosted versions of one model; canaries first, the stable version last."""
+
+    routes: tuple[Route, ...]
+    batching: Batching
+    deadline_s: float
+
+    @property
+    def stable(self) -> Route | None:
+        """The version that answers by default; None while there is none."""
+        return next((route for route in self.routes if route.track is Track.STABLE), None)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request without a version in its URL would find one."""
+        return any(route.weight > 0 for route in self.routes)
+
+    def route(self, version: str) -> Route | None:
+        """The route of one version; None when it is not hosted."""
+        return next((route for route in self.routes if route.version == version), None)
+
+
+class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All models of a fleet at one revision."""
+
+    revision: int
+    """Rises with every change; a gateway acknowledges the one that it has applied."""
+
+    models: Mapping[str, ModelRoutes]
+
+    settled: bool = False
+    """Whether every model was ready once, or has a recorded load failure."""
+
+
+EMPTY = RoutingTable(revision=0, models={})
+
+
+def encode_table(table: RoutingTable) -> bytes:
+    """Write a table as JSON."""
+    return msgspec.json.encode(table)
+
+
+def decode_table(body: bytes) -> RoutingTable:
+    """Read a table.
+
+    Raises:
+        msgspec.ValidationError: The bytes are not a table that this release understands.
+    """
+    return msgspec.json.decode(body, type=RoutingTable)
