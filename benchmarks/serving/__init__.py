@@ -1,0 +1,1 @@
+"""Requests per second of Rayfleet, a peer and the limit, on one model in one run."""
