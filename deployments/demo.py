@@ -23,7 +23,7 @@ from rich.table import Table
 from deployments.errors import FleetError
 from deployments.processes import ProcessTree
 from deployments.protocols.tensors import Array
-from deployments.server import HAPROXY, base_url, is_ready
+from deployments.server import base_url, console_script, is_ready
 from deployments.validation import port_faults
 from tuning.flavors import predicted_codes
 from tuning.holdout import holdout_rows
@@ -56,8 +56,9 @@ class Served:
     model: str
     version: str
     sweep: Path
-    cv_mean: float
-    cv_std: float
+    cross_validated: str
+    """Metric, mean and standard deviation over the folds."""
+
     offline: float
     """Hold-out accuracy at registration."""
 
@@ -111,16 +112,17 @@ def run() -> int:
 
     log = home.root / "demo-serve.log"
     url = base_url(CONFIG)
-    with log.open("wb") as output, _fleet(output, home):
-        with _step(console, f"3 of 5: serve {CONFIG} with Ray Serve and HAProxy (log: {log})"):
-            _wait(console, "fleet", lambda: is_ready(url), log)
-            console.print(f"  ready at {url}")
+    with log.open("wb") as output, _fleet(output, home) as fleet:
+        with _step(console, f"3 of 5: serve {CONFIG} with Ray Serve and HAProxy"):
+            _wait(console, "fleet", lambda: is_ready(url), fleet, log)
+            console.print(f"  ready at {url}, log in {log}", highlight=False)
         with _step(console, "4 of 5: predict the hold-out rows over HTTP"):
             measured = [_measure(console, url, served) for served in champions]
         with _step(console, "5 of 5: split traffic with a second version"):
             _tune(console, CHALLENGER)
             challenger = _served(home, CHALLENGER, "challenger")
-            split = _split(console, url, champions[0], challenger, log)
+            _wait_for_split(console, url, champions[0], challenger, fleet, log)
+            split = _split(console, url, champions[0])
     _summary(console, measured, split, time.monotonic() - started_s)
     return 0
 
@@ -150,21 +152,26 @@ def _served(home: Home, sweep: Path, alias: str) -> Served:
         model=version.name,
         version=str(version.version),
         sweep=sweep,
-        cv_mean=float(tags["rayfleet.cv_mean"]),
-        cv_std=float(tags["rayfleet.cv_std"]),
-        offline=float(tags["rayfleet.holdout_score"]),
+        cross_validated=f"{tags['rayfleet.metric']} {float(tags['rayfleet.cv_mean']):.4f}"
+        f" ± {float(tags['rayfleet.cv_std']):.4f}",
+        offline=float(json.loads(tags["rayfleet.holdout"])["accuracy"]),
     )
 
 
 def _fleet(output: Any, home: Home) -> ProcessTree:
-    command = [sys.executable, "-m", "deployments.cli", "serve", str(CONFIG), "--address", "local"]
-    return ProcessTree(command, {**home.environment(), **HAPROXY}, output)
+    command = [console_script("rayfleet"), "serve", str(CONFIG), "--address", "local"]
+    return ProcessTree(command, home.environment(), output)
 
 
-def _wait(console: Console, what: str, ready: Callable[[], bool], log: Path) -> None:
+def _wait(
+    console: Console, what: str, ready: Callable[[], bool], fleet: ProcessTree, log: Path
+) -> None:
     deadline_s = time.monotonic() + READY_S
     with console.status(f"waiting for the {what}"):
         while not ready():
+            if fleet.poll() is not None:
+                last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+                raise DemoError(f"the fleet ended before the {what} was ready: {last}; see {log}")
             if time.monotonic() > deadline_s:
                 raise DemoError(f"the {what} was not ready within {READY_S:.0f} s, see {log}")
             time.sleep(0.3)
@@ -234,28 +241,37 @@ def _tensor(rows: Array) -> dict[str, Any]:
     return {"name": "input-0", "shape": list(rows.shape), "datatype": datatype}
 
 
-def _split(
-    console: Console, url: str, champion: Served, challenger: Served, log: Path
-) -> dict[str, float]:
-    """Wait until the challenger has its weight, then count who answers."""
+def _wait_for_split(
+    console: Console, url: str, champion: Served, challenger: Served, fleet: ProcessTree, log: Path
+) -> None:
+    """Wait until the challenger answers some of the requests that name no version."""
+    ask = _asker(url, champion)
+
+    def challenger_answers() -> bool:
+        return any(ask({"X-Routing-Key": f"probe-{n}"}) == challenger.version for n in range(60))
+
+    _wait(console, "challenger", challenger_answers, fleet, log)
+
+
+def _asker(url: str, champion: Served) -> Callable[[dict[str, str]], str]:
+    """A function that sends one row with some headers and tells which version answered."""
     client = Client(url)
     row = np.asarray(holdout_rows(read_sweep(champion.sweep)).rows)[:1]
     body = json.dumps({"inputs": [{**_tensor(row), "data": row.ravel().tolist()}]}).encode()
-    path = f"/v2/models/{champion.model}/infer"
 
-    def version_for(headers: dict[str, str]) -> str:
-        _, answer = client.post(path, body, headers)
+    def ask(headers: dict[str, str]) -> str:
+        _, answer = client.post(f"/v2/models/{champion.model}/infer", body, headers)
         return str(json.loads(answer)["model_version"])
 
-    def challenger_answers() -> bool:
-        return any(
-            version_for({"X-Routing-Key": f"probe-{n}"}) == challenger.version for n in range(60)
-        )
+    return ask
 
-    _wait(console, "challenger", challenger_answers, log)
-    counts = Counter(version_for({"X-Request-Id": f"request-{n}"}) for n in range(SPLIT_REQUESTS))
-    first = [version_for({"X-Routing-Key": f"user-{n}"}) for n in range(KEYS)]
-    again = [version_for({"X-Routing-Key": f"user-{n}"}) for n in range(KEYS)]
+
+def _split(console: Console, url: str, champion: Served) -> dict[str, float]:
+    """Count who answers, and ask some keys twice."""
+    ask = _asker(url, champion)
+    counts = Counter(ask({"X-Request-Id": f"request-{n}"}) for n in range(SPLIT_REQUESTS))
+    first = [ask({"X-Routing-Key": f"user-{n}"}) for n in range(KEYS)]
+    again = [ask({"X-Routing-Key": f"user-{n}"}) for n in range(KEYS)]
     if first != again:
         raise DemoError("a routing key changed its version without a change of weights")
     shares = {version: count / SPLIT_REQUESTS for version, count in sorted(counts.items())}
@@ -273,7 +289,14 @@ def _summary(
     console: Console, measured: list[Measured], split: dict[str, float], seconds: float
 ) -> None:
     table = Table(title=f"Rayfleet demo, {seconds:.0f} s", title_justify="left")
-    for column in ("model", "version", "cross-validated", "hold-out", "over HTTP", "traffic"):
+    for column in (
+        "model",
+        "version",
+        "cross-validated",
+        "hold-out accuracy",
+        "over HTTP",
+        "traffic",
+    ):
         table.add_column(column)
     for item in measured:
         served = item.served
@@ -281,7 +304,7 @@ def _summary(
         table.add_row(
             served.model,
             served.version,
-            f"{served.cv_mean:.4f} ± {served.cv_std:.4f}",
+            served.cross_validated,
             f"{served.offline:.4f}",
             "equal" if set(item.accuracies.values()) == {served.offline} else "differs",
             ", ".join(f"v{version} {part:.1%}" for version, part in share.items()),

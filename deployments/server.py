@@ -53,7 +53,7 @@ def serve(config: Path, *, haproxy: bool, address: str) -> int:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     environment = {**home.environment(), **(haproxy_environment() if haproxy else {})}
-    command = [_script("serve"), "run", str(config), "--address", address]
+    command = [console_script("serve"), "run", str(config), "--address", address]
     with ProcessTree(command, environment) as server:
         record = _record(home, server.pid)
         stop = threading.Event()
@@ -134,7 +134,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _script(name: str) -> str:
+def console_script(name: str) -> str:
     """A console script of the environment that we run in, whatever is on the PATH."""
     return str(Path(sys.executable).with_name(name))
 
