@@ -146,6 +146,18 @@ def decide(seen: Observation) -> Decision:
     return Decision(table, tuple(deploy), _deletions(seen, table), failures)
 
 
+def is_moving(seen: Observation, decision: Decision) -> bool:
+    """Whether the next observation is likely to differ without anybody asking for it."""
+    routes = [route for model in decision.table.models.values() for route in model.routes]
+    return bool(
+        decision.deploy
+        or decision.delete
+        or decision.table != seen.table
+        or any(route.state is RouteState.LOADING for route in routes)
+        or {route.application for route in routes} != set(seen.applications)
+    )
+
+
 def fingerprint(spec: ModelSpec) -> str:
     """Name the settings that only a new deployment can change."""
     settings = spec.model_dump_json(

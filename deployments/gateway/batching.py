@@ -30,6 +30,9 @@ from deployments.protocols.tensors import Batch, Outputs, Request
 from deployments.telemetry import BATCH, IN_FLIGHT, PREDICT, QUEUE, Counters
 from deployments.traffic.table import Batching
 
+TIMER_RESOLUTION_S = 1e-6
+"""A shorter wait is none, seconds."""
+
 Shape = tuple[object, ...]
 """What must agree for two requests to share a batch."""
 
@@ -154,7 +157,9 @@ class VersionQueue:
         rows = sum(item.request.rows for item in self._waiting)
         if rows >= self.batching.max_batch_size:
             return 0.0
-        return window_s - (self.clock() - first.arrived_s)
+        left_s = window_s - (self.clock() - first.arrived_s)
+        # Rounding leaves a rest that no timer can wait for.
+        return left_s if left_s > TIMER_RESOLUTION_S else 0.0
 
     def _take(self) -> list[_Waiting]:
         """Remove the next batch from the line: the first request and all that fit to it."""

@@ -1,0 +1,83 @@
+"""One real Ray cluster and one real fleet for all integration tests.
+
+The cluster is started with `ray start --head` and the fleet with `serve deploy`, as on a
+cluster of one's own, with HAProxy mode and Ray's token authentication as Ray ships it.
+"""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deployments.processes import ProcessTree
+from tests.integration.hosting import (
+    BIN,
+    REPOSITORY,
+    SERVED,
+    Cluster,
+    Fleet,
+    HostedModel,
+    answers,
+    eventually,
+    free_port,
+)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """`ray start --head`, ended with everything that it started."""
+    # Short: unix socket paths are bounded at about a hundred characters.
+    ray_tmpdir = Path(tempfile.mkdtemp(prefix="rf-", dir="/tmp"))
+    home = tmp_path_factory.mktemp("home")
+    gcs_port, dashboard_port = free_port(), free_port()
+    environment = {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "RAY_TMPDIR": str(ray_tmpdir),
+        "RAY_ADDRESS": f"127.0.0.1:{gcs_port}",
+        "RAYFLEET_HOME": str(home),
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(ray_tmpdir / "h.sock"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+    command = [
+        str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=4",
+        "--node-ip-address=127.0.0.1",
+        f"--port={gcs_port}", f"--dashboard-port={dashboard_port}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        f"--ray-client-server-port={free_port()}",
+        f"--metrics-export-port={free_port()}",
+    ]  # fmt: skip
+    # Its own address must not tell `ray start` to join a cluster.
+    starting = {**environment, "RAY_ADDRESS": ""}
+    with (ray_tmpdir / "ray.log").open("wb") as log, ProcessTree(command, starting, log):
+        dashboard = f"http://127.0.0.1:{dashboard_port}"
+        eventually("Ray's dashboard", lambda: answers(f"{dashboard}/api/version"))
+        yield Cluster(dashboard, environment["RAY_ADDRESS"], ray_tmpdir, home, environment)
+    shutil.rmtree(ray_tmpdir, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """A fleet of the three frameworks and of two troubled models, ready."""
+    folder = tmp_path_factory.mktemp("fleet")
+    cluster.run("python", REPOSITORY / "tests/integration/register_models.py", folder)
+    models = {}
+    for name in SERVED:
+        known = np.load(folder / f"{name}.npz")
+        models[name] = HostedModel("1", known["rows"], known["expected"])
+    fleet = Fleet(cluster, f"http://127.0.0.1:{free_port()}", folder, models)
+    fleet.user_config = {name: {} for name in (*SERVED, "moody", "broken", "columns")}
+    fleet.user_config["breast-cancer"] = {"traffic": {"champion": 90, "challenger": 10}}
+    fleet.deploy(fleet.user_config)
+    eventually("the fleet", lambda: answers(f"{fleet.url}/v2/health/ready"))
+    return fleet

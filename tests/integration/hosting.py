@@ -1,0 +1,164 @@
+"""What the integration tests hold of a real cluster and of a fleet on it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+SERVED = ("breast-cancer", "digits", "wine")
+
+READY_S = 180.0
+"""Longest wait for anything on a busy machine, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Ray cluster of the tests' own."""
+
+    dashboard: str
+    gcs_address: str
+    ray_tmpdir: Path
+    home: Path
+    environment: Mapping[str, str]
+
+    def run(self, *command: str | Path, timeout_s: float = READY_S) -> str:
+        """Run one of the environment's commands against this cluster; returns its output."""
+        finished = subprocess.run(
+            [str(BIN / str(command[0])), *map(str, command[1:])],
+            env={**os.environ, **self.environment},
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class HostedModel:
+    """A model of the fleet and what is known of it offline."""
+
+    version: str
+    holdout_rows: Any
+    expected: Any
+
+
+@dataclass(slots=True)
+class Fleet:
+    """A fleet on the cluster."""
+
+    cluster: Cluster
+    url: str
+    folder: Path
+    models: dict[str, HostedModel]
+    user_config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ray_tmpdir(self) -> Path:
+        """Where Ray keeps its session."""
+        return self.cluster.ray_tmpdir
+
+    def deploy(self, models: Mapping[str, Any], args: Mapping[str, Any] | None = None) -> None:
+        """`serve deploy` a config with these models; returns when Serve has it."""
+        config = fleet_config(self.url, models, args or {"request_deadline_s": 8})
+        path = self.folder / "fleet.yaml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        self.cluster.run("serve", "deploy", path, "-a", self.cluster.dashboard)
+
+    def status(self) -> dict[str, Any]:
+        """Serve's own view: applications by name."""
+        text = self.cluster.run("serve", "status", "-a", self.cluster.dashboard)
+        status: dict[str, Any] = yaml.safe_load(text)
+        return dict(status["applications"])
+
+    def call(
+        self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send one request; any status is an answer."""
+        request = urllib.request.Request(self.url + path, data=body, headers=dict(headers or {}))
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, lowered(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, lowered(error.headers), error.read()
+
+    def infer(
+        self, model: str, rows: Any, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Send rows as JSON; returns status and body."""
+        status, _, body = self.call(f"/v2/models/{model}/infer", infer_body(rows), headers)
+        return status, json.loads(body)
+
+    def index(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Repository index by model and version."""
+        _, _, body = self.call("/v2/repository/index", b"")
+        return {(entry["name"], entry["version"]): entry for entry in json.loads(body)}
+
+
+def lowered(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def infer_body(rows: Any) -> bytes:
+    """A JSON inference request for the unnamed input."""
+    array = np.asarray(rows)
+    datatype = {"float64": "FP64", "float32": "FP32"}[array.dtype.name]
+    tensor = {"name": "input-0", "shape": array.shape, "datatype": datatype}
+    return json.dumps({"inputs": [{**tensor, "data": array.ravel().tolist()}]}).encode()
+
+
+def eventually(what: str, condition: Callable[[], Any], within_s: float = READY_S) -> Any:
+    """Wait for a condition of another process; returns its first true value."""
+    deadline_s = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline_s, f"not within {within_s} s: {what}"
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def fleet_config(url: str, models: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
+    """The shipped config with other models, another port and two gateways."""
+    config: dict[str, Any] = yaml.safe_load((REPOSITORY / "configs" / "fleet.yaml").read_text())
+    config["http_options"]["port"] = int(url.rpartition(":")[2])
+    application = config["applications"][0]
+    application["args"] = dict(args)
+    application["deployments"] = [
+        {"name": "Gateway", "num_replicas": 2},
+        {"name": "Controller", "user_config": {"models": dict(models)}},
+    ]
+    return config
+
+
+def answers(url: str) -> bool:
+    """Whether anything answers there, be it that a token is missing."""
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code == 401
+    except OSError:
+        return False

@@ -1,0 +1,127 @@
+"""Register the models of the integration tests, in a process of its own.
+
+Run as a script: it imports three frameworks, which the test process need not carry. Writes
+rows and MLflow's own offline predictions for them to the folder given.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import mlflow
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.pyfunc.model import PythonModel
+from mlflow.types import Schema, TensorSpec
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tuning.home import resolve_home
+
+ROWS = 16
+
+
+class Moody(PythonModel):
+    """Doubles a number, raises on negative ones, and answers NaN for 99."""
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        values = np.asarray(model_input, dtype=np.float64)
+        if (values < 0).any():
+            raise ValueError("negative numbers are beyond me")
+        return np.where(values == 99, np.nan, values * 2)
+
+
+class Broken(PythonModel):
+    """Cannot be loaded."""
+
+    def load_context(self, context: Any) -> None:
+        raise RuntimeError("weights file is torn")
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        return model_input
+
+
+def main(folder: Path) -> None:
+    """Register every model once, as champion; breast-cancer and moody twice."""
+    home = resolve_home()
+    mlflow.set_tracking_uri(home.tracking_uri)
+    mlflow.set_experiment(
+        experiment_id=mlflow.create_experiment("models", artifact_location=home.artifacts_uri)
+    )
+    rows, labels = load_breast_cancer(return_X_y=True)
+    for strength in (1.0, 0.001):
+        estimator = make_pipeline(StandardScaler(), LogisticRegression(C=strength))
+        signature = tensors("float64", (-1, 30), "int64", (-1,))
+        register("breast-cancer", "sklearn", estimator.fit(rows, labels), signature)
+    write(folder, "breast-cancer", rows[:ROWS])
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 10)
+    )
+    register("digits", "pytorch", net, tensors("float32", (-1, 1, 8, 8), "float32", (-1, 10)))
+    write(folder, "digits", random((ROWS, 1, 8, 8)))
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Input((13,)), keras.layers.Dense(3, activation="softmax")]
+    signature = tensors("float32", (-1, 13), "float32", (-1, 3))
+    register("wine", "tensorflow", keras.Sequential(layers), signature)
+    write(folder, "wine", random((ROWS, 13)))
+
+    number = tensors("float64", (-1, 1), "float64", (-1, 1))
+    register("moody", "pyfunc", Moody(), number)
+    register("broken", "pyfunc", Broken(), number)
+
+    frame = pd.DataFrame({"age": [30.0, 60.0, 41.0], "smoker": [0.0, 1.0, 1.0]})
+    columns = LogisticRegression().fit(frame, [0, 1, 1])
+    register("columns", "sklearn", columns, infer_signature(frame, columns.predict(frame)))
+
+
+def tensors(
+    input_type: str, input_shape: tuple[int, ...], output_type: str, output_shape: tuple[int, ...]
+) -> ModelSignature:
+    """A signature of one unnamed tensor in and one out."""
+    return ModelSignature(
+        Schema([TensorSpec(np.dtype(input_type), input_shape)]),
+        Schema([TensorSpec(np.dtype(output_type), output_shape)]),
+    )
+
+
+def register(name: str, flavor: str, model: Any, signature: ModelSignature) -> None:
+    """Log and register a version; the first of a name becomes champion."""
+    argument = {"sklearn": "sk_model", "pytorch": "pytorch_model", "pyfunc": "python_model"}
+    formats = {"sklearn": "cloudpickle", "pytorch": "pickle"}
+    options = {"serialization_format": formats[flavor]} if flavor in formats else {}
+    info = getattr(mlflow, flavor).log_model(
+        **{argument.get(flavor, "model"): model},
+        name=name,
+        signature=signature,
+        pip_requirements=[],
+        registered_model_name=name,
+        **options,
+    )
+    if info.registered_model_version == 1:
+        mlflow.MlflowClient().set_registered_model_alias(name, "champion", "1")
+
+
+def random(shape: tuple[int, ...]) -> Any:
+    """Seeded rows."""
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+def write(folder: Path, name: str, rows: Any) -> None:
+    """Keep rows and what version 1 answers to them offline."""
+    expected = mlflow.pyfunc.load_model(f"models:/{name}/1").predict(rows)
+    np.savez(folder / f"{name}.npz", rows=rows, expected=expected)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

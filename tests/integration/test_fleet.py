@@ -1,0 +1,329 @@
+"""A fleet on a real cluster, seen from outside: predictions, releases, faults."""
+
+import json
+import os
+import signal
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from urllib.error import HTTPError
+
+import mlflow
+import numpy as np
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.hosting import SERVED, Fleet, eventually
+
+pytestmark = pytest.mark.ray
+
+REPLICA_TITLE = "ray::ServeReplica:"
+
+
+@pytest.fixture
+def registry(fleet: Fleet) -> mlflow.MlflowClient:
+    uri = f"sqlite:///{fleet.cluster.home / 'mlflow.db'}"
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@pytest.mark.parametrize("model", SERVED)
+def test_answers_over_http_equal_the_offline_ones(fleet: Fleet, model: str) -> None:
+    hosted = fleet.models[model]
+
+    status, answer = fleet.infer(model, hosted.holdout_rows)
+
+    output = answer["outputs"][0]
+    assert (status, answer["model_version"]) == (200, "1")
+    got = np.asarray(output["data"]).reshape(output["shape"])
+    np.testing.assert_allclose(got, hosted.expected, rtol=1e-5)
+
+
+def test_every_protocol_names_the_version(fleet: Fleet) -> None:
+    row = fleet.models["breast-cancer"].holdout_rows[:1]
+    body = json.dumps({"inputs": row.tolist()}).encode()
+    headers = {"Content-Type": "application/json"}
+
+    status, answered, content = fleet.call("/models/breast-cancer/invocations", body, headers)
+
+    assert (status, json.loads(content)) == (200, {"predictions": [0]})
+    assert answered["x-model-version"] == "1"
+
+
+def test_a_data_frame_model_takes_columns(fleet: Fleet) -> None:
+    records = {"dataframe_records": [{"age": 30.0, "smoker": 0.0}, {"smoker": 1.0, "age": 60.0}]}
+    body = json.dumps(records).encode()
+
+    status, _, content = fleet.call(
+        "/models/columns/invocations", body, {"Content-Type": "application/json"}
+    )
+
+    assert (status, json.loads(content)) == (200, {"predictions": [0, 1]})
+
+
+def test_each_version_is_an_application_with_a_speaking_name(fleet: Fleet) -> None:
+    applications = fleet.status()
+
+    assert {"fleet", "breast-cancer--v1", "digits--v1", "wine--v1"} <= set(applications)
+    assert set(applications["fleet"]["deployments"]) == {"Controller", "Gateway"}
+
+
+def test_rays_api_asks_for_its_token(fleet: Fleet) -> None:
+    with pytest.raises(HTTPError) as refused:
+        urllib.request.urlopen(f"{fleet.cluster.dashboard}/api/serve/applications/", timeout=30)
+
+    assert refused.value.code == 401
+
+
+def test_a_model_that_cannot_be_loaded_holds_nothing_up(fleet: Fleet) -> None:
+    entry = eventually(
+        "the load failure", lambda: failed(fleet.index()[("broken", "1")]), within_s=90
+    )
+
+    assert "weights file is torn" in entry["reason"]
+    assert fleet.infer("broken", np.zeros((1, 1)))[0] == 503
+    eventually(
+        "its application is deleted",
+        lambda: fleet.status().get("broken--v1", {}).get("status") != "DEPLOY_FAILED",
+    )
+
+
+def test_what_the_model_raises_is_the_versions_failure(fleet: Fleet) -> None:
+    before = errors_of(fleet, "moody", "version")
+
+    status, answer = fleet.infer("moody", np.asarray([[-1.0]]))
+    nan_status, _ = fleet.infer("moody", np.asarray([[99.0]]))
+    refused, _ = fleet.infer("moody", np.zeros((1, 7)))
+
+    assert (status, nan_status, refused) == (500, 200, 400)
+    assert answer == {
+        "error": "model 'moody' version 1 failed: ValueError: negative numbers are beyond me"
+    }
+    # The other gateway learns of it with the next poll, within a second.
+    eventually("the count", lambda: errors_of(fleet, "moody", "version") == before + 2)
+
+
+def test_one_bad_row_fails_only_its_own_request(fleet: Fleet) -> None:
+    statuses: dict[int, int] = {}
+
+    def send(number: int) -> None:
+        value = -1.0 if number == 5 else float(number)
+        statuses[number] = fleet.infer("moody", np.asarray([[value]]))[0]
+
+    in_parallel([partial(send, number) for number in range(24)])
+
+    assert statuses == {number: 500 if number == 5 else 200 for number in range(24)}
+
+
+def test_a_challenger_gets_its_share_and_keys_stick(
+    fleet: Fleet, registry: mlflow.MlflowClient
+) -> None:
+    before = replica_pids(fleet)
+    registry.set_registered_model_alias("breast-cancer", "challenger", "2")
+    eventually("the challenger", lambda: ready(fleet, "breast-cancer", "2"))
+
+    counts = Counter(version_for(fleet, f"user-{number}") for number in range(1000))
+    again = [version_for(fleet, f"user-{number}") for number in range(50)]
+
+    # Binomial(1000, 0.1) has a standard deviation of 9.5; the keys are fixed, so this is too.
+    assert 60 <= counts["2"] <= 140
+    assert counts["1"] == 1000 - counts["2"]
+    assert again == [version_for(fleet, f"user-{number}") for number in range(50)]
+    assert before.items() <= replica_pids(fleet).items()
+
+
+def test_changing_a_weight_or_adding_a_model_restarts_nothing(
+    fleet: Fleet, registry: mlflow.MlflowClient
+) -> None:
+    eventually("the challenger", lambda: ready(fleet, "breast-cancer", "2"))
+    before = replica_pids(fleet)
+    registry.copy_model_version("models:/moody/1", "moody-too")
+    registry.set_registered_model_alias("moody-too", "champion", "1")
+
+    models = {**fleet.user_config, "moody-too": {}}
+    models["breast-cancer"] = {"traffic": {"champion": 0, "challenger": 100}}
+    fleet.deploy(models)
+
+    eventually("the new model", lambda: fleet.infer("moody-too", np.ones((1, 1)))[0] == 200)
+    eventually("the new weight", lambda: version_for(fleet, "anyone") == "2")
+    assert before.items() <= replica_pids(fleet).items()
+    fleet.deploy(fleet.user_config)
+    eventually("the old weight", lambda: version_for(fleet, "user-0") == "1")
+
+
+def test_a_killed_replica_loses_no_request(fleet: Fleet) -> None:
+    row = fleet.models["digits"].holdout_rows[:1]
+    statuses: Counter[int] = Counter()
+    killed = threading.Event()
+
+    def send() -> None:
+        for _ in range(60):
+            statuses[fleet.infer("digits", row)[0]] += 1
+            if sum(statuses.values()) > 40 and not killed.is_set():
+                killed.set()
+                kill(replica_pids(fleet), "digits--v1#Predictor")
+
+    in_parallel([send] * 4)
+
+    assert statuses == {200: 240}
+
+
+def test_predictions_and_counters_survive_the_controller(fleet: Fleet) -> None:
+    row = fleet.models["breast-cancer"].holdout_rows[:1]
+    assert fleet.infer("breast-cancer", row)[0] == 200
+    watched = Watched(fleet)
+    watched.look()
+    dead = kill(replica_pids(fleet), "fleet#Controller")
+
+    for _ in range(100):
+        assert fleet.infer("breast-cancer", row)[0] == 200
+        watched.look()
+
+    eventually("a new controller", lambda: new_controller(fleet, dead))
+    for _ in range(30):
+        assert fleet.infer("breast-cancer", row)[0] == 200
+        watched.look()
+    assert watched.backwards == []
+
+
+def test_the_champion_moves_without_a_gap(fleet: Fleet, registry: mlflow.MlflowClient) -> None:
+    row = fleet.models["breast-cancer"].holdout_rows[:1]
+    registry.delete_registered_model_alias("breast-cancer", "challenger")
+    eventually("no challenger", lambda: ("breast-cancer", "2") not in fleet.index())
+    registry.set_registered_model_alias("breast-cancer", "champion", "2")
+
+    statuses = set()
+
+    def moved() -> bool:
+        status, answer = fleet.infer("breast-cancer", row)
+        statuses.add(status)
+        return bool(answer.get("model_version") == "2")
+
+    eventually("version 2", moved)
+    assert statuses == {200}
+    eventually("version 1 leaves", lambda: "breast-cancer--v1" not in fleet.status())
+    registry.set_registered_model_alias("breast-cancer", "champion", "1")
+    eventually("version 1 is back", lambda: version_for(fleet, "anyone") == "1")
+
+
+@pytest.mark.parametrize(
+    ("models", "args", "line"),
+    [
+        pytest.param(
+            {"breast-cancer": {}},
+            {"request_deadline": 8},
+            "args: unknown key 'request_deadline' (did you mean 'request_deadline_s'?)",
+            id="unknown-key-in-args",
+        ),
+        pytest.param(
+            {"breast-cancer": {"traffic": {"champion": 90, "challenger": 20}}},
+            None,
+            "user_config: models.breast-cancer.traffic: weights {champion: 90, challenger: 20}"
+            " sum to 110, must sum to 100",
+            id="weights",
+        ),
+    ],
+)
+def test_serve_deploy_reports_a_bad_config_as_the_status_message(
+    fleet: Fleet, models: Any, args: Any, line: str
+) -> None:
+    row = fleet.models["wine"].holdout_rows[:1]
+
+    fleet.deploy(models, args)
+
+    eventually("the status message", lambda: line in status_messages(fleet))
+    assert fleet.infer("wine", row)[0] == 200
+    fleet.deploy(fleet.user_config)
+    eventually("the fleet is well", lambda: fleet.status()["fleet"]["status"] == "RUNNING")
+
+
+def failed(entry: dict[str, Any]) -> dict[str, Any] | None:
+    return entry if entry["state"] == "UNAVAILABLE" else None
+
+
+def ready(fleet: Fleet, model: str, version: str) -> bool:
+    return bool(fleet.index().get((model, version), {}).get("state") == "READY")
+
+
+def version_for(fleet: Fleet, key: str) -> str:
+    row = fleet.models["breast-cancer"].holdout_rows[:1]
+    status, answer = fleet.infer("breast-cancer", row, {"X-Routing-Key": key})
+    assert status == 200, answer
+    return str(answer["model_version"])
+
+
+def in_parallel(calls: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def replica_pids(fleet: Fleet) -> dict[tuple[str, int], float]:
+    """Start times of the replicas' processes, by application#deployment and process id."""
+    session = str(fleet.ray_tmpdir)
+    found = {}
+    for process in psutil.process_iter(["cmdline", "environ", "create_time"]):
+        # ray::ServeReplica:APPLICATION:DEPLOYMENT, then `.method` while one runs, then blanks.
+        title = " ".join(process.info["cmdline"] or []).strip()
+        ours = (process.info["environ"] or {}).get("RAY_TMPDIR") == session
+        if ours and title.startswith(REPLICA_TITLE):
+            application, deployment = title.removeprefix(REPLICA_TITLE).split(":")[:2]
+            name = f"{application}#{deployment.partition('.')[0]}"
+            found[name, process.pid] = process.info["create_time"]
+    return found
+
+
+def kill(pids: dict[tuple[str, int], float], name: str) -> int:
+    pid = next(pid for (replica, pid) in pids if replica == name)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def new_controller(fleet: Fleet, dead: int) -> bool:
+    return any(name == "fleet#Controller" and pid != dead for name, pid in replica_pids(fleet))
+
+
+def samples(fleet: Fleet) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    _, _, body = fleet.call("/metrics")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+        if family.type != "gauge"
+    }
+
+
+def errors_of(fleet: Fleet, model: str, origin: str) -> float:
+    return sum(
+        value
+        for (name, labels), value in samples(fleet).items()
+        if name == "rayfleet_errors_total" and {("model", model), ("origin", origin)} <= set(labels)
+    )
+
+
+def status_messages(fleet: Fleet) -> str:
+    application = fleet.status()["fleet"]
+    deployments = application["deployments"].values()
+    return "\n".join([application["message"], *(item["message"] for item in deployments)])
+
+
+class Watched:
+    """Every counter of the fleet, and those that ever ran backwards."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._highest: dict[Any, float] = {}
+        self.backwards: list[str] = []
+
+    def look(self) -> None:
+        for series, value in samples(self._fleet).items():
+            highest = self._highest.setdefault(series, value)
+            if value < highest:
+                self.backwards.append(f"{series}: {highest} -> {value}")
+            self._highest[series] = max(highest, value)
