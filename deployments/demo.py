@@ -56,9 +56,6 @@ class Served:
     model: str
     version: str
     sweep: Path
-    cross_validated: str
-    """Metric, mean and standard deviation over the folds."""
-
     offline: float
     """Hold-out accuracy at registration."""
 
@@ -115,7 +112,7 @@ def run() -> int:
     with log.open("wb") as output, _fleet(output, home) as fleet:
         with _step(console, f"3 of 5: serve {CONFIG} with Ray Serve and HAProxy"):
             _wait(console, "fleet", lambda: is_ready(url), fleet, log)
-            console.print(f"  ready at {url}, log in {log}", highlight=False)
+            console.print(f"  ready at {url}, log in {log}", highlight=False, soft_wrap=True)
         with _step(console, "4 of 5: predict the hold-out rows over HTTP"):
             measured = [_measure(console, url, served) for served in champions]
         with _step(console, "5 of 5: split traffic with a second version"):
@@ -152,8 +149,6 @@ def _served(home: Home, sweep: Path, alias: str) -> Served:
         model=version.name,
         version=str(version.version),
         sweep=sweep,
-        cross_validated=f"{tags['rayfleet.metric']} {float(tags['rayfleet.cv_mean']):.4f}"
-        f" ± {float(tags['rayfleet.cv_std']):.4f}",
         offline=float(json.loads(tags["rayfleet.holdout"])["accuracy"]),
     )
 
@@ -204,6 +199,7 @@ def _measure(console: Console, url: str, served: Served) -> Measured:
         f"  {served.model} version {served.version}: {len(rows)} rows, accuracy"
         f" {served.offline:.4f} offline and by {', '.join(accuracies)}",
         highlight=False,
+        soft_wrap=True,
     )
     return Measured(served, accuracies)
 
@@ -281,6 +277,7 @@ def _split(console: Console, url: str, champion: Served) -> dict[str, float]:
         f"  {KEYS} routing keys asked twice: each got its own version both times",
         sep="\n",
         highlight=False,
+        soft_wrap=True,
     )
     return shares
 
@@ -289,22 +286,14 @@ def _summary(
     console: Console, measured: list[Measured], split: dict[str, float], seconds: float
 ) -> None:
     table = Table(title=f"Rayfleet demo, {seconds:.0f} s", title_justify="left")
-    for column in (
-        "model",
-        "version",
-        "cross-validated",
-        "hold-out accuracy",
-        "over HTTP",
-        "traffic",
-    ):
-        table.add_column(column)
+    for column in ("model", "version", "hold-out accuracy", "over HTTP", "traffic"):
+        table.add_column(column, no_wrap=True)
     for item in measured:
         served = item.served
         share = split if served is measured[0].served else {served.version: 1.0}
         table.add_row(
             served.model,
             served.version,
-            served.cross_validated,
             f"{served.offline:.4f}",
             "equal" if set(item.accuracies.values()) == {served.offline} else "differs",
             ", ".join(f"v{version} {part:.1%}" for version, part in share.items()),

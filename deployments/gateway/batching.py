@@ -13,6 +13,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,6 +101,9 @@ class VersionQueue:
         timer = loop.call_later(deadline_s, self._expire, waiting, deadline_s)
         try:
             return await waiting.answer
+        except asyncio.CancelledError:
+            self._leave(waiting)
+            raise
         finally:
             timer.cancel()
             self.counters.add(IN_FLIGHT, labels, -1)
@@ -118,6 +122,12 @@ class VersionQueue:
     def _expire(self, waiting: _Waiting, deadline_s: float) -> None:
         if not waiting.answer.done():
             waiting.answer.set_exception(DeadlineExceededError(self.model, deadline_s))
+            self._leave(waiting)
+
+    def _leave(self, waiting: _Waiting) -> None:
+        """Give up a place in the line, so that nobody is refused for one that is gone."""
+        with suppress(ValueError):  # it may be in flight
+            self._waiting.remove(waiting)
 
     def _pump_soon(self, delay_s: float = 0.0) -> None:
         # On the next turn of the loop, so that requests read in this turn share a batch.
@@ -210,13 +220,16 @@ class VersionQueue:
     async def _send_within_deadline(self, batch: list[_Waiting]) -> None:
         started_s = self.clock()
         last_s = max(item.expires_s for item in batch)
+        limit = asyncio.timeout(max(0.0, last_s - started_s))
         try:
-            async with asyncio.timeout(max(0.0, last_s - started_s)):
+            async with limit:
                 prediction = await self.transport.predict(
                     join([item.request for item in batch]), self.depth
                 )
         except TimeoutError:
-            return  # every caller has had its DeadlineExceededError by now
+            if not limit.expired():
+                raise  # the transport's own
+            # Otherwise every caller has had its DeadlineExceededError by now.
         except ReplicaGoneError:
             self._try_again(batch)
         except PredictionError as error:
@@ -270,7 +283,7 @@ def batch_shape(request: Request) -> Shape:
     arrays = tuple(
         (name, array.dtype.str, array.shape[1:]) for name, array in request.inputs.items()
     )
-    params = json.dumps(request.params, default=str) if request.params else ""
+    params = json.dumps(request.params, default=repr) if request.params else ""
     return (arrays, params, request.layout, request.labels)
 
 
