@@ -25,9 +25,10 @@ class Spec(BaseModel):
     def _keys_are_known(cls, value: Any) -> Any:
         # pydantic's own message for an extra key does not say which ones exist.
         if isinstance(value, Mapping):
+            allowed = [field.alias or name for name, field in cls.model_fields.items()]
             for key in value:
-                if key not in cls.model_fields:
-                    raise ValueError(unknown_key(key, cls.model_fields))
+                if key not in allowed:
+                    raise ValueError(unknown_key(key, allowed))
         return value
 
     @classmethod

@@ -2,7 +2,8 @@
 
 TuningError
 ├── ConfigError            a file or an argument asks for what cannot be done; nothing was started
-└── SweepError             a sweep ran and ended without a version to register
+├── SweepError             a sweep ran and ended without a version to register
+└── TrackingError          MLflow was away for too long; the same command writes what it missed
 """
 
 
@@ -19,3 +20,7 @@ class ConfigError(TuningError):
 
 class SweepError(TuningError):
     """A sweep could not produce a winner; nothing was registered."""
+
+
+class TrackingError(TuningError):
+    """MLflow was away for too long; the ledger has what it missed."""

@@ -1,0 +1,202 @@
+"""Sweeps as a user runs them: in processes of their own, with a home of their own."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tuning.tracking import SWEEP, TRIAL_ID
+
+TIMEOUT_S = 180.0
+POLL_S = 0.1
+
+FAKE: Mapping[str, Any] = {
+    "name": "fake",
+    "data": {"bundled": "iris"},
+    "folds": {"n_splits": 2},
+    "trainer": "tests.tuning.fakes:FakeTrainer",
+    "space": {"x": {"uniform": [0.0, 1.0]}},
+    "scheduler": {"kind": "fifo"},
+    "n_trials": 4,
+    "max_concurrent": 2,
+}
+"""A sweep whose trials cost nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A folder with a home in it, and the short one that Ray's sockets need."""
+
+    folder: Path
+    ray_folder: Path
+    ray_address: str | None = None
+    """A cluster to run on; None lets every sweep start its own."""
+    ray_token: str | None = None
+    """What that cluster asks for."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of a command that runs here."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        kept.pop("RAY_ADDRESS", None)
+        if self.ray_address is not None:
+            kept["RAY_ADDRESS"] = self.ray_address
+        if self.ray_token is not None:
+            kept["RAY_AUTH_TOKEN"] = self.ray_token
+        return {
+            **kept,
+            # A job's `python` is the one that runs the tests.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "RAYFLEET_HOME": str(self.folder / "home"),
+            "RAY_TMPDIR": str(self.ray_folder),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def on(self, head: "Head") -> "Bench":
+        """The same home, but on a cluster that is already there."""
+        return replace(self, ray_address=head.address, ray_token=head.token)
+
+    @property
+    def client(self) -> MlflowClient:
+        """A client to the home's MLflow."""
+        return MlflowClient(f"sqlite:///{self.folder / 'home' / 'mlflow.db'}")
+
+    def write(self, **changes: Any) -> Path:
+        """Write the fake sweep with some fields changed."""
+        path = self.folder / "sweep.yaml"
+        path.write_text(yaml.safe_dump({**FAKE, **changes}))
+        return path
+
+    def run(self, path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a sweep to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "tuning", str(path), *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    @contextmanager
+    def started(self, path: Path) -> "Iterator[subprocess.Popen[str]]":
+        """Start a sweep in a process group of its own, as a shell does."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "tuning", str(path)],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def trial_runs(self, sweep: str = "fake") -> list[Run]:
+        """All runs of a sweep's trials, by trial."""
+        runs = self._runs(f"tags.`{SWEEP}` = '{sweep}' and tags.`{TRIAL_ID}` LIKE '%'")
+        children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+        return sorted(children, key=lambda run: int(run.data.tags[TRIAL_ID]))
+
+    def sweep_runs(self, sweep: str = "fake") -> list[Run]:
+        """All parent runs of a sweep."""
+        runs = self._runs(f"tags.`{SWEEP}` = '{sweep}'")
+        return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+
+    def _runs(self, query: str) -> list[Run]:
+        experiment = self.client.get_experiment_by_name("rayfleet")
+        assert experiment is not None
+        return list(self.client.search_runs([experiment.experiment_id], query))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a cluster, started as an operator does."""
+
+    address: str
+    dashboard: str
+    folder: Path
+    token: str
+
+
+@contextmanager
+def ray_head(folder: Path) -> Iterator[Head]:
+    """Start a head on ports and in a folder of its own, beside any other Ray there is."""
+    token = secrets.token_hex(32)
+    port, dashboard_port, client_port = free_ports(3)
+    binary = Path(sys.executable).with_name("ray")
+    command = [
+        *(str(binary), "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={folder}"),
+        *(f"--port={port}", f"--dashboard-port={dashboard_port}", "--disable-usage-stats"),
+        *("--object-store-memory=200000000", f"--ray-client-server-port={client_port}"),
+    ]
+    with (folder / "head.log").open("w") as log:
+        head = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
+            start_new_session=True,
+        )
+        try:
+            dashboard = f"127.0.0.1:{dashboard_port}"
+            wait_until(
+                lambda: head.poll() is not None or (listens(port) and listens(dashboard_port))
+            )
+            assert head.poll() is None, (folder / "head.log").read_text()
+            yield Head(f"127.0.0.1:{port}", dashboard, folder, token)
+        finally:
+            head.terminate()
+            head.wait(timeout=TIMEOUT_S)
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def listens(port: int) -> bool:
+    """Whether a connection to the port is accepted."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def wait_until(fact: Callable[[], bool]) -> None:
+    """Await a condition."""
+    give_up_at_s = time.monotonic() + TIMEOUT_S
+    while not fact():
+        if time.monotonic() > give_up_at_s:
+            raise TimeoutError(f"not so within {TIMEOUT_S} s")
+        time.sleep(POLL_S)
+
+
+def read_until(process: "subprocess.Popen[str]", wanted: Callable[[str], bool]) -> str:
+    """Read a process's lines until one is wanted."""
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if wanted(line):
+            return line
+    assert process.stderr is not None
+    raise AssertionError("".join(seen) + process.stderr.read())

@@ -1,0 +1,247 @@
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_until, wait_until
+from tuning.tracking import TRACEBACK, TRIAL_STATE
+
+pytestmark = pytest.mark.ray
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    # Ray's sockets lie below this folder, and their paths may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="rf", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Where every sweep starts a Ray of its own."""
+    with short_folder() as ray_folder:
+        yield Bench(tmp_path, ray_folder)
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    with short_folder() as folder, ray_head(folder) as head:
+        yield head
+
+
+@pytest.fixture
+def shared_bench(tmp_path: Path, head: Head) -> Bench:
+    """Where sweeps run on a cluster that is already there."""
+    return Bench(tmp_path, head.folder).on(head)
+
+
+def no_process_uses(folder: Path) -> bool:
+    commands = []
+    for process in psutil.process_iter():
+        try:
+            commands.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return not any(f"{folder}/" in command for command in commands)
+
+
+def calls(folder: Path) -> Counter[str]:
+    """How often each configuration began a fold."""
+    return Counter(path.name.rpartition("-")[0] for path in folder.glob("*.call"))
+
+
+def test_sweep_registers_its_winner_once(shared_bench: Bench) -> None:
+    bench = shared_bench
+    path = bench.write(
+        name="irises",
+        model="iris",
+        trainer="sklearn",
+        space={"estimator": "logistic_regression", "C": {"loguniform": [0.1, 10.0]}},
+        n_trials=3,
+    )
+
+    first = bench.run(path)
+
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""
+    assert "iris version 1 @champion" in first.stdout
+    (parent,) = bench.sweep_runs("irises")
+    runs = bench.trial_runs("irises")
+    assert (parent.info.status, len(runs)) == ("FINISHED", 3)
+    (best,) = [run for run in runs if run.data.tags["rayfleet.trial_id"] == "0"]
+    history = bench.client.get_metric_history(best.info.run_id, "accuracy")
+    assert [point.step for point in history] == [0, 1]
+    assert {"accuracy_mean", "accuracy_std"} <= set(best.data.metrics)
+
+    version = bench.client.get_model_version_by_alias("iris", "champion")
+    tags = version.tags
+    assert tags["rayfleet.sweep_run_id"] == parent.info.run_id
+    assert tags["rayfleet.trial_run_id"] in {run.info.run_id for run in runs}
+    assert json.loads(tags["rayfleet.classes"]) == ["setosa", "versicolor", "virginica"]
+    assert len(json.loads(tags["rayfleet.fold_scores"])) == 2
+    assert float(tags["rayfleet.holdout_score"]) >= 0.9
+
+    # The same command shows the result, and changes nothing.
+    again = bench.run(path)
+
+    assert again.returncode == 0
+    assert "has finished before" in again.stdout
+    assert "iris version 1 @champion" in again.stdout
+    assert len(bench.client.search_model_versions("name = 'iris'")) == 1
+    assert len(bench.sweep_runs("irises")) == 1
+
+    # A changed spec is no resume; a restart is a new version, as the challenger.
+    changed = bench.run(path, "--seed", "1")
+
+    assert changed.returncode == 2
+    assert changed.stderr == (
+        f"{path}: seed: 1, but the sweep 'irises' began with 0: undo the change, "
+        "give the sweep another name, or say --restart\n"
+    )
+
+    restarted = bench.run(path, "--seed", "1", "--restart")
+
+    assert restarted.returncode == 0, restarted.stderr
+    assert "iris version 2 @challenger" in restarted.stdout
+    assert len(bench.sweep_runs("irises")) == 2
+
+
+def test_failing_trials_are_recorded_and_actors_are_reused(shared_bench: Bench) -> None:
+    bench = shared_bench
+    path = bench.write(n_trials=20, options={"fail_below": 0.3})
+
+    done = bench.run(path)
+
+    assert done.returncode == 0, done.stderr
+    runs = bench.trial_runs()
+    failed = [run for run in runs if run.info.status == "FAILED"]
+    assert len(runs) == 20
+    assert 0 < len(failed) < 20
+    assert {run.info.status for run in runs} == {"FAILED", "FINISHED"}
+    for run in failed:
+        assert "ValueError: x is too small" in run.data.tags[TRACEBACK]
+        artifacts = bench.client.list_artifacts(run.info.run_id)
+        assert [artifact.path for artifact in artifacts] == ["traceback.txt"]
+    pids = {run.data.metrics["pid"] for run in runs if "pid" in run.data.metrics}
+    assert len(pids) <= 2 + len(failed)
+    # Nothing of Tune's own.
+    assert {key for run in runs for key in run.data.metrics} == {
+        *("accuracy", "accuracy_mean", "accuracy_std"),
+        *("pid", "pid_mean", "pid_std"),
+    }
+
+
+def test_sweep_in_which_all_trials_fail_registers_nothing(shared_bench: Bench) -> None:
+    bench = shared_bench
+    path = bench.write(options={"fail_below": 2.0})
+
+    done = bench.run(path)
+
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "none of 4 trials completed, nothing was registered" in done.stderr
+    assert bench.client.search_registered_models() == []
+    assert [run.info.status for run in bench.trial_runs()] == ["FAILED"] * 4
+    assert [run.info.status for run in bench.sweep_runs()] == ["FAILED"]
+
+
+def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_path: Path) -> None:
+    bench = shared_bench
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    options = {"folder": str(folder), "die_below": 2.0}
+
+    done = bench.run(bench.write(n_trials=1, options=options))
+
+    assert done.returncode == 1
+    assert list(calls(folder).values()) == [2]
+    (run,) = bench.trial_runs()
+    assert run.info.status == "FAILED"
+    assert "died" in run.data.tags[TRACEBACK]
+
+
+def test_interrupted_sweep_resumes_where_it_was(bench: Bench, head: Head, tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    # Two folds a trial: after six calls, at least two trials are complete.
+    path = bench.write(n_trials=6, options={"folder": str(folder), "hold": 6})
+
+    with bench.started(path) as process:
+        read_until(process, lambda line: "[2/6 done" in line)
+        second = bench.run(path)
+        # To the whole group, as a terminal does.
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=TIMEOUT_S)
+
+    assert process.returncode == 130
+    assert errors == "interrupted; the same command resumes the sweep\n"
+    assert no_process_uses(bench.ray_folder)
+    assert second.returncode == 2
+    assert second.stderr == (
+        f"{path}: name: 'fake': this sweep is running already, in process {process.pid}\n"
+    )
+    statuses = Counter(run.info.status for run in bench.trial_runs())
+    assert statuses["FINISHED"] >= 2
+    assert statuses["RUNNING"] == 0
+    assert [run.info.status for run in bench.sweep_runs()] == ["KILLED"]
+    finished = {
+        repr(float(run.data.params["x"]))
+        for run in bench.trial_runs()
+        if run.info.status == "FINISHED"
+    }
+
+    (folder / "go").touch()
+    resumed = bench.on(head).run(path)
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming after" in resumed.stdout
+    runs = bench.trial_runs()
+    assert [run.data.tags["rayfleet.trial_id"] for run in runs] == list("012345")
+    assert {run.data.tags[TRIAL_STATE] for run in runs} == {"complete"}
+    assert [run.info.status for run in bench.sweep_runs()] == ["FINISHED"]
+    for x, count in calls(folder).items():
+        assert count == 2 or x not in finished
+    for run in runs:
+        history = bench.client.get_metric_history(run.info.run_id, "accuracy")
+        assert [point.step for point in history] == [0, 1]
+
+
+def test_killed_sweep_resumes_and_registers_exactly_one_version(
+    bench: Bench, head: Head, tmp_path: Path
+) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    path = bench.write(n_trials=5, options={"folder": str(folder), "hold": 6})
+
+    with bench.started(path) as process:
+        read_until(process, lambda line: "[2/5 done" in line)
+        process.kill()
+        process.wait(timeout=TIMEOUT_S)
+    # Ray's own processes end with the one that started them.
+    wait_until(lambda: no_process_uses(bench.ray_folder))
+    (folder / "go").touch()
+    with bench.on(head).started(path) as process:
+        read_until(process, lambda line: line.rstrip().endswith("registering"))
+        process.kill()
+        process.wait(timeout=TIMEOUT_S)
+    last = bench.on(head).run(path)
+
+    assert last.returncode == 0, last.stderr
+    runs = bench.trial_runs()
+    assert [run.data.tags["rayfleet.trial_id"] for run in runs] == list("01234")
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(bench.sweep_runs()) == 1
+    (version,) = bench.client.search_model_versions("name = 'fake'")
+    champion = bench.client.get_model_version_by_alias("fake", "champion")
+    assert champion.version == version.version
+    # Two folds each, and the two trials that were killed in the act once more.
+    assert sum(calls(folder).values()) <= 5 * 2 + 2 * 2

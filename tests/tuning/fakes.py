@@ -1,0 +1,60 @@
+"""A trainer whose score is a parameter, and that can be told to wait or to fail."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.dummy import DummyClassifier
+
+from tuning.data import Labels, Rows
+from tuning.space import Params
+from tuning.trainers.trainer import Fold, Metrics, Problem
+
+SCORES = ("accuracy", "pid")
+POLL_S = 0.02
+
+
+class FakeTrainer:
+    """Its accuracy is the parameter `x`.
+
+    Options: `folder`, where every call to `train` is noted as an empty file; `hold`, with
+    which calls wait there for a file `go` once that many were noted; `fail_below`, under
+    which `x` raises; `die_below`, under which it ends its process.
+    """
+
+    metrics = SCORES
+    flavor = "sklearn"
+    row_shape: tuple[int, ...] | None = None
+
+    def __init__(self, problem: Problem, options: Mapping[str, Any]) -> None:
+        self._options = options
+
+    def check(self, params: Params) -> None:
+        pass
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        x = float(str(params["x"]))
+        self._note(x)
+        if x < self._options.get("die_below", -1.0):
+            os._exit(1)
+        if x < self._options.get("fail_below", -1.0):
+            raise ValueError(f"x is too small: {x}")
+        yield {"accuracy": x, "pid": float(os.getpid())}
+
+    def refit(self, params: Params, rows: Rows, labels: Labels) -> Any:
+        return DummyClassifier().fit(rows, labels)
+
+    def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
+        return {"accuracy": float(np.mean(model.predict(rows) == labels)), "pid": 0.0}
+
+    def _note(self, x: float) -> None:
+        if "folder" not in self._options:
+            return
+        folder = Path(self._options["folder"])
+        (folder / f"{x!r}-{time.time_ns()}.call").touch()
+        n_calls = len(list(folder.glob("*.call")))
+        while n_calls > self._options.get("hold", n_calls) and not (folder / "go").exists():
+            time.sleep(POLL_S)

@@ -1,0 +1,150 @@
+from pathlib import Path
+
+import pytest
+
+from tests.tuning.trials import reports
+from tuning.book import Book
+from tuning.ledger import Ledger, Trial, TrialState
+from tuning.spec import SweepSpec
+from tuning.suggestion import Suggestions
+
+SPEC = SweepSpec.model_validate(
+    {
+        "name": "s",
+        "data": {"bundled": "iris"},
+        "trainer": "sklearn",
+        "space": {
+            "estimator": {
+                "choice": {"a": {"x": {"uniform": [0.0, 1.0]}}, "b": {"n": {"int": [1, 1000]}}}
+            }
+        },
+        "n_trials": 6,
+        "folds": {"n_splits": 2},
+        "searcher": {"n_startup_trials": 3},
+    }
+)
+
+
+class Listener:
+    """Remembers what it heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int, str]] = []
+
+    def on_start(self, trial: Trial) -> None:
+        self.heard.append(("start", trial.number, trial.state))
+
+    def on_report(self, trial: Trial) -> None:
+        self.heard.append(("report", trial.number, trial.state))
+
+    def on_end(self, trial: Trial) -> None:
+        self.heard.append(("end", trial.number, trial.state))
+
+
+def open_book(folder: Path, listener: Listener | None = None) -> Book:
+    observers = [listener] if listener is not None else []
+    return Book(SPEC.n_trials, Ledger(folder), Suggestions(SPEC), observers, clock=lambda: 7.0)
+
+
+def complete(book: Book, number: int, score: float = 0.5) -> None:
+    for report in reports(score, score):
+        book.report(number, report)
+    book.end(number)
+
+
+def test_book_hands_out_as_many_trials_as_the_sweep_has(tmp_path: Path) -> None:
+    book = open_book(tmp_path)
+
+    handed_out = [book.next() for _ in range(7)]
+
+    assert [trial.number for trial in handed_out if trial is not None] == [0, 1, 2, 3, 4, 5]
+    assert handed_out[6] is None
+
+
+def test_end_is_judged_by_the_last_report(tmp_path: Path) -> None:
+    book = open_book(tmp_path)
+    for _ in range(4):
+        book.next()
+
+    complete(book, 0)
+    book.report(1, reports(0.2, of=2)[0])
+    book.end(1)
+    book.end(2, "Traceback: boom")
+
+    states = [trial.state for trial in Ledger(tmp_path).trials()]
+    assert states == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAILED,
+        TrialState.RUNNING,
+    ]
+
+
+def test_resumed_book_starts_with_what_was_left_and_repeats_nothing(tmp_path: Path) -> None:
+    before = open_book(tmp_path)
+    first = [before.next() for _ in range(3)]
+    complete(before, 0)
+    before.end(2, "boom")
+
+    after = open_book(tmp_path)
+    second = [after.next() for _ in range(5)]
+
+    assert [trial.number for trial in second if trial is not None] == [1, 3, 4, 5]
+    assert first[1] is not None
+    assert second[0] is not None
+    assert second[0].params == first[1].params
+
+
+def test_resumed_search_goes_on_as_if_never_interrupted(tmp_path: Path) -> None:
+    whole = open_book(tmp_path / "whole")
+    for number in range(6):
+        whole.next()
+        complete(whole, number, score=0.1 * number)
+
+    for number in range(6):
+        # Every trial in a process of its own.
+        book = open_book(tmp_path / "pieces")
+        book.next()
+        complete(book, number, score=0.1 * number)
+
+    pieces = Ledger(tmp_path / "pieces").trials()
+    assert [trial.params for trial in pieces] == [trial.params for trial in whole.trials]
+    assert len({str(trial.params) for trial in pieces}) == 6
+
+
+def test_observers_hear_everything_in_order(tmp_path: Path) -> None:
+    listener = Listener()
+    book = open_book(tmp_path, listener)
+
+    book.next()
+    complete(book, 0)
+    book.end(0)
+
+    assert listener.heard == [
+        ("start", 0, "running"),
+        ("report", 0, "running"),
+        ("report", 0, "running"),
+        ("end", 0, "complete"),
+    ]
+
+
+def test_trial_that_ray_restarted_forgets_its_first_life(tmp_path: Path) -> None:
+    book = open_book(tmp_path)
+    book.next()
+    lost, kept = reports(0.1, of=2)[0], reports(0.9, 0.7)
+
+    book.report(0, lost)
+    for report in kept:
+        book.report(0, report)
+    book.end(0)
+
+    assert book.trials[0].reports == kept
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_equal_seeds_draw_equal_configurations(tmp_path: Path, kind: str) -> None:
+    spec = SPEC.model_copy(update={"searcher": SPEC.searcher.model_copy(update={"kind": kind})})
+
+    draws = [[Suggestions(spec).draw(number)[0] for number in range(3)] for _ in range(2)]
+
+    assert draws[0] == draws[1]

@@ -1,0 +1,81 @@
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import pytest
+
+from tuning.crossvalidation import Report, cross_validate, fold_scores, mean_and_std
+from tuning.space import Params
+from tuning.trainers.trainer import Fold, Metrics, Trainer
+
+
+class ScriptedTrainer:
+    """Reports, for each fold in turn, the accuracies of its script."""
+
+    def __init__(self, script: Sequence[Sequence[Metrics]]) -> None:
+        self._script = iter(script)
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        yield from next(self._script)
+
+
+def run(script: Sequence[Sequence[float | Metrics]], epochs: int) -> list[Report]:
+    metrics = [
+        [each if isinstance(each, dict) else {"accuracy": cast("float", each)} for each in fold]
+        for fold in script
+    ]
+    trainer = cast("Trainer", ScriptedTrainer(metrics))
+    folds = [cast("Fold", None)] * len(script)
+    return list(cross_validate(trainer, {}, folds, metric="accuracy", epochs=epochs))
+
+
+def test_running_mean_covers_finished_folds_and_the_current_epoch() -> None:
+    reports = run([[0.2, 0.4], [0.6, 0.8]], epochs=2)
+
+    assert [report.mean for report in reports] == pytest.approx([0.2, 0.4, 0.5, 0.6])
+    assert [report.progress for report in reports] == [1, 2, 3, 4]
+    assert [report.fold_complete for report in reports] == [False, True, False, True]
+    assert [report.complete for report in reports] == [False, False, False, True]
+
+
+def test_folds_that_end_early_leave_progress_where_it_belongs() -> None:
+    reports = run([[0.2], [0.6]], epochs=3)
+
+    # The last report repeats the one before, now known to be the last.
+    assert [report.progress for report in reports] == [1, 4, 6]
+    assert [report.complete for report in reports] == [False, False, True]
+    assert fold_scores(reports, "accuracy") == {0: 0.2, 1: 0.6}
+
+
+def test_only_finished_folds_have_scores() -> None:
+    reports = run([[0.2, 0.4], [0.6, 0.8]], epochs=2)
+
+    assert fold_scores(reports[:1], "accuracy") == {}
+    assert fold_scores(reports[:2], "accuracy") == {0: 0.4}
+    assert fold_scores(reports[:3], "accuracy") == {0: 0.4}
+    assert fold_scores(reports, "accuracy") == {0: 0.4, 1: 0.8}
+    assert fold_scores((), "accuracy") == {}
+
+
+def test_infinite_metric_is_dropped_unless_it_decides() -> None:
+    reports = run([[{"accuracy": 0.5, "loss": math.inf}]], epochs=1)
+
+    assert reports[0].metrics == {"accuracy": 0.5}
+    with pytest.raises(ValueError, match="'accuracy' is nan"):
+        run([[math.nan]], epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("script", "fault"),
+    [
+        pytest.param([[{"f1": 1.0}]], "'accuracy' was not reported, only: f1", id="other-metric"),
+        pytest.param([[0.5], []], "fold 1 reported no metrics", id="silent-fold"),
+    ],
+)
+def test_trainer_that_owes_a_report_raises(script: Any, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        run(script, epochs=1)
+
+
+def test_std_is_that_of_the_folds_themselves() -> None:
+    assert mean_and_std([1.0, 3.0]) == (2.0, 1.0)

@@ -1,0 +1,84 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tuning.trials import trial
+from tuning.errors import ConfigError
+from tuning.ledger import Ledger, Manifest, Outcome, TrialState, locked
+
+MANIFEST = Manifest(
+    "abc",
+    {"name": "s", "space": {"x": {"uniform": [0, 1]}}},
+    "0" * 64,
+    Outcome("m", "3", "champion", 0, 0.9, "run"),
+)
+
+
+def test_what_was_written_is_read_by_number(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    second = trial(1, 0.5, 0.75, params={"x": None, "y": "text", "z": 0.1, "b": True})
+    first = trial(0, state=TrialState.FAILED, error="Traceback\nValueError: bad")
+
+    ledger.write_trial(second)
+    ledger.write_trial(first)
+    ledger.write_manifest(MANIFEST)
+
+    assert Ledger(tmp_path).trials() == [first, second]
+    assert Ledger(tmp_path).manifest() == MANIFEST
+
+
+def test_later_state_replaces_the_earlier(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    running = trial(0, state=TrialState.RUNNING, reports=(), ended_at_s=None)
+
+    ledger.write_trial(running)
+    ledger.write_trial(replace(running, state=TrialState.PRUNED))
+
+    assert [each.state for each in ledger.trials()] == [TrialState.PRUNED]
+
+
+def test_half_written_file_is_not_a_trial(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.write_trial(trial(0, 0.5))
+    (tmp_path / "trials" / "000001.part").write_text('{"number": 1, "par')
+
+    assert [each.number for each in ledger.trials()] == [0]
+
+
+def test_cleared_ledger_is_as_good_as_new(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.write_manifest(MANIFEST)
+    ledger.write_trial(trial(0, 0.5))
+
+    ledger.clear()
+
+    assert (ledger.manifest(), ledger.trials()) == (None, [])
+
+
+def test_second_process_is_refused_and_told_who_holds_the_sweep(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, pathlib\n"
+        "from tuning.ledger import locked\n"
+        f"with locked(pathlib.Path({str(tmp_path)!r}), name='s'):\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        pid = holder.stdout.readline().strip()
+
+        with (
+            pytest.raises(ConfigError, match=f"'s': .* running already, in process {pid}"),
+            locked(tmp_path, name="s"),
+        ):
+            pass
+
+        holder.kill()
+    # However the holder dies, the kernel lets go.
+    with locked(tmp_path, name="s"):
+        pass

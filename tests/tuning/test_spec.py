@@ -1,0 +1,217 @@
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tuning.errors import ConfigError
+from tuning.spec import SweepSpec, check_sweep, read_sweep, validate_file
+
+SWEEPS = sorted(Path("configs/sweeps").glob("*.yaml"))
+
+GOOD = """\
+name: good
+data: {bundled: iris}
+trainer: sklearn
+space:
+  estimator: logistic_regression
+  C: {loguniform: [0.1, 10.0]}
+n_trials: 2
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "sweep.yaml"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_shipped_sweep_is_valid(path: Path) -> None:
+    spec = validate_file(path)
+
+    assert spec.name == path.stem
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_shipped_sweep_begins_with_the_command_that_runs_it(path: Path) -> None:
+    first, *_ = path.read_text().splitlines()
+
+    assert first.startswith("# ")
+    assert first.endswith(f": python -m tuning {path}")
+
+
+def test_there_are_shipped_sweeps() -> None:
+    assert {"breast-cancer", "digits", "wine"} <= {path.stem for path in SWEEPS}
+
+
+def test_validation_imports_no_heavy_framework() -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from tuning.spec import validate_file\n"
+        "for name in ('digits', 'wine'):\n"
+        "    validate_file(pathlib.Path(f'configs/sweeps/{name}.yaml'))\n"
+        "heavy = {'torch', 'tensorflow', 'keras', 'ray', 'mlflow'} & set(sys.modules)\n"
+        "sys.exit(' '.join(heavy) or 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_model_and_experiment_have_defaults(tmp_path: Path) -> None:
+    spec = read_sweep(write(tmp_path, GOOD))
+
+    assert (spec.model, spec.experiment) == ("good", "rayfleet")
+
+
+def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> None:
+    spec = read_sweep(write(tmp_path, GOOD))
+    faster = SweepSpec.model_validate({**spec.model_dump(by_alias=True), "max_concurrent": 8})
+    other = SweepSpec.model_validate({**spec.model_dump(by_alias=True), "seed": 1})
+
+    assert faster.tied() == spec.tied()
+    assert other.tied() != spec.tied()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        pytest.param(
+            ("n_trials: 2", "n_trails: 2"),
+            "unknown key 'n_trails' (did you mean 'n_trials'?), allowed: data, epochs, "
+            "experiment, folds, max_concurrent, metric, mode, model, n_trials, name, options, "
+            "resources, scheduler, searcher, seed, space, trainer",
+            id="unknown-key",
+        ),
+        pytest.param(("n_trials: 2\n", ""), "n_trials: Field required", id="missing-key"),
+        pytest.param(
+            ("n_trials: 2", "n_trials: many"),
+            "n_trials: 'many': should be a valid integer, unable to parse string as an integer",
+            id="wrong-type",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 0"), "n_trials: 0: should be greater than 0", id="range"
+        ),
+        pytest.param(
+            ("loguniform", "lognormal"),
+            "space.C: unknown distribution 'lognormal' (did you mean 'loguniform'?), "
+            "allowed: choice, int, loguniform, uniform",
+            id="unknown-distribution",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nmetric: auc"),
+            "metric: 'auc': the sklearn trainer never reports it, "
+            "allowed: accuracy, balanced_accuracy, f1_macro, log_loss",
+            id="metric-never-reported",
+        ),
+        pytest.param(
+            ("trainer: sklearn", "trainer: sklern"),
+            "trainer: 'sklern': unknown, allowed: sklearn, tensorflow, torch, "
+            "or package.module:factory",
+            id="unknown-trainer",
+        ),
+        pytest.param(
+            ("trainer: sklearn", "trainer: no.such:thing"),
+            "trainer: 'no.such:thing': cannot be imported: No module named 'no'",
+            id="trainer-path",
+        ),
+        pytest.param(
+            ("bundled: iris", "bundled: irises"),
+            "data.bundled: 'irises': should be 'breast-cancer', 'digits', 'iris' or 'wine'",
+            id="unknown-data-set",
+        ),
+        pytest.param(
+            ("{bundled: iris}", "{path: nowhere.csv, target: y}"),
+            "data.path: 'nowhere.csv': no such file",
+            id="missing-file",
+        ),
+        pytest.param(
+            ("{bundled: iris}", "{path: nowhere.txt, target: y}"),
+            "data: path: 'nowhere.txt': allowed endings: .csv, .parquet",
+            id="unknown-format",
+        ),
+        pytest.param(
+            ("{bundled: iris}", "{path: nowhere.csv}"),
+            "data: target: missing, a file needs the name of its label column",
+            id="file-without-target",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nfolds: {n_splits: 41}"),
+            "folds.n_splits: 41: the smallest class has 40 training rows, allowed: 2 to 40",
+            id="more-folds-than-rows",
+        ),
+        pytest.param(
+            ("  C:", "  c:"),
+            "space: logistic_regression: unknown key 'c', allowed: C, "
+            "class_weight, dual, fit_intercept, intercept_scaling, l1_ratio, max_iter, n_jobs, "
+            "penalty, random_state, solver, tol, verbose, warm_start",
+            id="parameter-the-estimator-lacks",
+        ),
+        pytest.param(
+            ("estimator: logistic_regression", "estimator: perceptron"),
+            "space: estimator: 'perceptron', allowed: extra_trees, gradient_boosting, "
+            "logistic_regression, random_forest",
+            id="unknown-estimator",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nscheduler: {grace_period: 6}"),
+            "scheduler.grace_period: 6, allowed: 1 to 5 (folds.n_splits times epochs)",
+            id="grace-beyond-the-end",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nscheduler: {kind: hyperband}"),
+            "scheduler.kind: 'hyperband': should be 'asha' or 'fifo'",
+            id="unknown-scheduler",
+        ),
+        pytest.param(
+            ("name: good", "name: not good"),
+            "name: 'not good': String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'",
+            id="name-that-is-no-folder",
+        ),
+        pytest.param(
+            ("trainer: sklearn", "trainer: sklearn\noptions: {depth: 3}"),
+            "options: ['depth']: the sklearn trainer has none",
+            id="options-the-trainer-lacks",
+        ),
+        pytest.param(
+            ("name: good", "name: good\nname: better"),
+            "line 2: not valid YAML: key 'name' stands twice",
+            id="key-twice",
+        ),
+    ],
+)
+def test_fault_is_one_line(tmp_path: Path, change: tuple[str, str], line: str) -> None:
+    path = write(tmp_path, GOOD.replace(*change))
+
+    with pytest.raises(ConfigError) as refusal:
+        validate_file(path)
+
+    assert str(refusal.value) == f"{path}: {line}"
+
+
+def test_every_fault_of_a_file_gets_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("n_trials: 2", "n_trials: 0\nmode: up\nseed: -1"))
+
+    with pytest.raises(ConfigError) as refusal:
+        validate_file(path)
+
+    assert [line.split(": ")[1] for line in str(refusal.value).splitlines()] == [
+        "mode",
+        "n_trials",
+        "seed",
+    ]
+
+
+def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read: No such file"):
+        validate_file(tmp_path / "gone.yaml")
+
+
+def test_task_gives_images_to_a_convolutional_net() -> None:
+    spec = read_sweep(Path("configs/sweeps/digits.yaml"))
+
+    rows, labels = check_sweep(spec, "digits").holdout_rows
+
+    assert rows.shape == (360, 1, 8, 8)
+    assert str(getattr(rows, "dtype", "")) == "float32"
+    assert labels.shape == (360,)

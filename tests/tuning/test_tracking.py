@@ -1,0 +1,115 @@
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.tuning.test_registry import home_at
+from tests.tuning.trials import reports, trial
+from tuning.ledger import Manifest, Trial, TrialState
+from tuning.spec import SweepSpec
+from tuning.tracking import Tracker
+
+SPEC = SweepSpec.model_validate(
+    {
+        "name": "s",
+        "data": {"bundled": "iris"},
+        "trainer": "sklearn",
+        "space": {"estimator": "logistic_regression"},
+        "n_trials": 3,
+    }
+)
+pytestmark = pytest.mark.ray
+
+MANIFEST = Manifest("id-of-s", SPEC.tied(), "0" * 64)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> MlflowClient:
+    return MlflowClient(home_at(tmp_path).tracking_uri)
+
+
+@pytest.fixture
+def open_tracker(tmp_path: Path) -> Iterator[Callable[..., Tracker]]:
+    trackers = []
+
+    def open_one(*trials: Trial) -> Tracker:
+        tracker = Tracker(home_at(tmp_path), SPEC, MANIFEST)
+        tracker.open(trials)
+        trackers.append(tracker)
+        return tracker
+
+    yield open_one
+    for tracker in trackers:
+        tracker.close()
+
+
+def children(client: MlflowClient) -> list[Run]:
+    experiment = client.get_experiment_by_name("rayfleet")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`rayfleet.trial_id` LIKE '%'")
+    return sorted(runs, key=lambda run: str(run.data.tags["rayfleet.trial_id"]))
+
+
+def test_resumed_tracker_brings_runs_up_to_date_without_doubling(
+    client: MlflowClient, open_tracker: Callable[..., Tracker]
+) -> None:
+    done = trial(0, 0.5, 1.0)
+    begun = replace(done, state=TrialState.RUNNING, ended_at_s=None, reports=done.reports[:1])
+    first = open_tracker()
+    first.on_start(begun)
+    first.on_report(begun)
+    first.close()  # as if killed: the run is left in the middle
+
+    # The ledger knows of the end of trial 0, and of a trial that MLflow never heard of.
+    failed = trial(1, state=TrialState.FAILED, reports=(), error="Traceback\nValueError: x")
+    second = open_tracker(done, failed)
+    second.close()
+    third = open_tracker(done, failed)
+    third.close()
+
+    runs = children(client)
+    assert [run.info.status for run in runs] == ["FINISHED", "FAILED"]
+    history = client.get_metric_history(runs[0].info.run_id, "accuracy")
+    assert [(point.step, point.value) for point in history] == [(0, 0.5), (1, 1.0)]
+    assert second.parent_id == first.parent_id == third.parent_id
+
+
+def test_outage_delays_notes_and_loses_none(
+    client: MlflowClient,
+    open_tracker: Callable[..., Tracker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tracker = open_tracker()
+    outages = iter([True, True])
+    create_run = MlflowClient.create_run
+
+    def create_and_lose_the_answer(self: MlflowClient, *args: Any, **kwargs: Any) -> Run:
+        created = create_run(self, *args, **kwargs)
+        if next(outages, False):
+            raise ConnectionError("no answer")
+        return created
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_and_lose_the_answer)
+    tracker.on_start(trial(0, state=TrialState.RUNNING, reports=()))
+    tracker.on_end(trial(0, 0.5))
+    tracker.close()
+
+    # The request had arrived although its answer was lost: still one run.
+    assert [run.info.status for run in children(client)] == ["FINISHED"]
+
+
+def test_pruned_trial_is_told_from_a_complete_one(
+    client: MlflowClient, open_tracker: Callable[..., Tracker]
+) -> None:
+    tracker = open_tracker()
+    tracker.on_end(trial(0, state=TrialState.PRUNED, reports=reports(0.5, of=2)))
+    tracker.close()
+
+    (run,) = children(client)
+    assert run.info.status == "KILLED"
+    assert run.data.tags["rayfleet.trial_state"] == "pruned"
+    assert run.data.metrics == {"accuracy": 0.5}

@@ -1,0 +1,109 @@
+"""The driver's account of a sweep's trials: what is next, what was reported, what ended.
+
+It alone writes the ledger and feeds the search; whoever wants to know, observes it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from tuning.crossvalidation import Report
+from tuning.ledger import Ledger, Trial, TrialState
+from tuning.suggestion import Suggestions
+
+
+class Observer(Protocol):
+    """Hears of trials, in the order in which things happen. Must not block or raise."""
+
+    def on_start(self, trial: Trial) -> None:
+        """A trial was handed out."""
+        ...
+
+    def on_report(self, trial: Trial) -> None:
+        """A running trial has one more report."""
+        ...
+
+    def on_end(self, trial: Trial) -> None:
+        """A trial reached a final state."""
+        ...
+
+
+class Book:
+    """Trials of one sweep, continued from the ledger."""
+
+    def __init__(
+        self,
+        n_trials: int,
+        ledger: Ledger,
+        suggestions: Suggestions,
+        observers: Sequence[Observer],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._n_trials = n_trials
+        self._ledger = ledger
+        self._suggestions = suggestions
+        self._observers = observers
+        self._clock = clock
+        self._trials = {trial.number: trial for trial in ledger.trials()}
+        self._unfinished = []
+        for trial in self._trials.values():
+            suggestions.restore(trial)
+            if trial.state is TrialState.RUNNING:
+                self._unfinished.append(trial.number)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials so far, by number."""
+        return list(self._trials.values())
+
+    @property
+    def n_to_run(self) -> int:
+        """Trials that have not ended, those included that have not begun."""
+        ended = [trial for trial in self.trials if trial.state is not TrialState.RUNNING]
+        return self._n_trials - len(ended)
+
+    def next(self) -> Trial | None:
+        """Hand out the next trial: first what an earlier process left, then new ones."""
+        if self._unfinished:
+            trial = self._trials[self._unfinished.pop(0)]
+            trial = replace(trial, started_at_s=self._clock(), reports=())
+        elif len(self._trials) < self._n_trials:
+            number = len(self._trials)
+            params, draws = self._suggestions.draw(number)
+            trial = Trial(number, params, draws, started_at_s=self._clock())
+        else:
+            return None
+        self._trials[trial.number] = trial
+        self._ledger.write_trial(trial)
+        for observer in self._observers:
+            observer.on_start(trial)
+        return trial
+
+    def report(self, number: int, report: Report) -> None:
+        """Add a report to a running trial."""
+        trial = self._trials[number]
+        # Ray restarts a trial whose process died; it then begins at its first report.
+        earlier = tuple(each for each in trial.reports if each.progress < report.progress)
+        trial = replace(trial, reports=(*earlier, report))
+        self._trials[number] = trial
+        for observer in self._observers:
+            observer.on_report(trial)
+
+    def end(self, number: int, error: str | None = None) -> None:
+        """Close a trial; without an error its last report says whether it was stopped."""
+        trial = self._trials[number]
+        if trial.state is not TrialState.RUNNING:
+            return
+        if error is not None:
+            state = TrialState.FAILED
+        elif trial.reports and trial.reports[-1].complete:
+            state = TrialState.COMPLETE
+        else:
+            state = TrialState.PRUNED
+        trial = replace(trial, state=state, error=error, ended_at_s=self._clock())
+        self._trials[number] = trial
+        self._ledger.write_trial(trial)
+        self._suggestions.close(number, state, trial.reports)
+        for observer in self._observers:
+            observer.on_end(trial)

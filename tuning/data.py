@@ -1,0 +1,208 @@
+"""Where rows come from, what they are, and the hash that names them.
+
+All-numeric data becomes a float64 matrix. Data with text in it stays a DataFrame, with
+numbers as float64 and text as objects, so that a model can be asked by column name.
+Labels become codes 0..n-1 in the sorted order of the classes, whose names are kept.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import model_validator
+from sklearn import datasets
+
+from tuning.configfile import Spec
+from tuning.errors import ConfigError
+
+Rows = NDArray[np.floating[Any]] | pd.DataFrame
+Labels = NDArray[np.int64]
+
+BUNDLED: Mapping[str, Callable[..., Any]] = {
+    "breast-cancer": datasets.load_breast_cancer,
+    "digits": datasets.load_digits,
+    "iris": datasets.load_iris,
+    "wine": datasets.load_wine,
+}
+READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": pd.read_csv,
+    ".parquet": pd.read_parquet,
+}
+N_NAMED = 5
+"""Most columns or values that a message lists before it says how many more there are."""
+
+
+class DataSpec(Spec):
+    """Where the rows come from: a bundled set, or a file with a target column."""
+
+    bundled: Literal["breast-cancer", "digits", "iris", "wine"] | None = None
+    """A set that ships with scikit-learn; None reads `path`."""
+
+    path: Path | None = None
+    """A CSV or Parquet file, relative to the working directory; None takes `bundled`."""
+
+    target: str | None = None
+    """The file's column that holds the class labels."""
+
+    @model_validator(mode="after")
+    def _one_source_is_named(self) -> Self:
+        if (self.bundled is None) == (self.path is None):
+            raise ValueError("exactly one of: bundled, path")
+        if self.path is not None and self.target is None:
+            raise ValueError("target: missing, a file needs the name of its label column")
+        if self.bundled is not None and self.target is not None:
+            raise ValueError(f"target: {self.target!r}: only files have a target column")
+        if self.path is not None and self.path.suffix not in READERS:
+            raise ValueError(f"path: {str(self.path)!r}: allowed endings: {', '.join(READERS)}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A data set, ready to be split."""
+
+    rows: Rows
+    """float64 matrix of shape (rows, columns), or a DataFrame if there is text."""
+
+    labels: Labels
+    """Class codes, shape (rows,)."""
+
+    classes: tuple[str, ...]
+    """Class names; a code is a position in it."""
+
+    columns: tuple[str, ...]
+    """Feature names, in the order of the columns."""
+
+    sha256: str
+    """Hash of values, labels, class and column names, and dtypes."""
+
+
+def load_table(spec: DataSpec) -> Table:
+    """Read the rows that a spec names.
+
+    Raises:
+        ConfigError: The file or its columns cannot be used; the message starts with the
+            path of the field in the spec.
+    """
+    if spec.bundled is not None:
+        bunch = BUNDLED[spec.bundled]()
+        columns = tuple(map(str, bunch.feature_names))
+        classes = tuple(map(str, bunch.target_names))
+        rows = np.ascontiguousarray(bunch.data, dtype=np.float64)
+        return make_table(rows, bunch.target.astype(np.int64), classes, columns)
+    frame = _read_frame(spec)
+    labels, classes = encode_labels(frame[spec.target], name=str(spec.target))
+    features = frame.drop(columns=[spec.target])
+    columns = tuple(map(str, features.columns))
+    return make_table(_feature_rows(features), labels, classes, columns)
+
+
+def make_table(
+    rows: Rows, labels: Labels, classes: tuple[str, ...], columns: tuple[str, ...]
+) -> Table:
+    """Put a table together and hash it."""
+    return Table(rows, labels, classes, columns, _sha256(rows, labels, classes, columns))
+
+
+def encode_labels(target: "pd.Series[Any]", *, name: str) -> tuple[Labels, tuple[str, ...]]:
+    """Turn a label column into codes and class names.
+
+    Raises:
+        ConfigError: Labels are missing, or are measurements rather than classes, or
+            all alike.
+    """
+    n_missing = int(target.isna().sum())
+    if n_missing:
+        raise ConfigError(f"data.target: {name!r}: {n_missing} rows have no label")
+    if pd.api.types.is_float_dtype(target):
+        fractions = target[target % 1 != 0]
+        if len(fractions):
+            example = fractions.iloc[0]
+            raise ConfigError(
+                f"data.target: {name!r}: continuous, such as {example}; "
+                "allowed: class labels (text, booleans or whole numbers)"
+            )
+        target = target.astype(np.int64)
+    values = sorted(target.unique().tolist())
+    if len(values) < 2:
+        raise ConfigError(f"data.target: {name!r}: only the class {values[0]!r}, at least 2 needed")
+    codes = {value: code for code, value in enumerate(values)}
+    labels = np.asarray([codes[value] for value in target.tolist()], dtype=np.int64)
+    return labels, tuple(map(str, values))
+
+
+def _read_frame(spec: DataSpec) -> pd.DataFrame:
+    path = spec.path
+    if path is None:
+        raise ValueError("a bundled set is not a file")
+    if not path.is_file():
+        raise ConfigError(f"data.path: '{path}': no such file")
+    try:
+        frame = READERS[path.suffix](path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"data.path: '{path}': cannot be read: {reason}") from None
+    if spec.target not in frame.columns:
+        known = _listed([str(column) for column in frame.columns])
+        raise ConfigError(f"data.target: {spec.target!r}: no such column, allowed: {known}")
+    if frame.empty:
+        raise ConfigError(f"data.path: '{path}': holds no rows")
+    if frame.shape[1] < 2:
+        raise ConfigError(f"data.path: '{path}': holds no column beside the target")
+    return frame
+
+
+def _feature_rows(frame: pd.DataFrame) -> Rows:
+    frame = frame.rename(columns=str)
+    text = [name for name in frame.columns if not _is_number(frame[name])]
+    for name in text:
+        values = frame[name]
+        if not (pd.api.types.is_string_dtype(values.dropna()) or values.dropna().empty):
+            raise ConfigError(
+                f"data.path: column {name!r} has type {values.dtype}; "
+                "allowed: numbers, booleans and text"
+            )
+    if not text:
+        return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    # Missing text as NaN in an object column is what scikit-learn's imputer looks for.
+    return pd.DataFrame(
+        {
+            name: frame[name].astype(object).where(frame[name].notna(), np.nan)
+            if name in text
+            else frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            for name in frame.columns
+        }
+    )
+
+
+def _is_number(values: "pd.Series[Any]") -> bool:
+    types = pd.api.types
+    return types.is_bool_dtype(values) or (
+        types.is_numeric_dtype(values) and not types.is_complex_dtype(values)
+    )
+
+
+def _sha256(rows: Rows, labels: Labels, classes: tuple[str, ...], columns: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    digest.update(repr((classes, columns, len(labels))).encode())
+    matrix = rows if isinstance(rows, np.ndarray) else None
+    for position, name in enumerate(columns):
+        values = matrix[:, position] if matrix is not None else rows[name].to_numpy()  # type: ignore[call-overload]
+        digest.update(repr((name, str(values.dtype))).encode())
+        if values.dtype == object:
+            digest.update(repr(values.tolist()).encode())
+        else:
+            # Little-endian bytes, so that every machine computes the same hash.
+            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+    return ", ".join(names[:N_NAMED]) + more

@@ -1,0 +1,155 @@
+"""The record by which a sweep resumes: one small file for each trial.
+
+Ray Tune can restore an experiment by itself, but from a snapshot that lags behind: a
+killed driver would repeat trials that had finished. Here every trial is written when it
+starts and when it ends, by a rename, so a file is either whole or not there. MLflow is
+a projection of these files and can be brought up to date from them at any time.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tuning.crossvalidation import Report
+from tuning.errors import ConfigError
+from tuning.space import Params
+
+
+class TrialState(StrEnum):
+    """Where a trial stands. All but `running` are final."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One configuration and what became of it."""
+
+    number: int
+    """Position in the sweep, from 0; also its identity across resumes."""
+
+    params: Params
+    """What the trainer was given."""
+
+    draws: dict[str, Any]
+    """The same as Optuna drew it, by qualified names; empty for a space of constants."""
+
+    started_at_s: float
+    """Unix time."""
+
+    state: TrialState = TrialState.RUNNING
+
+    ended_at_s: float | None = None
+    """Unix time; None while it runs."""
+
+    reports: tuple[Report, ...] = ()
+    """Kept once the trial has ended."""
+
+    error: str | None = None
+    """Traceback of a failed trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a finished sweep ended: what its version was and became."""
+
+    model: str
+    version: str
+    alias: str
+    trial: int
+    holdout_score: float
+    sweep_run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a sweep was when it began."""
+
+    sweep_id: str
+    """Unique for each start from nothing; MLflow's parent run is found by it."""
+
+    spec: dict[str, Any]
+    """The fields that must not change before it is finished."""
+
+    data_sha256: str
+
+    outcome: Outcome | None = None
+    """None while unfinished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A sweep's folder. One process at a time may write; `locked` sees to that."""
+
+    folder: Path
+    _encoder: msgspec.json.Encoder = field(default_factory=msgspec.json.Encoder)
+
+    def manifest(self) -> Manifest | None:
+        """Return what the sweep was when it began; None if it never did."""
+        path = self.folder / "sweep.json"
+        if not path.is_file():
+            return None
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace the manifest."""
+        self._write(self.folder / "sweep.json", manifest)
+
+    def trials(self) -> list[Trial]:
+        """Return all trials by number."""
+        return [
+            msgspec.json.decode(path.read_bytes(), type=Trial)
+            for path in sorted(self.folder.glob("trials/*.json"))
+        ]
+
+    def write_trial(self, trial: Trial) -> None:
+        """Add or replace a trial."""
+        self._write(self.folder / "trials" / f"{trial.number:06d}.json", trial)
+
+    def clear(self) -> None:
+        """Forget the sweep; MLflow keeps what it knows of it."""
+        # The manifest goes first: without it, trials left by a crash here mean nothing.
+        (self.folder / "sweep.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "trials", ignore_errors=True)
+
+    def _write(self, path: Path, value: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        unfinished.write_bytes(self._encoder.encode(value))
+        unfinished.replace(path)
+
+
+@contextmanager
+def locked(folder: Path, *, name: str) -> Iterator[None]:
+    """Hold a sweep for this process.
+
+    The kernel drops the lock when its holder dies, however it dies.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise ConfigError(
+                f"name: {name!r}: this sweep is running already, in process {holder}"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

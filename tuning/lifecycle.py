@@ -1,0 +1,257 @@
+"""A sweep from its first line to its registered version, resumable after every step."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from tuning.book import Book
+from tuning.cluster import Cluster, ray_cluster
+from tuning.crossvalidation import fold_scores, mean_and_std
+from tuning.data import Labels, Rows
+from tuning.errors import ConfigError, SweepError
+from tuning.flavors import require_flavor
+from tuning.home import Home
+from tuning.ledger import Ledger, Manifest, Outcome, Trial, locked
+from tuning.progress import Progress, outcome_table
+from tuning.quiet import muted_stderr
+from tuning.registry import (
+    HOLDOUT_SCORE,
+    Winner,
+    find_version,
+    get_version,
+    give_alias,
+    open_registry,
+    register,
+)
+from tuning.selection import select
+from tuning.space import Params
+from tuning.spec import SweepSpec, Task
+from tuning.suggestion import Suggestions
+from tuning.sweep import make_workload, run_trials
+from tuning.tracking import Tracker, abandon_run
+from tuning.trainable import fit_winner
+from tuning.trainers.trainer import Metrics
+
+Fit = Callable[[Params, Rows, Labels], tuple[Any, Metrics]]
+"""Fits all training rows with these parameters, and scores these hold-out rows."""
+
+
+def run_sweep(task: Task, *, home: Home, console: Console, where: str, restart: bool) -> Outcome:
+    """Run a sweep, or what is left of it, and register its winner.
+
+    Args:
+        task: The checked sweep.
+        home: Where runs, versions and the sweep's state live.
+        console: Where progress is shown.
+        where: The spec's file, for faults.
+        restart: Whether to forget an earlier sweep of this name.
+
+    Raises:
+        ConfigError: It runs already, or began with another spec or other data.
+        SweepError: No trial completed.
+        TrackingError: MLflow was away for too long.
+        KeyboardInterrupt: By SIGINT or SIGTERM; the same call resumes.
+    """
+    spec = task.spec
+    folder = home.sweeps / spec.name
+    try:
+        with locked(folder, name=spec.name):
+            ledger = Ledger(folder)
+            manifest = _begin(task, ledger, home, restart=restart)
+            if manifest.outcome is not None:
+                return _already_finished(task, ledger, manifest.outcome, home, console)
+            outcome = _Run(task, ledger, manifest, home, console).to_the_end()
+            ledger.write_manifest(replace(manifest, outcome=outcome))
+            return outcome
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _begin(task: Task, ledger: Ledger, home: Home, *, restart: bool) -> Manifest:
+    manifest = ledger.manifest()
+    if manifest is not None and restart:
+        if manifest.outcome is None:
+            abandon_run(home, manifest.spec["experiment"], manifest.sweep_id)
+        ledger.clear()
+        manifest = None
+    if manifest is None:
+        ledger.clear()
+        manifest = Manifest(uuid.uuid4().hex, task.spec.tied(), task.table.sha256)
+        ledger.write_manifest(manifest)
+    _require_unchanged(task, manifest)
+    return manifest
+
+
+def _require_unchanged(task: Task, manifest: Manifest) -> None:
+    remedy = "undo the change, give the sweep another name, or say --restart"
+    now = task.spec.tied()
+    changed = sorted(key for key in now if now[key] != manifest.spec.get(key))
+    if changed:
+        key = changed[0]
+        raise ConfigError(
+            f"{key}: {now[key]!r}, but the sweep {task.spec.name!r} began with "
+            f"{manifest.spec.get(key)!r}: {remedy}"
+        )
+    if task.table.sha256 != manifest.data_sha256:
+        raise ConfigError(
+            f"data: hash {task.table.sha256[:12]}, but the sweep {task.spec.name!r} began with "
+            f"{manifest.data_sha256[:12]}: {remedy}"
+        )
+
+
+def _already_finished(
+    task: Task, ledger: Ledger, outcome: Outcome, home: Home, console: Console
+) -> Outcome:
+    if get_version(open_registry(home), outcome.model, outcome.version) is None:
+        raise ConfigError(
+            f"name: {task.spec.name!r}: finished as version {outcome.version} of "
+            f"{outcome.model!r}, which is no longer in the registry; say --restart to run anew"
+        )
+    winner = next(trial for trial in ledger.trials() if trial.number == outcome.trial)
+    console.print(f"sweep {task.spec.name} has finished before; --restart runs it anew")
+    console.print(outcome_table(task.spec, outcome, winner))
+    return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The parts that one process needs between the first trial and the version."""
+
+    task: Task
+    ledger: Ledger
+    manifest: Manifest
+    home: Home
+    console: Console
+
+    def to_the_end(self) -> Outcome:
+        spec = self.task.spec
+        earlier = self.ledger.trials()
+        with Progress(spec, self.console, earlier) as progress:
+            progress.say(_opening(spec, earlier))
+            tracker = Tracker(self.home, spec, self.manifest)
+            # MLflow's first start creates its tables while Ray starts its processes.
+            opening = _Background(lambda: tracker.open(earlier))
+            try:
+                with ray_cluster(spec.resources) as cluster:
+                    opening.join()
+                    outcome, winner = self._run(tracker, progress, cluster)
+                tracker.close()
+            except BaseException as error:
+                status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+                opening.wait()
+                tracker.abort(self.ledger.trials(), status)
+                raise
+        self.console.print(outcome_table(spec, outcome, winner))
+        return outcome
+
+    def _run(self, tracker: Tracker, progress: Progress, cluster: Cluster) -> tuple[Outcome, Trial]:
+        limit = min(cluster.capacity, self.task.spec.max_concurrent or cluster.capacity)
+        suggestions = Suggestions(self.task.spec)
+        book = Book(self.task.spec.n_trials, self.ledger, suggestions, [tracker, progress])
+        workload = make_workload(self.task)
+        shared = ray.put(workload)
+        progress.say(f"{book.n_to_run} trials to run, {limit} at a time")
+        folder = self.ledger.folder
+        run_trials(self.task, shared, book, folder=folder, max_concurrent=limit)
+
+        fit = partial(fit_winner, workload) if cluster.own else self._fit_on_cluster(shared)
+        return self._register(tracker, progress, book.trials, fit)
+
+    def _register(
+        self, tracker: Tracker, progress: Progress, trials: list[Trial], fit: Fit
+    ) -> tuple[Outcome, Trial]:
+        spec = self.task.spec
+        winner = select(trials, metric=spec.metric, mode=spec.mode)
+        if winner is None:
+            raise SweepError(
+                f"{spec.name}: none of {len(trials)} trials completed, nothing was registered; "
+                f"their tracebacks are in MLflow, under run {tracker.parent_id}"
+            )
+        tracker.flush()
+        client = open_registry(self.home)
+        version = find_version(client, spec.model, tracker.parent_id)
+        if version is None:
+            progress.say(f"fitting trial {winner.number} on all training rows")
+            with muted_stderr():
+                require_flavor(self.task.trainer.flavor).prepare()
+                model, holdout = fit(winner.params, *self.task.holdout_rows)
+            fitted = Winner(winner, tracker.run_id(winner), tracker.parent_id, model, holdout)
+            progress.say("registering")
+            with muted_stderr():
+                version = register(client, self.task, fitted)
+        alias = give_alias(client, version)
+        holdout_score = float(version.tags[HOLDOUT_SCORE])
+        self._summarize(tracker, winner, holdout_score)
+        return (
+            Outcome(
+                model=version.name,
+                version=str(version.version),
+                alias=alias,
+                trial=winner.number,
+                holdout_score=holdout_score,
+                sweep_run_id=tracker.parent_id,
+            ),
+            winner,
+        )
+
+    def _fit_on_cluster(self, workload: Any) -> Fit:
+        # A trial's resources may be elsewhere. On a machine of our own, though, a second
+        # process would only import the framework that this one needs anyway, to log.
+        resources = self.task.spec.resources
+        remote = ray.remote(fit_winner).options(num_cpus=resources.cpu, num_gpus=resources.gpu)
+
+        def fit(params: Params, rows: Rows, labels: Labels) -> tuple[Any, Metrics]:
+            fitted: tuple[Any, Metrics] = ray.get(remote.remote(workload, params, rows, labels))
+            return fitted
+
+        return fit
+
+    def _summarize(self, tracker: Tracker, winner: Trial, holdout_score: float) -> None:
+        metric = self.task.spec.metric
+        mean, std = mean_and_std(fold_scores(winner.reports, metric).values())
+        metrics = {f"{metric}_mean": mean, f"{metric}_std": std, f"{metric}_holdout": holdout_score}
+        tracker.summarize(metrics, {"rayfleet.trial_id": str(winner.number)})
+        tracker.finish("FINISHED")
+
+
+class _Background:
+    """A call on another thread whose exception is raised where it is joined."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the end of the call.
+
+        Raises:
+            BaseException: Whatever the call raised.
+        """
+        self.wait()
+        if self._error is not None:
+            raise self._error
+
+    def wait(self) -> None:
+        """Wait for the end of the call, however it ends."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:  # noqa: BLE001, handed to the thread that joins
+            self._error = error
+
+
+def _opening(spec: SweepSpec, earlier: list[Trial]) -> str:
+    if not earlier:
+        return f"sweep {spec.name}: starting Ray and MLflow"
+    ended = sum(trial.ended_at_s is not None for trial in earlier)
+    return f"sweep {spec.name}: resuming after {ended} of {spec.n_trials} trials"

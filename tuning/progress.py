@@ -1,0 +1,132 @@
+"""What the terminal shows: a live line where there is one, a line per trial elsewhere."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tuning.crossvalidation import fold_scores, mean_and_std
+from tuning.ledger import Outcome, Trial, TrialState
+from tuning.selection import select
+from tuning.spec import SweepSpec
+
+REFRESH_PER_S = 4
+
+
+class Progress:
+    """An observer of the book, and the voice of the command."""
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        console: Console,
+        trials: Iterable[Trial] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._spec = spec
+        self._console = console
+        self._trials = {trial.number: trial for trial in trials}
+        self._clock = clock
+        self._began_at_s = clock()
+        self._phase = ""
+        self._live: Live | None = None
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self._line,
+                console=self._console,
+                refresh_per_second=REFRESH_PER_S,
+                transient=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def say(self, phase: str) -> None:
+        """Announce what happens now."""
+        self._phase = phase
+        if self._live is None:
+            self._print(f"{self._elapsed()}  {phase}")
+
+    def on_start(self, trial: Trial) -> None:
+        """Count a trial as running."""
+        self._trials[trial.number] = trial
+
+    def on_report(self, trial: Trial) -> None:
+        """Keep where a trial stands, for the live line."""
+        self._trials[trial.number] = trial
+
+    def on_end(self, trial: Trial) -> None:
+        """Print one line about how a trial ended."""
+        self._trials[trial.number] = trial
+        self._print(f"{self._elapsed()}  {self._describe(trial)}  [{self._counts()}]")
+
+    def _print(self, line: str) -> None:
+        # As text: square brackets in it are not markup, numbers need no colors.
+        self._console.print(Text(line), soft_wrap=True)
+
+    def _describe(self, trial: Trial) -> str:
+        name = f"trial {trial.number:>3} {trial.state:<8}"
+        if trial.state is TrialState.FAILED:
+            lines = (trial.error or "").strip().splitlines()
+            return f"{name} {lines[-1] if lines else 'without a traceback'}"
+        settings = ", ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
+        if trial.state is TrialState.COMPLETE:
+            return f"{name} {self._score(trial)}  {settings}"
+        mean = trial.reports[-1].mean if trial.reports else float("nan")
+        return f"{name} {self._spec.metric} {mean:.4f} so far  {settings}"
+
+    def _score(self, trial: Trial) -> str:
+        mean, std = mean_and_std(fold_scores(trial.reports, self._spec.metric).values())
+        return f"{self._spec.metric} {mean:.4f} ± {std:.4f}"
+
+    def _counts(self) -> str:
+        states = Counter(trial.state for trial in self._trials.values())
+        ended = sum(states[state] for state in states if state is not TrialState.RUNNING)
+        best = select(self._trials.values(), metric=self._spec.metric, mode=self._spec.mode)
+        parts = [f"{ended}/{self._spec.n_trials} done"]
+        parts += [
+            f"{states[state]} {state}"
+            for state in (TrialState.RUNNING, TrialState.PRUNED, TrialState.FAILED)
+            if states[state]
+        ]
+        if best is not None:
+            parts.append(f"best {self._score(best)} (trial {best.number})")
+        return ", ".join(parts)
+
+    def _elapsed(self) -> str:
+        return f"{self._clock() - self._began_at_s:6.1f} s"
+
+    def _line(self) -> Text:
+        counts = f"  {self._counts()}" if self._trials else ""
+        line = f"{self._elapsed()}  {self._spec.name}: {self._phase}{counts}"
+        return Text(line, no_wrap=True, overflow="ellipsis")
+
+
+def outcome_table(spec: SweepSpec, outcome: Outcome, winner: Trial) -> Table:
+    """Lay out how a sweep ended."""
+    mean, std = mean_and_std(fold_scores(winner.reports, spec.metric).values())
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("sweep", spec.name)
+    table.add_row("best trial", f"{winner.number} of {spec.n_trials}")
+    table.add_row("parameters", "\n".join(f"{k} = {_short(v)}" for k, v in winner.params.items()))
+    table.add_row(f"{spec.metric}, cross-validated", f"{mean:.4f} ± {std:.4f}")
+    table.add_row(f"{spec.metric}, hold-out", f"{outcome.holdout_score:.4f}")
+    table.add_row("model version", f"{outcome.model} version {outcome.version} @{outcome.alias}")
+    table.add_row("MLflow run", outcome.sweep_run_id)
+    return table
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

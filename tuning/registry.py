@@ -1,0 +1,164 @@
+"""What a registered version consists of, and how it gets there exactly once.
+
+The steps are: log the model, create the version with all of its tags in one request, set
+the alias, note the alias as a tag. A crash between any two of them leaves a state that
+the next call recognizes: a version is found by the run of its sweep.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
+
+from tuning.crossvalidation import fold_scores, mean_and_std
+from tuning.flavors import make_signature, pinned_requirements, require_flavor
+from tuning.home import Home
+from tuning.ledger import Trial
+from tuning.spec import Task
+from tuning.tracking import DATA_HASH, GIT_COMMIT, SWEEP, TRIAL_ID, git_commit
+from tuning.trainers.trainer import Metrics
+
+SWEEP_RUN_ID = "rayfleet.sweep_run_id"
+TRIAL_RUN_ID = "rayfleet.trial_run_id"
+METRIC = "rayfleet.metric"
+CV_MEAN = "rayfleet.cv_mean"
+CV_STD = "rayfleet.cv_std"
+FOLD_SCORES = "rayfleet.fold_scores"
+HOLDOUT_SCORE = "rayfleet.holdout_score"
+HOLDOUT = "rayfleet.holdout"
+CLASSES = "rayfleet.classes"
+ALIAS = "rayfleet.alias"
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+EXAMPLE_ROWS = 2
+"""Rows in the input example: enough to show that it is a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The best trial, refitted."""
+
+    trial: Trial
+    trial_run_id: str
+    sweep_run_id: str
+    model: Any
+    holdout: Metrics
+    """What the refitted model scored on the rows that no fold saw."""
+
+
+def open_registry(home: Home) -> MlflowClient:
+    """Point MLflow's own functions at the home, and return a client to it."""
+    mlflow.set_tracking_uri(home.tracking_uri)
+    mlflow.set_registry_uri(home.registry_uri)
+    return MlflowClient(home.tracking_uri, home.registry_uri)
+
+
+def find_version(client: MlflowClient, model: str, sweep_run_id: str) -> ModelVersion | None:
+    """Find the version that a sweep registered; None if it did not get there."""
+    for version in client.search_model_versions(f"name = '{model}'"):
+        if version.tags.get(SWEEP_RUN_ID) == sweep_run_id:
+            return version
+    return None
+
+
+def get_version(client: MlflowClient, model: str, version: str) -> ModelVersion | None:
+    """Look up a version; None if it was deleted."""
+    try:
+        return client.get_model_version(model, version)
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return None
+        raise
+
+
+def register(client: MlflowClient, task: Task, winner: Winner) -> ModelVersion:
+    """Log the model and create its version. Call `find_version` first."""
+    spec = task.spec
+    tags = version_tags(task, winner)
+    flavor = require_flavor(task.trainer.flavor)
+    rows, _ = task.training_rows
+    example = rows[:EXAMPLE_ROWS]
+    with mlflow.start_run(run_id=winner.sweep_run_id):
+        logged = flavor.log(
+            winner.model,
+            name=spec.model,
+            signature=make_signature(rows, flavor.outputs(winner.model, example)),
+            input_example=example,
+            pip_requirements=pinned_requirements(flavor.packages),
+            metadata=_metadata(task, winner, tags),
+        )
+    try:
+        client.create_registered_model(spec.model)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+    return client.create_model_version(
+        spec.model,
+        source=logged.model_uri,
+        run_id=winner.sweep_run_id,
+        tags=tags,
+        model_id=logged.model_id,
+    )
+
+
+def give_alias(client: MlflowClient, version: ModelVersion) -> str:
+    """Make a version champion if its model has none, else challenger; only ever once.
+
+    Returns:
+        The alias that the version was given, now or by an earlier call.
+    """
+    given = version.tags.get(ALIAS)
+    if given:
+        return str(given)
+    aliases = client.get_registered_model(version.name).aliases
+    # Stores differ in whether a version is a number or a string (MLflow 3.17).
+    champion = str(aliases.get(CHAMPION, version.version))
+    alias = CHAMPION if champion == str(version.version) else CHALLENGER
+    client.set_registered_model_alias(version.name, alias, version.version)
+    # Last: whoever moves the alias afterwards must not find it moved back by a resume.
+    client.set_model_version_tag(version.name, version.version, ALIAS, alias)
+    return alias
+
+
+def version_tags(task: Task, winner: Winner) -> dict[str, str]:
+    """Say where a version came from and how good it was, as strings."""
+    spec = task.spec
+    scores = list(fold_scores(winner.trial.reports, spec.metric).values())
+    mean, std = mean_and_std(scores)
+    tags = {
+        SWEEP: spec.name,
+        SWEEP_RUN_ID: winner.sweep_run_id,
+        TRIAL_RUN_ID: winner.trial_run_id,
+        TRIAL_ID: str(winner.trial.number),
+        DATA_HASH: task.table.sha256,
+        METRIC: spec.metric,
+        CV_MEAN: repr(mean),
+        CV_STD: repr(std),
+        FOLD_SCORES: json.dumps(scores),
+        HOLDOUT_SCORE: repr(winner.holdout[spec.metric]),
+        HOLDOUT: json.dumps(dict(winner.holdout)),
+        CLASSES: json.dumps(task.table.classes),
+    }
+    commit = git_commit()
+    return tags if commit is None else {**tags, GIT_COMMIT: commit}
+
+
+def _metadata(task: Task, winner: Winner, tags: dict[str, str]) -> dict[str, Any]:
+    return {
+        **tags,
+        "rayfleet.feature_names": list(task.table.columns),
+        "rayfleet.params": winner.trial.params,
+        "rayfleet.holdout": dict(winner.holdout),
+        "rayfleet.n_training_rows": len(task.split.training),
+    }

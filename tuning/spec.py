@@ -1,0 +1,257 @@
+"""What a sweep's YAML file may say, and whether it can be done."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from annotated_types import Ge, Gt
+from pydantic import (
+    Field,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+
+from tuning.configfile import Spec, read_spec
+from tuning.data import DataSpec, Labels, Rows, Table, load_table
+from tuning.errors import ConfigError
+from tuning.flavors import require_flavor
+from tuning.folds import FoldsSpec, Split, split_rows
+from tuning.space import Space, examples
+from tuning.trainers.factory import make_trainer
+from tuning.trainers.trainer import Problem, Trainer
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""Letters, digits, dots, dashes and underscores: it becomes a folder and an application."""
+
+UNTIED_FIELDS = frozenset({"max_concurrent", "resources"})
+"""How fast a sweep runs, not what it computes: these may change while it is unfinished."""
+
+
+class ResourcesSpec(Spec):
+    """What Ray reserves for each trial."""
+
+    cpu: Annotated[float, Gt(0)] = 1.0
+    """Cores; frameworks are told to keep to this many threads."""
+
+    gpu: Annotated[float, Ge(0)] = 0.0
+    """GPUs; a fraction shares one."""
+
+
+class SchedulerSpec(Spec):
+    """Whether hopeless trials are stopped early, in Ray Tune's words."""
+
+    kind: Literal["asha", "fifo"] = "asha"
+    """`fifo` lets every trial finish."""
+
+    grace_period: PositiveInt = 1
+    """Reports that every trial may make; a trial reports once per epoch of every fold."""
+
+    reduction_factor: Annotated[float, Gt(1)] = 4.0
+    """At each rung, the best 1/reduction_factor of the trials continue."""
+
+    brackets: PositiveInt = 1
+    """Sets of rungs; each starts its first one later by the reduction factor."""
+
+
+class SearcherSpec(Spec):
+    """How the next configuration is chosen."""
+
+    kind: Literal["tpe", "random"] = "tpe"
+    """Optuna's tree-structured Parzen estimator, or independent draws."""
+
+    n_startup_trials: PositiveInt = 10
+    """Random draws before the estimator takes over."""
+
+
+class SweepSpec(Spec):
+    """One search over hyperparameters that ends in a registered model version."""
+
+    name: Name
+    """The sweep; the same name resumes it."""
+
+    given_model: Name | None = Field(None, alias="model")
+    """Registered model that gets the version; None takes the sweep's name."""
+
+    experiment: Annotated[str, StringConstraints(min_length=1)] = "rayfleet"
+    """MLflow experiment of the runs."""
+
+    data: DataSpec
+    """Where the rows come from."""
+
+    folds: FoldsSpec = FoldsSpec()
+    """How they are split."""
+
+    trainer: Annotated[str, StringConstraints(min_length=1)]
+    """`sklearn`, `tensorflow`, `torch`, or one's own `package.module:factory`."""
+
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What the trainer can be told beside its parameters."""
+
+    epochs: PositiveInt = 1
+    """Passes over the rows; trainers that fit in one go know only 1."""
+
+    space: Space
+    """What is tried."""
+
+    metric: str = "accuracy"
+    """What decides: the mean over the folds of a metric that the trainer reports."""
+
+    mode: Literal["max", "min"] = "max"
+    """Whether more of it is better."""
+
+    n_trials: PositiveInt
+    """Configurations to try."""
+
+    max_concurrent: PositiveInt | None = None
+    """Trials at one time; None takes as many as the cluster has room for."""
+
+    resources: ResourcesSpec = ResourcesSpec()
+    """What each trial reserves."""
+
+    scheduler: SchedulerSpec = SchedulerSpec()
+    """When trials are stopped early."""
+
+    searcher: SearcherSpec = SearcherSpec()
+    """How configurations are chosen."""
+
+    seed: Annotated[int, Ge(0)] = 0
+    """Of the search and of every fit; `folds.seed` is apart, to compare on equal folds."""
+
+    @model_validator(mode="after")
+    def _grace_period_ends_before_the_trial(self) -> Self:
+        if self.scheduler.kind == "asha" and self.scheduler.grace_period > self.n_reports:
+            raise ValueError(
+                f"scheduler.grace_period: {self.scheduler.grace_period}, allowed: 1 to "
+                f"{self.n_reports} (folds.n_splits times epochs)"
+            )
+        return self
+
+    @property
+    def model(self) -> str:
+        """Registered model that gets the version."""
+        return self.given_model or self.name
+
+    @property
+    def n_reports(self) -> int:
+        """Reports of a trial that is not stopped."""
+        return self.folds.n_splits * self.epochs
+
+    def tied(self) -> dict[str, Any]:
+        """Return the fields that an unfinished sweep must keep, as plain values."""
+        return self.model_dump(mode="json", by_alias=True, exclude=set(UNTIED_FIELDS))
+
+    def sha256(self) -> str:
+        """Hash the fields that decide what the sweep computes."""
+        plain = self.model_dump_json(by_alias=True, exclude=set(UNTIED_FIELDS))
+        return hashlib.sha256(plain.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a spec's words stand for: rows, their split, and who trains on them."""
+
+    spec: SweepSpec
+    table: Table
+    split: Split
+    problem: Problem
+    trainer: Trainer
+
+    @property
+    def training_rows(self) -> tuple[Rows, Labels]:
+        """Rows and labels that folds and the final fit may see, as the model wants them."""
+        return self._select(self.split.training)
+
+    @property
+    def holdout_rows(self) -> tuple[Rows, Labels]:
+        """Rows and labels that no fold sees, as the model wants them."""
+        return self._select(self.split.holdout)
+
+    def _select(self, positions: Any) -> tuple[Rows, Labels]:
+        rows = self.table.rows
+        chosen = rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]
+        return model_rows(chosen, self.trainer.row_shape), self.table.labels[positions]
+
+
+def model_rows(rows: Rows, row_shape: tuple[int, ...] | None) -> Rows:
+    """Bring rows into the form that a model wants: float32 of its shape, or as they are."""
+    if row_shape is None or isinstance(rows, pd.DataFrame):
+        return rows
+    return np.ascontiguousarray(rows.reshape(-1, *row_shape), dtype=np.float32)
+
+
+def read_sweep(path: Path) -> SweepSpec:
+    """Read a sweep from YAML, without opening what it names.
+
+    Raises:
+        ConfigError: One line for each fault.
+    """
+    return read_spec(path, SweepSpec)
+
+
+def check_sweep(spec: SweepSpec, where: str) -> Task:
+    """Check what takes a look at the data and at the trainer; nothing is fitted.
+
+    Args:
+        spec: The sweep.
+        where: The prefix of the fault, the spec's file.
+
+    Raises:
+        ConfigError: The first fault, in one line.
+    """
+    try:
+        return _prepare(spec)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def validate_file(path: Path) -> SweepSpec:
+    """Read and check a sweep's file.
+
+    Raises:
+        ConfigError: One line for each fault.
+    """
+    spec = read_sweep(path)
+    check_sweep(spec, where=str(path))
+    return spec
+
+
+def _prepare(spec: SweepSpec) -> Task:
+    table = load_table(spec.data)
+    split = split_rows(table.labels, spec.folds)
+    problem = _problem(spec, table)
+    trainer = make_trainer(spec.trainer, problem, spec.options)
+    require_flavor(trainer.flavor)
+    if spec.metric not in trainer.metrics:
+        raise ConfigError(
+            f"metric: {spec.metric!r}: the {spec.trainer} trainer never reports it, "
+            f"allowed: {', '.join(trainer.metrics)}"
+        )
+    for params in examples(spec.space):
+        try:
+            trainer.check(params)
+        except ConfigError as error:
+            raise ConfigError(f"space: {error}") from None
+    return Task(spec, table, split, problem, trainer)
+
+
+def _problem(spec: SweepSpec, table: Table) -> Problem:
+    rows = table.rows
+    text = (
+        tuple(name for name in table.columns if rows[name].dtype == object)
+        if isinstance(rows, pd.DataFrame)
+        else ()
+    )
+    return Problem(
+        columns=table.columns,
+        text_columns=text,
+        missing=bool(np.asarray(pd.isna(rows)).any()),
+        n_classes=len(table.classes),
+        epochs=spec.epochs,
+        seed=spec.seed,
+        n_threads=max(1, int(spec.resources.cpu)),
+        gpu=spec.resources.gpu > 0,
+    )

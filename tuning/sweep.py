@@ -1,0 +1,216 @@
+"""The bridge to Ray Tune: it runs the trials that the book hands out.
+
+Tune schedules, reuses actors and stops trials early. It is not asked to remember: the
+ledger does that, so Tune's own experiment files are scratch.
+"""
+
+import os
+import shutil
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import ConcurrencyLimiter, Searcher
+
+from tuning.book import Book
+from tuning.ledger import Trial, TrialState
+from tuning.spec import SchedulerSpec, SweepSpec, Task
+from tuning.trainable import SweepTrial, Workload
+
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard file per trial
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports an error, no metric
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours also hears SIGTERM, by which Ray stops a job
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the ledger remembers; Tune's snapshots cost time
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+SCRATCH = "tune"
+"""Tune's folder in the sweep's; it is removed when the trials have ended."""
+
+LOST_PROCESS_RETRIES = 1
+"""Restarts of a trial whose process died. An exception is the trial's outcome, not that."""
+
+
+def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concurrent: int) -> None:
+    """Run until every trial has ended.
+
+    Args:
+        task: The sweep.
+        workload: Object reference of its `Workload`.
+        book: Hands out trials and hears how they end.
+        folder: Scratch space for Tune, visible to all nodes.
+        max_concurrent: Most trials at one time.
+
+    Raises:
+        KeyboardInterrupt: By SIGINT or SIGTERM; trials that ran are left unfinished.
+    """
+    os.environ.update(TUNE_SETTINGS)
+    spec = task.spec
+    if book.n_to_run == 0:
+        return
+    with _interruption() as interrupted:
+        tune.run(
+            tune.with_parameters(SweepTrial, workload=workload),
+            name=SCRATCH,
+            storage_path=str(folder),
+            search_alg=ConcurrencyLimiter(BookSearcher(book), max_concurrent),
+            scheduler=make_scheduler(spec, book.trials),
+            callbacks=[BookKeeper(book)],
+            num_samples=book.n_to_run,
+            resources_per_trial={"cpu": spec.resources.cpu, "gpu": spec.resources.gpu},
+            reuse_actors=True,
+            max_failures=LOST_PROCESS_RETRIES,
+            raise_on_failed_trial=False,
+            stop=_StopWhen(interrupted),
+            verbose=0,
+        )
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+def make_workload(task: Task) -> Workload:
+    """Gather what trials need, and no row of the hold-out."""
+    rows, labels = task.training_rows
+    spec = task.spec
+    return Workload(
+        spec.trainer, spec.options, task.problem, spec.metric, rows, labels, task.split.folds
+    )
+
+
+def make_scheduler(spec: SweepSpec, trials: list[Trial]) -> TrialScheduler:
+    """Build the scheduler and show it the trials that ended before a resume."""
+    if spec.scheduler.kind == "fifo":
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
+    scheduler = _asha(spec.scheduler, spec)
+    for trial in trials:
+        if trial.state in {TrialState.COMPLETE, TrialState.PRUNED}:
+            _replay(scheduler, trial)
+    return scheduler
+
+
+class BookSearcher(Searcher):
+    """Asks the book for trials when Tune has room for one."""
+
+    def __init__(self, book: Book) -> None:
+        super().__init__(metric="mean", mode="max")
+        self._book = book
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next trial's number and parameters, or that there is none."""
+        trial = self._book.next()
+        if trial is None:
+            return Searcher.FINISHED
+        return {"number": trial.number, "params": trial.params}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing to do: `BookKeeper` hears of it, with the reason."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the ledger remembers."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore, as above."""
+
+
+class BookKeeper(tune.Callback):
+    """Writes into the book what Tune hears from its actors."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._errors: dict[int, str] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Pass on a report, or keep the traceback that came in its place."""
+        number = trial.config["number"]
+        if "error" in result:
+            self._errors[number] = result["error"]
+        elif "report" in result:
+            self._book.report(number, result["report"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close a trial that ended by itself or was stopped by the scheduler."""
+        number = trial.config["number"]
+        self._book.end(number, self._errors.pop(number, None))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close a trial whose actor could not be built, or died too often."""
+        error = trial.get_error()
+        lines = traceback.format_exception(error) if error else ["the trial's process died"]
+        self._book.end(trial.config["number"], "".join(lines))
+
+
+class _StopWhen(tune.Stopper):
+    """Stops all trials once an event is set."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._event.is_set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles it into its snapshots, which are never read; an event would refuse.
+        return tune.stopper.noop.NoopStopper, ()
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event: Tune must not be left half way by an exception."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before: Mapping[int, Any] = {
+        number: signal.signal(number, lambda *_: event.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _asha(scheduler: SchedulerSpec, spec: SweepSpec) -> ASHAScheduler:
+    return ASHAScheduler(
+        time_attr="progress",
+        metric="mean",
+        mode=spec.mode,
+        # One beyond the last report, which ends the trial anyway and must not look stopped.
+        max_t=spec.n_reports + 1,
+        grace_period=scheduler.grace_period,
+        reduction_factor=scheduler.reduction_factor,
+        brackets=scheduler.brackets,
+    )
+
+
+class _Replayed:
+    """All that ASHA wants of a trial: something to tell it from others."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+def _replay(scheduler: ASHAScheduler, trial: Trial) -> None:
+    shadow: Any = _Replayed(f"resumed-{trial.number}")
+    controller: Any = None  # ASHA never looks at it (Ray 2.60)
+    scheduler.on_trial_add(controller, shadow)
+    for report in trial.reports:
+        result = {"progress": report.progress, "mean": report.mean}
+        scheduler.on_trial_result(controller, shadow, result)

@@ -1,0 +1,390 @@
+"""MLflow as a projection of the book: one parent run, exactly one child run per trial.
+
+Tune's own MLflow callback gives a restored trial a second run, knows no parents and logs
+Tune's internals (Ray 2.60), so it is not used. Runs are written by the driver alone, on
+a thread of its own: a slow or absent MLflow delays no trial, and what it missed is
+written when it is back, or by the next resume, from the ledger.
+"""
+
+import getpass
+import json
+import logging
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_USER
+
+from tuning.errors import ConfigError, TrackingError
+from tuning.home import Home
+from tuning.ledger import Manifest, Trial, TrialState
+from tuning.points import metric_points
+from tuning.spec import SweepSpec
+
+logger = logging.getLogger(__name__)
+
+SWEEP = "rayfleet.sweep"
+SWEEP_ID = "rayfleet.sweep_id"
+TRIAL_ID = "rayfleet.trial_id"
+TRIAL_STATE = "rayfleet.trial_state"
+TRACEBACK = "rayfleet.traceback"
+DATA_HASH = "rayfleet.data_hash"
+GIT_COMMIT = "rayfleet.git_commit"
+
+STATUS = {
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "KILLED",
+    TrialState.FAILED: "FAILED",
+}
+"""MLflow knows no stopped-early; KILLED with the tag `rayfleet.trial_state` says it best."""
+
+INTERRUPTED = "interrupted"
+"""Value of `rayfleet.trial_state` for a trial that the next resume runs again."""
+
+TAG_LENGTH = 5000
+"""Most characters of a traceback in a tag; MLflow allows 8,000, older servers 5,000."""
+
+PARAM_LENGTH = 6000
+"""Most characters of a parameter; MLflow's limit."""
+
+RETRY_FIRST_S = 0.2
+RETRY_LONGEST_S = 5.0
+GIVE_UP_S = 60.0
+"""How long the end of a sweep waits for an MLflow that is away."""
+
+
+class Tracker:
+    """An observer of the book that writes runs; `open` first, `close` at the end."""
+
+    def __init__(self, home: Home, spec: SweepSpec, manifest: Manifest) -> None:
+        self._home = home
+        self._spec = spec
+        self._manifest = manifest
+        self._client = MlflowClient(home.tracking_uri, home.registry_uri)
+        self._experiment_id = ""
+        self._in_doubt = True
+        self._parent_id = ""
+        self._runs: dict[str, str] = {}
+        self._written: dict[str, set[tuple[str, int]]] = {}
+        self._newest: dict[str, Trial] = {}
+        self._notes: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._give_up_at_s: float | None = None
+        self._lost: list[str] = []
+        self._thread = threading.Thread(target=self._write_notes, name="tracking", daemon=True)
+
+    @property
+    def parent_id(self) -> str:
+        """Run id of the sweep."""
+        return self._parent_id
+
+    def run_id(self, trial: Trial) -> str:
+        """Run id of a trial whose notes were written."""
+        return self._runs[str(trial.number)]
+
+    def open(self, trials: Sequence[Trial]) -> None:
+        """Find or create the parent run, and bring it up to date with the ledger.
+
+        Raises:
+            ConfigError: MLflow cannot be reached or used.
+        """
+        try:
+            self._experiment_id = self._experiment()
+            self._parent_id = self._parent_run()
+            self._in_doubt = False
+            for run in self._children():
+                self._runs[run.data.tags[TRIAL_ID]] = run.info.run_id
+                self._catch_up(run, trials)
+        except (MlflowException, OSError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise ConfigError(
+                f"MLFLOW_TRACKING_URI: {self._home.tracking_uri!r}: cannot be used: {reason}"
+            ) from None
+        for trial in trials:
+            if trial.state is not TrialState.RUNNING and str(trial.number) not in self._runs:
+                self._note(partial(self._end, trial))
+        self._thread.start()
+
+    def on_start(self, trial: Trial) -> None:
+        """Note that a trial runs."""
+        self._note(partial(self._begin, trial))
+
+    def on_report(self, trial: Trial) -> None:
+        """Note a report; while MLflow is slower than the trial, only the newest counts."""
+        noted = str(trial.number) in self._newest
+        self._newest[str(trial.number)] = trial
+        if not noted:
+            self._note(partial(self._log_newest, str(trial.number)))
+
+    def on_end(self, trial: Trial) -> None:
+        """Note how a trial ended."""
+        self._note(partial(self._end, trial))
+
+    def abort(self, trials: Sequence[Trial], status: str) -> None:
+        """Close the runs of trials that the next resume takes up, and the parent, at once.
+
+        Notes that an absent MLflow refuses are dropped: the next resume writes them.
+        """
+        if not self._thread.is_alive():
+            return
+        for trial in trials:
+            if trial.state is TrialState.RUNNING:
+                self._note(partial(self._interrupt, str(trial.number)))
+        self.finish(status)
+        with suppress(TrackingError):
+            self.close()
+
+    def finish(self, status: str) -> None:
+        """Note how the sweep ended."""
+        self._note(lambda: self._client.set_terminated(self._parent_id, status))
+
+    def summarize(self, metrics: dict[str, float], tags: dict[str, str]) -> None:
+        """Note the sweep's result in the parent run."""
+        now_ms = _now_ms()
+        points = [Metric(key, value, now_ms, 0) for key, value in metrics.items()]
+        pairs = [RunTag(key, value) for key, value in tags.items()]
+        self._note(lambda: self._client.log_batch(self._parent_id, metrics=points, tags=pairs))
+
+    def flush(self) -> None:
+        """Wait until everything noted so far is written.
+
+        Raises:
+            TrackingError: MLflow was away for too long.
+        """
+        if not self._thread.is_alive():
+            return
+        self._give_up_at_s = time.monotonic() + GIVE_UP_S
+        reached = threading.Event()
+        self._notes.put(reached.set)
+        reached.wait()
+        self._give_up_at_s = None
+        if self._lost:
+            raise TrackingError(
+                f"MLflow at {self._home.tracking_uri} was away for {GIVE_UP_S:g} s: "
+                f"{self._lost[0]}; the same command writes what it missed"
+            )
+
+    def close(self) -> None:
+        """Write what is left, and end the thread."""
+        try:
+            self.flush()
+        finally:
+            if self._thread.is_alive():
+                self._notes.put(None)
+                self._thread.join()
+
+    def _note(self, write: Callable[[], Any]) -> None:
+        self._notes.put(write)
+
+    def _write_notes(self) -> None:
+        while (write := self._notes.get()) is not None:
+            self._write(write)
+
+    def _write(self, write: Callable[[], None]) -> None:
+        delay_s = RETRY_FIRST_S
+        while True:
+            if self._lost:  # given up; the order of notes matters, so none may follow
+                return
+            try:
+                write()
+            except Exception as error:
+                logger.debug("MLflow refused a note", exc_info=True)
+                self._in_doubt = True
+                give_up_at_s = self._give_up_at_s
+                if give_up_at_s is not None and time.monotonic() + delay_s > give_up_at_s:
+                    self._lost.append(str(error).splitlines()[0][:200])
+                    return
+                time.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_LONGEST_S)
+            else:
+                self._in_doubt = False
+                return
+
+    def _experiment(self) -> str:
+        name = self._spec.experiment
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise ConfigError(f"experiment: {name!r}: is deleted in MLflow; restore it or rename")
+        if found is not None:
+            return str(found.experiment_id)
+        root = self._home.artifacts_uri
+        location = f"{root.rstrip('/')}/{name}" if root is not None else None
+        try:
+            return self._client.create_experiment(name, artifact_location=location)
+        except MlflowException:
+            # Another sweep made it between the two calls.
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def _parent_run(self) -> str:
+        known = {
+            SWEEP: self._spec.name,
+            SWEEP_ID: self._manifest.sweep_id,
+            MLFLOW_RUN_NAME: self._spec.name,
+            MLFLOW_USER: _user(),
+            DATA_HASH: self._manifest.data_sha256,
+        }
+        commit = git_commit()
+        if commit is not None:
+            known[GIT_COMMIT] = commit
+        run_id = self._found_or_created(f"tags.`{SWEEP_ID}` = '{self._manifest.sweep_id}'", known)
+        params = [
+            Param(key, value[:PARAM_LENGTH]) for key, value in _flat(self._manifest.spec).items()
+        ]
+        self._client.log_batch(run_id, params=params)
+        self._client.update_run(run_id, status="RUNNING")
+        return run_id
+
+    def _children(self) -> list[Run]:
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._parent_id}'",
+                page_token=token,
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def _catch_up(self, run: Run, trials: Sequence[Trial]) -> None:
+        number = int(run.data.tags[TRIAL_ID])
+        trial = next((each for each in trials if each.number == number), None)
+        shown = run.info.status, run.data.tags.get(TRIAL_STATE)
+        if trial is None or shown == (STATUS.get(trial.state), trial.state):
+            return
+        # What the earlier process wrote before it died must not be written twice.
+        self._written[run.info.run_id] = {
+            (key, point.step)
+            for key in run.data.metrics
+            for point in self._client.get_metric_history(run.info.run_id, key)
+        }
+        if trial.state is not TrialState.RUNNING:
+            self._note(partial(self._end, trial))
+
+    def _begin(self, trial: Trial) -> str:
+        run_id = self._runs.get(str(trial.number))
+        if run_id is None:
+            run_id = self._found_or_created(
+                f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._parent_id}' "
+                f"and tags.`{TRIAL_ID}` = '{trial.number}'",
+                {
+                    SWEEP: self._spec.name,
+                    TRIAL_ID: str(trial.number),
+                    TRIAL_STATE: TrialState.RUNNING,
+                    MLFLOW_PARENT_RUN_ID: self._parent_id,
+                    MLFLOW_RUN_NAME: f"{self._spec.name}-{trial.number:03d}",
+                    MLFLOW_USER: _user(),
+                },
+                start_time=int(trial.started_at_s * 1000),
+            )
+            params = [Param(key, str(value)) for key, value in trial.params.items()]
+            self._client.log_batch(run_id, params=params)
+            self._runs[str(trial.number)] = run_id
+        elif trial.state is TrialState.RUNNING:
+            self._client.update_run(run_id, status="RUNNING")
+            self._client.set_tag(run_id, TRIAL_STATE, TrialState.RUNNING)
+        return run_id
+
+    def _found_or_created(
+        self, query: str, tags: dict[str, str], start_time: int | None = None
+    ) -> str:
+        # After an error the request may have arrived although its answer did not; before,
+        # `open` has seen all runs that there are.
+        if self._in_doubt:
+            found = self._client.search_runs([self._experiment_id], query, max_results=1)
+            if found:
+                return str(found[0].info.run_id)
+        created = self._client.create_run(self._experiment_id, start_time=start_time, tags=tags)
+        return str(created.info.run_id)
+
+    def _log_newest(self, number: str) -> None:
+        trial = self._newest.pop(number, None)
+        if trial is not None:
+            self._log(trial)
+
+    def _log(self, trial: Trial, tags: Sequence[RunTag] = ()) -> str:
+        run_id = self._begin(trial) if str(trial.number) not in self._runs else self.run_id(trial)
+        written = self._written.setdefault(run_id, set())
+        now_ms = _now_ms()
+        points = metric_points(trial.reports, epochs=self._spec.epochs) if trial.reports else []
+        fresh = [point for point in points if (point.key, point.step) not in written]
+        if fresh or tags:
+            metrics = [Metric(point.key, point.value, now_ms, point.step) for point in fresh]
+            self._client.log_batch(run_id, metrics=metrics, tags=tags)
+            written.update((point.key, point.step) for point in fresh)
+        return run_id
+
+    def _end(self, trial: Trial) -> None:
+        self._newest.pop(str(trial.number), None)
+        tags = [RunTag(TRIAL_STATE, trial.state)]
+        if trial.error is not None:
+            tags.append(RunTag(TRACEBACK, trial.error[-TAG_LENGTH:]))
+        run_id = self._log(trial, tags)
+        if trial.error is not None:
+            self._client.log_text(run_id, trial.error, "traceback.txt")
+        ended_at_s = trial.ended_at_s or time.time()
+        # Last, because a run with the trial's final status is never looked at again.
+        self._client.set_terminated(run_id, STATUS[trial.state], int(ended_at_s * 1000))
+        self._written.pop(run_id, None)
+
+    def _interrupt(self, number: str) -> None:
+        if number in self._runs:
+            self._client.set_tag(self._runs[number], TRIAL_STATE, INTERRUPTED)
+            self._client.set_terminated(self._runs[number], "KILLED")
+
+
+def abandon_run(home: Home, experiment: str, sweep_id: str) -> None:
+    """Close the run of a sweep that is started anew before it was finished."""
+    client = MlflowClient(home.tracking_uri, home.registry_uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return
+    for run in client.search_runs([found.experiment_id], f"tags.`{SWEEP_ID}` = '{sweep_id}'"):
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def git_commit() -> str | None:
+    """Return the commit of the working directory; None outside of a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    """Spell a spec as parameters; the space stays one, because its names are not fixed."""
+    flat: dict[str, str] = {}
+    for key, each in value.items():
+        if isinstance(each, dict) and key != "space":
+            flat |= _flat(each, f"{prefix}{key}.")
+        elif each is not None:
+            flat[prefix + key] = each if isinstance(each, str) else json.dumps(each)
+    return flat
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return os.environ.get("HOSTNAME", "unknown")  # a container's user may have no name
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

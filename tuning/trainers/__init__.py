@@ -1,0 +1,1 @@
+"""One objective per framework, behind one protocol."""

@@ -1,0 +1,108 @@
+"""Scikit-learn estimators, each in a pipeline with the preprocessing that it needs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from tuning.configfile import unknown_key
+from tuning.data import Labels, Rows
+from tuning.errors import ConfigError
+from tuning.space import Params
+from tuning.trainers.scores import CLASSIFICATION_METRICS, classification_metrics
+from tuning.trainers.trainer import Fold, Metrics, Problem
+
+ESTIMATORS: Mapping[str, Callable[..., Any]] = {
+    "extra_trees": ExtraTreesClassifier,
+    "gradient_boosting": HistGradientBoostingClassifier,
+    "logistic_regression": LogisticRegression,
+    "random_forest": RandomForestClassifier,
+}
+SETTINGS: Mapping[str, Params] = {"logistic_regression": {"max_iter": 2000}}
+"""Where scikit-learn's own default is too small to converge on ordinary data."""
+
+
+class SklearnTrainer:
+    """Fits the estimator that the parameter `estimator` names, on all rows in one go.
+
+    The other parameters are the estimator's own, by scikit-learn's names.
+    """
+
+    metrics = CLASSIFICATION_METRICS
+    flavor = "sklearn"
+    row_shape: tuple[int, ...] | None = None
+
+    def __init__(self, problem: Problem, options: Mapping[str, Any]) -> None:
+        if options:
+            raise ConfigError(f"options: {sorted(options)}: the sklearn trainer has none")
+        if problem.epochs != 1:
+            raise ConfigError(
+                f"epochs: {problem.epochs}: the sklearn trainer fits once, allowed: 1"
+            )
+        self._problem = problem
+
+    def check(self, params: Params) -> None:
+        """Refuse unknown estimators and parameters that they do not have."""
+        if params.get("estimator") not in ESTIMATORS:
+            allowed = ", ".join(sorted(ESTIMATORS))
+            raise ConfigError(f"estimator: {params.get('estimator')!r}, allowed: {allowed}")
+        known = self._estimator({"estimator": params["estimator"]}).get_params()
+        for name in params:
+            if name != "estimator" and name not in known:
+                raise ConfigError(f"{params['estimator']}: {unknown_key(name, known)}")
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        """Fit and validate; there are no epochs to report between."""
+        model = self.refit(params, fold.rows, fold.labels)
+        yield self.score(model, fold.validation_rows, fold.validation_labels)
+
+    def refit(self, params: Params, rows: Rows, labels: Labels) -> Pipeline:
+        """Return a fitted pipeline."""
+        return make_pipeline(*self._preprocessing(), self._estimator(params)).fit(rows, labels)
+
+    def score(self, model: Pipeline, rows: Rows, labels: Labels) -> Metrics:
+        """Measure what `predict` answers, and the probabilities behind it."""
+        predicted = np.asarray(model.predict(rows), dtype=np.int64)
+        return classification_metrics(labels, predicted, model.predict_proba(rows))
+
+    def _estimator(self, params: Params) -> Any:
+        name = str(params["estimator"])
+        given = {key: value for key, value in params.items() if key != "estimator"}
+        estimator = ESTIMATORS[name](**SETTINGS.get(name, {}) | given)
+        # Not every estimator has all three, and a parameter that is given wins.
+        ours = {"random_state": self._problem.seed, "n_jobs": self._threads(name)}
+        known = estimator.get_params()
+        return estimator.set_params(
+            **{key: value for key, value in ours.items() if key in known and key not in given}
+        )
+
+    def _threads(self, name: str) -> int | None:
+        # Logistic regression only warns about this parameter, which has no effect.
+        return None if name == "logistic_regression" else self._problem.n_threads
+
+    def _preprocessing(self) -> list[Any]:
+        numbers = [StandardScaler()]
+        # An imputer costs a tenth of a millisecond per prediction: only where it works.
+        if self._problem.missing:
+            numbers.insert(0, SimpleImputer(strategy="median"))
+        text = self._problem.text_columns
+        if not text:
+            return numbers
+        plain = [name for name in self._problem.columns if name not in text]
+        encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+        categories = make_pipeline(SimpleImputer(strategy="most_frequent"), encoder)
+        return [
+            ColumnTransformer(
+                [("numbers", make_pipeline(*numbers), plain), ("text", categories, list(text))]
+            )
+        ]

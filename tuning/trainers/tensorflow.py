@@ -1,0 +1,130 @@
+"""A small network in Keras on TensorFlow.
+
+The model answers probabilities; rows go in raw, because its first layer holds the mean
+and variance of the rows that it was fitted on.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tuning.data import Labels, Rows
+from tuning.errors import ConfigError
+from tuning.space import Params
+from tuning.trainers.neural import check_params, require_matrix
+from tuning.trainers.scores import CLASSIFICATION_METRICS, classification_metrics
+from tuning.trainers.trainer import Fold, Metrics, Problem
+
+DEFAULTS: Mapping[str, float] = {
+    "learning_rate": 0.01,
+    "l2": 0.0001,
+    "batch_size": 32,
+    "hidden": 32,
+    "dropout": 0.1,
+}
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "learning_rate": (1e-6, 10.0),
+    "l2": (0.0, 10.0),
+    "batch_size": (1, 65536),
+    "hidden": (1, 65536),
+    "dropout": (0.0, 0.95),
+}
+
+
+def make_keras_trainer(problem: Problem, options: Mapping[str, Any]) -> "KerasTrainer":
+    """Build the trainer, refusing data that a network cannot take."""
+    require_matrix("tensorflow", problem)
+    if options:
+        raise ConfigError(f"options: {sorted(options)}: the tensorflow trainer has none")
+    return KerasTrainer(problem)
+
+
+class KerasTrainer:
+    """Fits with Adam, reporting after each epoch."""
+
+    metrics = (*CLASSIFICATION_METRICS, "train_loss")
+    flavor = "tensorflow"
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.row_shape: tuple[int, ...] | None = (len(problem.columns),)
+
+    def check(self, params: Params) -> None:
+        """Refuse unknown parameters and values out of range."""
+        check_params(params, LIMITS)
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        """Fit one fold, validating after each epoch."""
+        for model, train_loss in self._epochs(params, fold.rows, fold.labels):
+            scores = self.score(model, fold.validation_rows, fold.validation_labels)
+            yield {**scores, "train_loss": train_loss}
+
+    def refit(self, params: Params, rows: Rows, labels: Labels) -> Any:
+        """Return the model after the last epoch."""
+        *_, (model, _) = self._epochs(params, rows, labels)
+        return model
+
+    def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
+        """Measure the most probable class, and the probabilities."""
+        # `predict` would build a graph for every model; a call costs a millisecond.
+        probabilities = model(np.asarray(rows, dtype=np.float32), training=False).numpy()
+        return classification_metrics(labels, probabilities.argmax(axis=1), probabilities)
+
+    def _epochs(self, params: Params, rows: Rows, labels: Labels) -> Iterator[tuple[Any, float]]:
+        keras = self._prepared_keras()
+        settings = {**DEFAULTS, **params}
+        inputs = np.asarray(rows, dtype=np.float32)
+        model = self._model(keras, settings, inputs)
+        size = int(float(str(settings["batch_size"])))
+        generator = np.random.default_rng(self._problem.seed)
+        for _ in range(self._problem.epochs):
+            order = generator.permutation(len(inputs))
+            loss_sum = 0.0
+            for start in range(0, len(order), size):
+                chosen = order[start : start + size]
+                loss = model.train_on_batch(inputs[chosen], labels[chosen])
+                loss_sum += float(loss) * len(chosen)
+            yield model, loss_sum / len(inputs)
+
+    def _prepared_keras(self) -> Any:
+        # Read by TensorFlow once, when it is imported: only errors reach the terminal.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN sums in varying order
+        import keras  # noqa: PLC0415, costs seconds: only a process that trains pays
+        import tensorflow as tf  # noqa: PLC0415, as above
+
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(self._problem.n_threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError:
+            pass  # TensorFlow has run before in this process, which settled its threads
+        if not self._problem.gpu:
+            tf.config.set_visible_devices([], "GPU")
+        keras.utils.set_random_seed(self._problem.seed)
+        return keras
+
+    def _model(self, keras: Any, settings: Mapping[str, Any], inputs: Any) -> Any:
+        layers = keras.layers
+        scale = layers.Normalization()
+        scale.adapt(inputs)
+        model = keras.Sequential(
+            [
+                keras.Input((inputs.shape[1],)),
+                scale,
+                layers.Dense(
+                    int(settings["hidden"]),
+                    activation="relu",
+                    kernel_regularizer=keras.regularizers.L2(float(settings["l2"])),
+                ),
+                layers.Dropout(float(settings["dropout"])),
+                layers.Dense(self._problem.n_classes, activation="softmax"),
+            ]
+        )
+        model.compile(
+            optimizer=keras.optimizers.Adam(float(settings["learning_rate"])),
+            loss="sparse_categorical_crossentropy",
+            jit_compile=False,  # compiling takes longer than a small network's whole fit
+        )
+        return model

@@ -1,0 +1,94 @@
+"""What a trainer is given, what it owes, and nothing about where it runs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tuning.data import Labels, Rows
+from tuning.space import Params
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a trainer is built for; the same for all trials of a sweep."""
+
+    columns: tuple[str, ...]
+    """Feature names."""
+
+    text_columns: tuple[str, ...]
+    """Those of `columns` that hold text; empty for a matrix."""
+
+    missing: bool
+    """Whether a training row lacks a value."""
+
+    n_classes: int
+    """Labels are 0 to n_classes - 1."""
+
+    epochs: int
+    """Passes over the rows that a fit makes."""
+
+    seed: int
+    """Equal seeds and parameters give equal metrics."""
+
+    n_threads: int
+    """Threads that a fit may keep busy."""
+
+    gpu: bool
+    """Whether a GPU was reserved for each trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Rows to fit and rows to validate on, in the form that the trainer asks for.
+
+    Arrays may be read-only views of Ray's object store.
+    """
+
+    rows: Rows
+    labels: Labels
+    validation_rows: Rows
+    validation_labels: Labels
+
+
+class Trainer(Protocol):
+    """Trains classifiers of one kind. Knows neither Tune nor MLflow.
+
+    Building one is cheap and imports no framework; it is used by one thread at a time.
+    """
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that every report carries."""
+        ...
+
+    @property
+    def flavor(self) -> str:
+        """How the model is logged, a key of `tuning.flavors.FLAVORS`."""
+        ...
+
+    @property
+    def row_shape(self) -> tuple[int, ...] | None:
+        """Shape of one row as the model wants it; None takes rows as the data has them."""
+        ...
+
+    def check(self, params: Params) -> None:
+        """Refuse parameters that no fit could use, without fitting.
+
+        Raises:
+            ConfigError: Names the parameter, its value and what is allowed.
+        """
+        ...
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        """Fit one fold, yielding validation metrics after each epoch, at most `epochs` times."""
+        ...
+
+    def refit(self, params: Params, rows: Rows, labels: Labels) -> Any:
+        """Return a model fitted on all of these rows; it pickles, and lives on the CPU."""
+        ...
+
+    def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
+        """Measure a refitted model."""
+        ...
