@@ -31,12 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="rayfleet", description="Tune, register, release and serve models on one Ray cluster."
+        prog="rayfleet",
+        description="Tune, register, release and serve models on one Ray cluster.",
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     validate = commands.add_parser(
         "validate",
+        allow_abbrev=False,
         help="check fleet and sweep configs",
         description="Check configs before any work starts. Each fault is one line: file, path,"
         " value, what is allowed. Exit status 0 when there is none, else 2.",
@@ -51,11 +54,17 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser(
         "serve",
+        allow_abbrev=False,
         help="host the models of a fleet config in the foreground",
         description="Check a fleet config, then run it with Ray Serve until Ctrl-C.",
     )
     serve.add_argument(
-        "config", nargs="?", type=Path, default=Path("configs/fleet.yaml"), metavar="CONFIG"
+        "config",
+        nargs="?",
+        type=Path,
+        default=Path("configs/fleet.yaml"),
+        metavar="CONFIG",
+        help="fleet config; %(default)s unless given",
     )
     serve.add_argument(
         "--no-haproxy", action="store_true", help="answer Serve's port with Serve's own proxy"
@@ -96,4 +105,4 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    return server.serve(options.config, haproxy=not options.no_haproxy, address=options.address)
+    return server.serve(options.config, use_haproxy=not options.no_haproxy, address=options.address)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, Self
 
@@ -81,20 +82,15 @@ def end_tree(pid: int, grace_s: float, child: subprocess.Popen[bytes] | None = N
         child: The root's handle where it is our own child, which only we can reap.
     """
     members = tree(pid)
-    # A shutdown starts helpers of its own; they are looked for again below.
     _signal(members[:1], signal.SIGINT)
-    try:
-        if child is not None:
-            child.wait(grace_s)
-        else:
-            psutil.wait_procs(members[:1], grace_s)
-    except subprocess.TimeoutExpired:
-        members += [process for process in tree(pid) if process not in members]
+    _await(members[:1], grace_s, child)
+    # A shutdown starts helpers of its own.
+    members += [process for process in tree(pid) if process not in members]
     alive = [process for process in members if process.is_running()]
     _signal(alive, signal.SIGTERM)
-    _, alive = psutil.wait_procs(alive, KILL_AFTER_S)
+    alive = _await(alive, KILL_AFTER_S, child)
     _signal(alive, signal.SIGKILL)
-    psutil.wait_procs(alive, KILL_AFTER_S)
+    _await(alive, KILL_AFTER_S, child)
 
 
 def tree(pid: int) -> list[psutil.Process]:
@@ -104,6 +100,21 @@ def tree(pid: int) -> list[psutil.Process]:
         return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _await(
+    processes: Sequence[psutil.Process], timeout_s: float, child: subprocess.Popen[bytes] | None
+) -> list[psutil.Process]:
+    """Wait for processes to end; returns those that have not."""
+    if child is not None:
+        # psutil would reap it and keep its exit status to itself: `Popen` would say 0.
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout_s)
+    others = [item for item in processes if child is None or item.pid != child.pid]
+    _, alive = psutil.wait_procs(others, timeout_s)
+    if child is not None and child.poll() is None:
+        alive += [item for item in processes if item.pid == child.pid]
+    return alive
 
 
 def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:

@@ -41,7 +41,7 @@ class FleetSpec(Spec):
     """MLflow tracking server; None takes MLFLOW_TRACKING_URI, else the embedded default."""
 
     registry_uri: str | None = None
-    """MLflow model registry; None takes MLFLOW_REGISTRY_URI, else the tracking server."""
+    """MLflow model registry; None takes `tracking_uri`, else MLFLOW_REGISTRY_URI."""
 
     store_url: str | None = None
     """SQLAlchemy address of the fleet store; None takes RAYFLEET_STORE, else SQLite."""
@@ -145,7 +145,7 @@ class ModelSpec(Spec):
     """Batches in flight for each replica, as each gateway counts them."""
 
     max_queued_requests: PositiveInt = 1000
-    """Requests that may wait at each gateway; one more is answered 429."""
+    """Requests that may wait at each gateway; one more is answered 503."""
 
     request_deadline_s: PositiveFloat | None = None
     """This model's own deadline, seconds; None takes the fleet's."""

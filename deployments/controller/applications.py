@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve import RunTarget
-from ray.serve.schema import ReplicaState  # type: ignore[attr-defined]
+from ray.serve.schema import ApplicationStatus, ReplicaState  # type: ignore[attr-defined]
 
 from deployments.controller.decide import ApplicationState, Deployment
 from deployments.predictor.autoscaling import POLICY
@@ -28,14 +28,23 @@ ONGOING_BATCHES = 100
 class Applications:
     """The versions' applications on this cluster."""
 
-    def __init__(self, tracking_uri: str, registry_uri: str) -> None:
+    def __init__(self, fleet: str, tracking_uri: str, registry_uri: str) -> None:
+        self._fleet = fleet
         self._tracking_uri = tracking_uri
         self._registry_uri = registry_uri
 
-    def look(self, fingerprints: Mapping[str, str]) -> dict[str, ApplicationState]:
-        """State of every application that hosts a version."""
+    def look(self, fingerprints: Mapping[str, str]) -> dict[str, ApplicationState] | None:
+        """State of every application that hosts a version.
+
+        None when the fleet itself is being deleted: whoever shuts Serve down must not meet
+        a controller that deploys again what is missing.
+        """
         states = {}
-        for name, overview in serve.status().applications.items():
+        applications = serve.status().applications
+        fleet = applications.get(self._fleet)
+        if fleet is None or fleet.status == ApplicationStatus.DELETING:
+            return None
+        for name, overview in applications.items():
             if parse_application_name(name) is None:
                 continue
             running = 0

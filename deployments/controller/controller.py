@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray import serve
 
 from deployments.controller.applications import Applications
 from deployments.controller.counters import FleetCounters
@@ -59,11 +60,14 @@ class Controller:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._clock = clock
+        self._started_at_s = clock()
         self._specs: dict[str, ModelSpec] = {}
         self._registry = Registry(settings.tracking_uri, settings.registry_uri)
         self._registry_view = RegistryView()
         self._registry_due_at_s = 0.0
-        self._applications = Applications(settings.tracking_uri, settings.registry_uri)
+        self._applications = Applications(
+            serve.get_replica_context().app_name, settings.tracking_uri, settings.registry_uri
+        )
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)
         self._counters = FleetCounters(self._store, clock)
@@ -157,11 +161,18 @@ class Controller:
         """Observe, decide, apply; tells whether something is on its way."""
         if not self._restored:
             self._restored = await self._restore()
+        if not self._restored:
+            # Without what an earlier controller left, a table of ours would be older than
+            # the one in force, and applications in use would look like leftovers.
+            return True
         await self._look_at_registry()
+        applications = await asyncio.to_thread(self._applications.look, self._fingerprints)
+        if applications is None:
+            return False
         seen = Observation(
             specs=self._specs,
             registry=self._registry_view,
-            applications=await asyncio.to_thread(self._applications.look, self._fingerprints),
+            applications=applications,
             failures=self._failures,
             table=self._table,
             retired_at_s=self._retired_at_s,
@@ -250,7 +261,11 @@ class Controller:
             for name, state in self._gateways.items()
             if now_s - state.polled_at_s < LIVE_S
         }
-        acknowledged = all(state.revision >= table.revision for state in self._gateways.values())
+        # A controller that has just started does not know yet which gateways there are.
+        known = now_s - self._started_at_s >= LIVE_S
+        acknowledged = known and all(
+            state.revision >= table.revision for state in self._gateways.values()
+        )
         for name in seen.applications:
             if name in routed:
                 self._retired_at_s.pop(name, None)

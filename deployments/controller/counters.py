@@ -6,7 +6,8 @@ be gone: else a scrape could show what the store knew before the last report.
 """
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -23,14 +24,20 @@ FORGET_AFTER_S = 86_400.0
 
 
 class FleetCounters:
-    """Snapshots by gateway. Not thread-safe; `flush` and `restore` block on the store."""
+    """Snapshots by gateway.
+
+    `flush` and `restore` block on the store and are called from threads; `report` and
+    `merged` from the event loop.
+    """
 
     def __init__(self, store: FleetStore, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
         self._started_at_s = clock()
+        self._flushing = threading.Lock()
         self._latest: dict[str, tuple[Snapshot, float]] = {}
-        self._dirty: set[str] = set()
+        self._shown: dict[str, tuple[Snapshot, float]] = {}
+        self._persisted: dict[str, int] = {}
         self._restored: set[str] = set()
 
     def restore(self) -> None:
@@ -39,6 +46,7 @@ class FleetCounters:
             snapshot = msgspec.json.decode(row.body, type=Snapshot)
             if row.gateway not in self._latest:
                 self._latest[row.gateway] = (snapshot, row.reported_at_s)
+                self._persisted[row.gateway] = row.sequence
                 self._restored.add(row.gateway)
 
     def report(self, snapshot: Snapshot) -> None:
@@ -47,35 +55,22 @@ class FleetCounters:
         if known is not None and known[0].sequence >= snapshot.sequence:
             return
         self._latest[snapshot.gateway] = (snapshot, self._clock())
-        self._dirty.add(snapshot.gateway)
         self._restored.discard(snapshot.gateway)
 
     def flush(self) -> None:
         """Persist what changed and drop what is long gone.
 
         A store that cannot be reached costs history over a restart, not the present
-        view: the snapshots stay dirty and are written once it is back.
+        view: the snapshots are written once it is back.
         """
-        now_s = self._clock()
-        forgotten = [
-            gateway for gateway, (_, at_s) in self._latest.items() if now_s - at_s > FORGET_AFTER_S
-        ]
-        dirty = list(self._dirty)
-        self._store.save_counters(
-            StoredCounters(
-                gateway,
-                self._latest[gateway][0].sequence,
-                msgspec.json.encode(self._latest[gateway][0]),
-                self._latest[gateway][1],
-            )
-            for gateway in dirty
-        )
-        self._dirty.difference_update(dirty)
-        if forgotten:
-            self._store.forget_counters(forgotten)
-        for gateway in forgotten:
-            self._latest.pop(gateway, None)
-            self._restored.discard(gateway)
+        with self._flushing:
+            # The event loop goes on reporting meanwhile; what it adds is for the next flush.
+            latest = self._latest.copy()
+            try:
+                self._persist(latest)
+            finally:
+                self._shown = latest
+            self._forget(latest)
 
     def merged(self) -> list[Snapshot]:
         """All that may be shown now, in a stable order."""
@@ -83,6 +78,30 @@ class FleetCounters:
         just_started = now_s - self._started_at_s < GONE_AFTER_S
         return [
             snapshot if now_s - reported_at_s < GONE_AFTER_S else snapshot.without_gauges()
-            for gateway, (snapshot, reported_at_s) in sorted(self._latest.items())
+            for gateway, (snapshot, reported_at_s) in sorted(self._shown.items())
             if not (just_started and gateway in self._restored)
         ]
+
+    def _persist(self, latest: Mapping[str, tuple[Snapshot, float]]) -> None:
+        due = {
+            gateway: (snapshot, at_s)
+            for gateway, (snapshot, at_s) in latest.items()
+            if snapshot.sequence > self._persisted.get(gateway, -1)
+        }
+        self._store.save_counters(
+            StoredCounters(gateway, snapshot.sequence, msgspec.json.encode(snapshot), at_s)
+            for gateway, (snapshot, at_s) in due.items()
+        )
+        self._persisted |= {gateway: snapshot.sequence for gateway, (snapshot, _) in due.items()}
+
+    def _forget(self, latest: dict[str, tuple[Snapshot, float]]) -> None:
+        horizon_s = self._clock() - FORGET_AFTER_S
+        forgotten = [gateway for gateway, (_, at_s) in latest.items() if at_s < horizon_s]
+        if not forgotten:
+            return
+        self._store.forget_counters(forgotten)
+        for gateway in forgotten:
+            del latest[gateway]
+            self._latest.pop(gateway, None)
+            self._persisted.pop(gateway, None)
+            self._restored.discard(gateway)

@@ -14,7 +14,7 @@ only after every live gateway has acknowledged that and the longest deadline has
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from deployments.protocols.tensors import Layout, Signature
@@ -32,6 +32,9 @@ BACKOFF_S = 20.0
 """Wait before a version that failed to load is tried again; doubles with each failure."""
 
 MAX_BACKOFF_S = 600.0
+
+MAX_DOUBLINGS = 16
+"""Enough to reach the longest wait; after a week of failures the power would overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +134,9 @@ def decide(seen: Observation) -> Decision:
     models: dict[str, ModelRoutes] = {}
     deploy: list[Deployment] = []
     for model, spec in sorted(seen.specs.items()):
-        wanted = _wanted(seen, model, spec)
+        wanted, stable = _wanted(seen, model, spec)
         states = {version: _state(seen, failures, model, version) for version in wanted}
-        models[model] = _routes(seen, model, spec, wanted, states)
+        models[model] = _routes(seen, model, spec, _weights(wanted, states, stable), states, stable)
         deploy += _deployments(seen, failures, model, spec, wanted)
 
     table = RoutingTable(
@@ -143,7 +146,7 @@ def decide(seen: Observation) -> Decision:
     )
     if table != seen.table:
         table = RoutingTable(seen.table.revision + 1, models, table.settled)
-    return Decision(table, tuple(deploy), _deletions(seen, table), failures)
+    return Decision(table, tuple(deploy), _deletions(seen, table, deploy), failures)
 
 
 def is_moving(seen: Observation, decision: Decision) -> bool:
@@ -176,24 +179,35 @@ def _failures(seen: Observation) -> dict[str, Failure]:
         spec = seen.specs.get(parsed[0])
         if spec is None:
             continue
+        mark = state.fingerprint or fingerprint(spec)
         before = failures.get(name)
-        mark = fingerprint(spec)
-        again = before is not None and before.fingerprint == mark
-        failures[name] = Failure(
-            fingerprint=mark,
-            reason=state.message,
-            attempts=before.attempts + 1 if again and before is not None else 1,
-            failed_at_s=seen.now_s,
-        )
+        attempts = 1
+        if before is not None and before.fingerprint == mark:
+            if seen.now_s < _retry_at_s(before):
+                continue  # nothing was tried since: Serve still shows the failure on record
+            attempts += before.attempts
+        failures[name] = Failure(mark, state.message, attempts, failed_at_s=seen.now_s)
     return failures
 
 
-def _wanted(seen: Observation, model: str, spec: ModelSpec) -> dict[str, int]:
-    """Resolve the traffic of a model to versions and their nominal weights, stable last."""
+def _retry_at_s(failure: Failure) -> float:
+    doublings = min(failure.attempts - 1, MAX_DOUBLINGS)
+    return failure.failed_at_s + min(BACKOFF_S * 2.0**doublings, MAX_BACKOFF_S)
+
+
+def _wanted(seen: Observation, model: str, spec: ModelSpec) -> tuple[dict[str, int], str | None]:
+    """Resolve the traffic of a model to versions and their nominal weights, stable last.
+
+    Returns:
+        The weights by version, and which version is stable; None while there is none.
+    """
     before = seen.table.models.get(model)
     if not seen.registry.answered:
         # Until the registry has answered once, what served before is all that is known.
-        return {route.version: route.weight for route in before.routes} if before else {}
+        if before is None:
+            return {}, None
+        weights = {route.version: route.weight for route in before.routes}
+        return weights, before.stable.version if before.stable else None
 
     wanted: dict[str, int] = {}
     keys = [key for key in spec.traffic if key != spec.stable_key]
@@ -208,7 +222,8 @@ def _wanted(seen: Observation, model: str, spec: ModelSpec) -> dict[str, int]:
     if previous is not None and not _is_ready(seen, model, stable):
         # The next stable version is not there yet: the last one stays.
         wanted[previous.version] = wanted.pop(previous.version, 0)
-    return wanted
+        stable = previous.version
+    return wanted, stable
 
 
 def _resolve(registry: RegistryView, model: str, key: str) -> str | None:
@@ -246,11 +261,10 @@ def _routes(
     seen: Observation,
     model: str,
     spec: ModelSpec,
-    wanted: dict[str, int],
+    weights: Mapping[str, int],
     states: Mapping[str, tuple[RouteState, str]],
+    stable: str | None,
 ) -> ModelRoutes:
-    stable = next(reversed(wanted), None)
-    weights = _weights(wanted, states, stable)
     return ModelRoutes(
         routes=tuple(
             Route(
@@ -264,7 +278,7 @@ def _routes(
                 platform=_facts(seen, model, version).platform,
                 reason=states[version][1],
             )
-            for version in wanted
+            for version in weights
         ),
         batching=Batching(
             max_batch_size=spec.max_batch_size,
@@ -286,7 +300,7 @@ def _weights(
     A canary is on trial, so it never inherits the traffic of a stable version that is away.
     """
     ready = {version for version in wanted if states[version][0] is RouteState.READY}
-    if stable not in ready:
+    if stable is None or stable not in ready:
         return dict.fromkeys(wanted, 0)
     weights = {
         version: weight if version in ready else 0
@@ -334,10 +348,8 @@ def _deployments(
 def _needs_deploying(
     state: ApplicationState | None, failure: Failure | None, mark: str, now_s: float
 ) -> bool:
-    if failure is not None and failure.fingerprint == mark:
-        wait_s = min(BACKOFF_S * 2 ** (failure.attempts - 1), MAX_BACKOFF_S)
-        if now_s < failure.failed_at_s + wait_s:
-            return False
+    if failure is not None and failure.fingerprint == mark and now_s < _retry_at_s(failure):
+        return False
     if state is None:
         return True
     if state.status == "DELETING":
@@ -356,10 +368,8 @@ def _settled(
         return False
 
     def excused(model: str) -> bool:
-        routes = models[model].routes
-        if not routes:
-            return True
-        return application_name(model, routes[-1].version) in failures
+        stable = models[model].stable
+        return stable is None or stable.application in failures
 
     return all(
         routes.ready or (not seen.strict_startup and excused(model))
@@ -367,18 +377,24 @@ def _settled(
     )
 
 
-def _deletions(seen: Observation, table: RoutingTable) -> tuple[str, ...]:
+def _deletions(
+    seen: Observation, table: RoutingTable, deploy: Iterable[Deployment]
+) -> tuple[str, ...]:
+    if not seen.registry.answered:
+        return ()  # after a restart without a registry, a table may know too little
+    replaced = {item.application for item in deploy}
     routed = {route.application for model in table.models.values() for route in model.routes}
-    longest_s = max((model.deadline_s for model in table.models.values()), default=0.0)
-    longest_s = max(longest_s, seen.deadline_s)
     due = []
     for name, state in seen.applications.items():
-        if parse_application_name(name) is None or state.status == "DELETING":
+        parsed = parse_application_name(name)
+        if parsed is None or state.status == "DELETING" or name in replaced:
             continue
         if state.status == "DEPLOY_FAILED" and not state.running_replicas:
             due.append(name)
         elif name not in routed:
             retired_at_s = seen.retired_at_s.get(name)
-            if retired_at_s is not None and seen.now_s >= retired_at_s + longest_s:
+            hosted = table.models.get(parsed[0])
+            deadline_s = hosted.deadline_s if hosted is not None else seen.deadline_s
+            if retired_at_s is not None and seen.now_s >= retired_at_s + deadline_s:
                 due.append(name)
     return tuple(due)

@@ -235,7 +235,7 @@ class GatewayApp:
         read against a signature. So it is read for the version that a request without a key
         would get, and once more if the choice falls on one with another signature.
         """
-        key = header_text(call.headers, ROUTING_KEY)
+        key = header_text(call.headers, ROUTING_KEY) or None
         given_id = header_text(call.headers, REQUEST_ID)
         generated_id = given_id or secrets.token_hex(16)
         route = (
@@ -252,10 +252,8 @@ class GatewayApp:
                 request = await read(chosen.signature)
             route = chosen
             _route_is(call, route)
-        call.extra_headers += (
-            (MODEL_VERSION, route.version.encode()),
-            (REQUEST_ID, request_id.encode("latin-1", "replace")),
-        )
+        # Serve's door adds the request's id to the answer by itself.
+        call.extra_headers.append((MODEL_VERSION, route.version.encode()))
         return route, request, request_id
 
     async def _answer(self, call: Call, model: str, route: Route, request: Request) -> Outputs:

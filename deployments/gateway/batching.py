@@ -283,7 +283,7 @@ def batch_shape(request: Request) -> Shape:
     arrays = tuple(
         (name, array.dtype.str, array.shape[1:]) for name, array in request.inputs.items()
     )
-    params = json.dumps(request.params, default=repr) if request.params else ""
+    params = json.dumps(request.params, default=str) if request.params else ""
     return (arrays, params, request.layout, request.labels)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.errors import MalformedRequestError, RequestTooLargeError
+from deployments.protocols.infer_envelope import MAX_DIGITS
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -77,7 +78,7 @@ def _check_declared(headers: Headers, limit_bytes: int) -> None:
     declared = headers.get(b"content-length")
     if declared is None:
         return
-    if not declared.isdigit():
-        raise MalformedRequestError(f"Content-Length {declared!r} must be a whole number")
+    if not declared.isdigit() or len(declared) > MAX_DIGITS:
+        raise MalformedRequestError(f"Content-Length {declared[:40]!r} must be a whole number")
     if int(declared) > limit_bytes:
         raise RequestTooLargeError(int(declared), limit_bytes)

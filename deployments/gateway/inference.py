@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from deployments.errors import ModelNotReadyError, NotFoundError
 from deployments.gateway.batching import VersionQueue
@@ -29,6 +29,7 @@ class Inference:
         self._clock = clock
         self._table = EMPTY
         self._queues: dict[str, VersionQueue] = {}
+        self._leaving: dict[str, tuple[VersionQueue, float]] = {}
 
     @property
     def table(self) -> RoutingTable:
@@ -36,13 +37,13 @@ class Inference:
         return self._table
 
     def apply(self, table: RoutingTable) -> None:
-        """Put a table in force; requests already queued go where they were sent."""
+        """Put a table in force; requests on their way go to the version chosen for them."""
         queues: dict[str, VersionQueue] = {}
         for model, routes in table.models.items():
             for route in routes.routes:
                 if route.state is RouteState.READY:
                     queues[route.application] = self._queue(model, routes, route)
-        # A queue that is left out still finishes what it holds: its tasks keep it alive.
+        self._keep_leaving(queues, table)
         self._queues = queues
         self._table = table
         self._counters.set(REVISION, (), table.revision)
@@ -94,12 +95,32 @@ class Inference:
             FleetError: What `VersionQueue.answer` raises.
         """
         queue = self._queues.get(route.application)
+        if queue is None and route.state is RouteState.READY:
+            queue = self._left(route.application)  # the table changed during decoding
         if queue is None:
             raise ModelNotReadyError(name, f"version {route.version}: {route.reason or 'leaving'}")
         return await queue.answer(request, self.model(name).deadline_s)
 
+    def _left(self, application: str) -> VersionQueue | None:
+        queue, _ = self._leaving.get(application, (None, 0.0))
+        return queue
+
+    def _keep_leaving(self, queues: Mapping[str, VersionQueue], table: RoutingTable) -> None:
+        """Remember queues for as long as a request may still be on its way to them.
+
+        The controller keeps their applications for at least as long.
+        """
+        now_s = self._clock()
+        longest_s = max((model.deadline_s for model in table.models.values()), default=0.0)
+        left = {name: (queue, now_s) for name, queue in self._queues.items()}
+        self._leaving = {
+            name: (queue, at_s)
+            for name, (queue, at_s) in (self._leaving | left).items()
+            if name not in queues and now_s - at_s < longest_s
+        }
+
     def _queue(self, model: str, routes: ModelRoutes, route: Route) -> VersionQueue:
-        queue = self._queues.get(route.application)
+        queue = self._queues.get(route.application) or self._left(route.application)
         if queue is None:
             return VersionQueue(
                 model=model,

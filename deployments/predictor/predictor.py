@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from deployments.errors import PredictionError
@@ -69,6 +69,7 @@ class Predictor:
         self._depths: dict[str, tuple[float, float]] = {}
         # One thread: frameworks bring their own parallelism, and order is kept.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._threaded: set[Future[Prediction]] = set()
         started_s = clock()
         self._runtime: Runtime = make_runtime(
             runtime, f"models:/{model}/{version}", tracking_uri, registry_uri
@@ -91,10 +92,13 @@ class Predictor:
         """
         arrived_s = self._clock()
         self._depths[gateway] = (float(depth), arrived_s)
-        if self._typical_s < INLINE_S:
+        # Not beside a batch in the thread: a runtime is called from one thread at a time.
+        if self._typical_s < INLINE_S and not self._threaded:
             return self._answer(batch, arrived_s)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._answer, batch, arrived_s)
+        future = self._thread.submit(self._answer, batch, arrived_s)
+        self._threaded.add(future)
+        future.add_done_callback(self._threaded.discard)
+        return await asyncio.wrap_future(future)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Requests waiting at all gateways that have sent a batch lately."""

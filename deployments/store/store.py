@@ -67,13 +67,14 @@ class FleetStore:
 
     def save_table(self, revision: int, body: bytes) -> None:
         """Keep the last routing table; an older revision never replaces a newer one."""
+        row = {
+            "cluster": self._cluster,
+            "revision": revision,
+            "body": body,
+            "written_at_s": self._clock(),
+        }
         with self._engine.begin() as connection:
-            kept = connection.scalar(
-                select(routing_tables.c.revision).where(routing_tables.c.cluster == self._cluster)
-            )
-            if kept is None or kept <= revision:
-                row = {"revision": revision, "body": body, "written_at_s": self._clock()}
-                _upsert(connection, routing_tables, [{"cluster": self._cluster, **row}])
+            _upsert(connection, routing_tables, [row], rising="revision")
 
     def load_table(self) -> bytes | None:
         """The last routing table of this cluster; None when there never was one."""
@@ -129,7 +130,7 @@ class FleetStore:
             return [StoredFailure(*row) for row in connection.execute(query)]
 
     def save_counters(self, counters: Iterable[StoredCounters]) -> None:
-        """Keep what gateways have counted."""
+        """Keep what gateways have counted; an older snapshot never replaces a newer one."""
         rows = [
             {
                 "cluster": self._cluster,
@@ -141,7 +142,7 @@ class FleetStore:
             for item in counters
         ]
         with self._engine.begin() as connection:
-            _upsert(connection, gateway_counters, rows)
+            _upsert(connection, gateway_counters, rows, rising="sequence")
 
     def load_counters(self) -> list[StoredCounters]:
         """What every gateway has counted, the ones that are gone included."""
@@ -191,7 +192,13 @@ def _lock_schema(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+def _upsert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, object]],
+    rising: str | None = None,
+) -> None:
+    """Insert rows or replace those with the same key; `rising` names a column that never falls."""
     if not rows:
         return
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -202,4 +209,7 @@ def _upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, ob
         for column in table.columns
         if column.name not in keys
     }
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), rows)
+    # In the statement itself, since another process may write between two of ours.
+    newer = table.columns[rising] <= statement.excluded[rising] if rising else None
+    upsert = statement.on_conflict_do_update(index_elements=keys, set_=values, where=newer)
+    connection.execute(upsert, rows)

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deployments import haproxy
+from deployments.haproxy import free_port
 from deployments.processes import ProcessTree
 from tests.integration.hosting import (
     BIN,
@@ -24,7 +26,6 @@ from tests.integration.hosting import (
     HostedModel,
     answers,
     eventually,
-    free_port,
 )
 
 
@@ -40,11 +41,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "RAY_TMPDIR": str(ray_tmpdir),
         "RAY_ADDRESS": f"127.0.0.1:{gcs_port}",
         "RAYFLEET_HOME": str(home),
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(ray_tmpdir / "h.sock"),
+        **haproxy.environment(ray_tmpdir),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -77,6 +74,9 @@ def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
         models[name] = HostedModel("1", known["rows"], known["expected"])
     fleet = Fleet(cluster, f"http://127.0.0.1:{free_port()}", folder, models)
     fleet.user_config = {name: {} for name in (*SERVED, "moody", "broken", "columns")}
+    # Short for the others, so that a retired version goes soon; here a replica is killed,
+    # and on a busy machine its replacement imports PyTorch for longer than that.
+    fleet.user_config["digits"] = {"request_deadline_s": 60}
     fleet.user_config["breast-cancer"] = {"traffic": {"champion": 90, "challenger": 10}}
     fleet.deploy(fleet.user_config)
     eventually("the fleet", lambda: answers(f"{fleet.url}/v2/health/ready"))

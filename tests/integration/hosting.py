@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -131,13 +130,6 @@ def eventually(what: str, condition: Callable[[], Any], within_s: float = READY_
             return value
         assert time.monotonic() < deadline_s, f"not within {within_s} s: {what}"
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def fleet_config(url: str, models: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:

