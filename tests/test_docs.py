@@ -1,0 +1,321 @@
+"""Whatever can be set, called, asked or scraped is documented, with its real default."""
+
+import argparse
+import asyncio
+import inspect
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from deployments.cli import _parser as rayfleet_parser
+from deployments.errors import (
+    DeadlineExceededError,
+    FleetError,
+    MalformedRequestError,
+    MethodNotAllowedError,
+    ModelNotReadyError,
+    NotFoundError,
+    OverloadedError,
+    PredictionError,
+    ReplicaLostError,
+    RequestTooLargeError,
+    UnsupportedMediaError,
+)
+from deployments.gateway import app
+from deployments.gateway.app import GatewayApp
+from deployments.gateway.inference import Inference
+from deployments.gateway.pages import FIXED
+from deployments.protocols.datatypes import DTYPES
+from deployments.protocols.open_inference import RESERVED_PARAMETERS
+from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
+from deployments.protocols.statuses import mlflow_error, open_inference_error
+from deployments.schema import (
+    AutoscalingSpec,
+    FleetSpec,
+    ModelSpec,
+    ModelsSpec,
+    RayActorOptionsSpec,
+)
+from deployments.telemetry import FAMILIES, Counters, Family, Kind
+from tests.documents import DOCS, README, REPOSITORY, options, rows, section
+from tuning import cluster, home, registry, tracking
+from tuning.__main__ import GENERATE, _generate_parser, _sweep_parser
+from tuning.data import BUNDLED, DataSpec
+from tuning.folds import FoldsSpec
+from tuning.space import DISTRIBUTIONS
+from tuning.spec import ResourcesSpec, SchedulerSpec, SearcherSpec, SweepSpec
+from tuning.trainers import tensorflow, torch
+from tuning.trainers.factory import TRAINERS
+from tuning.trainers.scores import CLASSIFICATION_METRICS
+from tuning.trainers.sklearn import ESTIMATORS
+from tuning.trainers.torch import TorchOptions
+
+SERVING = REPOSITORY / "docs" / "serving.md"
+TUNING = REPOSITORY / "docs" / "tuning.md"
+PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
+
+SPECS = [
+    pytest.param(FleetSpec, SERVING, "Fleet", id="fleet"),
+    pytest.param(ModelsSpec, SERVING, "Models", id="models"),
+    pytest.param(ModelSpec, SERVING, "Model", id="model"),
+    pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
+    pytest.param(AutoscalingSpec, SERVING, "Autoscaling", id="autoscaling"),
+    pytest.param(SweepSpec, TUNING, "Sweep", id="sweep"),
+    pytest.param(DataSpec, TUNING, "Data", id="data"),
+    pytest.param(FoldsSpec, TUNING, "Folds", id="folds"),
+    pytest.param(ResourcesSpec, TUNING, "Resources", id="trial-resources"),
+    pytest.param(SchedulerSpec, TUNING, "Scheduler", id="scheduler"),
+    pytest.param(SearcherSpec, TUNING, "Searcher", id="searcher"),
+]
+
+EVERYTHING = "\n".join(path.read_text() for path in (README, *DOCS))
+
+
+@pytest.mark.parametrize(("spec", "path", "heading"), SPECS)
+def test_table_has_every_field_with_its_default(
+    spec: type[BaseModel], path: Any, heading: str
+) -> None:
+    table = {row[0]: row[1] for row in rows(section(path, heading)) if row[0] != "field"}
+
+    assert table == {
+        f"`{field.alias or name}`": shown_default(field)
+        for name, field in spec.model_fields.items()
+    }
+
+
+def test_no_spec_is_left_out() -> None:
+    listed = {param.values[0] for param in SPECS}
+
+    assert set(nested(FleetSpec, ModelsSpec, SweepSpec)) <= listed
+
+
+def shown_default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel):
+        return "below"
+    text = yaml.safe_dump(default, default_flow_style=True) if default else json.dumps(default)
+    return f"`{text.splitlines()[0].strip()}`"
+
+
+def nested(*specs: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """These specs and the ones that their annotations mention."""
+    for spec in specs:
+        yield spec
+        for field in spec.model_fields.values():
+            if field.alias != "space" and "tuning.space" not in str(field.annotation):
+                yield from nested(*mentioned(field.annotation))
+
+
+def mentioned(annotation: Any) -> Iterator[type[BaseModel]]:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from mentioned(part)
+
+
+def test_every_distribution_and_its_fields_are_listed() -> None:
+    listed = {row[1] for row in rows(section(TUNING, "Spaces"))}
+
+    fields = {
+        field.alias or name
+        for distribution in DISTRIBUTIONS.values()
+        for name, field in distribution.model_fields.items()
+    }
+    assert listed - {"field"} == {f"`{name}`" for name in fields}
+
+
+@pytest.mark.parametrize("module", [torch, tensorflow], ids=["torch", "tensorflow"])
+def test_parameters_of_a_network_have_their_real_limits(module: Any) -> None:
+    name = module.__name__.rpartition(".")[2]
+    table = rows(section(TUNING, "Trainers"))
+    start = table.index([f"`{name}` parameter", "default", "allowed"]) + 1
+
+    shown = table[start : start + len(module.LIMITS)]
+
+    assert shown == [
+        [f"`{key}`", f"{module.DEFAULTS[key]:g}", f"{low:g} to {high:g}"]
+        for key, (low, high) in module.LIMITS.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*TRAINERS, *ESTIMATORS, *BUNDLED, *CLASSIFICATION_METRICS, *TorchOptions.model_fields],
+)
+def test_what_a_sweep_can_name_is_mentioned(name: str) -> None:
+    assert re.search(rf"[`.]{re.escape(name)}`", TUNING.read_text())
+
+
+@pytest.mark.parametrize(
+    ("parser", "path"),
+    [
+        pytest.param(rayfleet_parser(), SERVING, id="rayfleet"),
+        pytest.param(_sweep_parser(), TUNING, id="tuning"),
+        pytest.param(_generate_parser(), TUNING, id="generate-data"),
+    ],
+)
+def test_every_command_and_option_is_documented(parser: argparse.ArgumentParser, path: Any) -> None:
+    text = section(path, "Commands")
+
+    missing = [
+        name
+        for name in options(parser)
+        if not re.search(rf"(`|rayfleet ){re.escape(name)}[` ]", text)
+    ]
+
+    assert missing == []
+    assert GENERATE in TUNING.read_text()
+
+
+def test_every_environment_variable_is_documented() -> None:
+    table = {row[0] for row in rows(section(README, "Configuration"))}
+
+    variables = {
+        value
+        for module in (home, cluster)
+        for name, value in vars(module).items()
+        if name.endswith("_VARIABLE")
+    }
+    assert table - {"variable"} == {f"`{name}`" for name in variables}
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    table = rows(section(SERVING, "Metrics"))[1:]
+
+    assert [row[:3] for row in table] == [
+        [f"`{exposed(family)}`", family.kind, ", ".join(f"`{each}`" for each in family.labels)]
+        for family in FAMILIES
+    ]
+
+
+def exposed(family: Family) -> str:
+    return f"{family.name}_total" if family.kind is Kind.COUNTER else family.name
+
+
+def test_every_tag_of_a_version_is_documented() -> None:
+    table = {row[0] for row in rows(section(TUNING, "What a registered version carries"))}
+
+    names = {
+        value
+        for name, value in vars(registry).items()
+        if name.isupper() and str(value).startswith("rayfleet.")
+    }
+    assert table - {"tag"} == {f"`{name}`" for name in names}
+    for name in (tracking.TRIAL_STATE, tracking.TRACEBACK):
+        assert f"`{name}`" in TUNING.read_text()
+
+
+def readme_paths() -> set[tuple[str, str]]:
+    """Methods and paths of README's table."""
+    table = rows(section(README, "HTTP API"))
+    return paths_of((row[0], row[1]) for row in table if row[0] in ("GET", "POST"))
+
+
+def protocol_paths() -> set[tuple[str, str]]:
+    """Methods and paths of the tables about the protocols."""
+    headings = ("Open Inference Protocol", "MLflow scoring protocol")
+    cells = [row[0] for heading in headings for row in rows(section(PROTOCOLS, heading))]
+    return paths_of(cell.split(" ", maxsplit=1) for cell in cells if "`/" in cell)
+
+
+def paths_of(entries: Iterable[Sequence[str]]) -> set[tuple[str, str]]:
+    return {(method, path) for method, cell in entries for path in re.findall(r"`(/[^`]*)`", cell)}
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(readme_paths() | protocol_paths()))
+def test_documented_path_is_answered(method: str, path: str) -> None:
+    status, body = ask(method, path)
+
+    assert status in {200, 404, 503}
+    assert status != 404 or "unknown model 'MODEL'" in body
+    other, _ = ask("DELETE", path)
+    assert other in {404, 405}
+
+
+def test_readme_and_protocols_agree_on_the_paths() -> None:
+    assert readme_paths() - protocol_paths() == {("GET", "/metrics")}
+    assert protocol_paths() <= readme_paths()
+    assert {path.strip("/") for _, path in readme_paths()} >= FIXED.keys()
+
+
+def test_an_undocumented_path_is_not_there() -> None:
+    assert ask("GET", "/v2/models/MODEL/stats")[0] == 404
+    assert "unknown path" in ask("GET", "/v2/models/MODEL/stats")[1]
+
+
+def ask(method: str, path: str) -> tuple[int, str]:
+    """Send a request to a gateway that hosts nothing."""
+
+    async def no_metrics() -> bytes:
+        return b""
+
+    def no_transport(application: str) -> Any:
+        raise AssertionError(application)
+
+    counters = Counters("test")
+    gateway = GatewayApp(Inference(no_transport, counters), counters, no_metrics, 1024)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
+
+    scope = {"type": "http", "method": method, "path": path, "headers": []}
+    asyncio.run(gateway(scope, receive, send))
+    return sent[0]["status"], sent[1]["body"].decode()
+
+
+@pytest.mark.parametrize("header", [app.ROUTING_KEY, app.REQUEST_ID, app.MODEL_VERSION])
+def test_every_header_is_documented(header: bytes) -> None:
+    name = f"`{header.decode().title()}`"
+
+    assert name in {row[0] for row in rows(section(README, "HTTP API"))}
+    assert name in {row[0] for row in rows(section(PROTOCOLS, "Headers"))}
+
+
+@pytest.mark.parametrize(
+    ("condition", "error"),
+    [
+        ("malformed body, header or shape", MalformedRequestError("x")),
+        ("inputs that do not fit the signature", SignatureMismatchError("x")),
+        ("`params` that do not fit the signature", ParamsMismatchError("x")),
+        ("unknown path, model or version", NotFoundError("x")),
+        ("wrong method", MethodNotAllowedError("PUT", "GET")),
+        ("body too large", RequestTooLargeError(2, 1)),
+        ("unknown content type or encoding", UnsupportedMediaError("x")),
+        ("the model raised", PredictionError("wine", "1", "x")),
+        ("the model is not ready", ModelNotReadyError("wine", "x")),
+        ("the queue is full", OverloadedError("wine", 1)),
+        ("two replicas died under the request", ReplicaLostError("wine", "1")),
+        ("no answer within the deadline", DeadlineExceededError("wine", 1.0)),
+    ],
+)
+def test_statuses_of_errors_are_the_documented_ones(condition: str, error: FleetError) -> None:
+    table = {row[0]: row[1:] for row in rows(section(PROTOCOLS, "Errors"))}
+
+    statuses = [open_inference_error(error).status, mlflow_error(error).status]
+
+    assert table[condition] == [str(status) for status in statuses]
+
+
+def test_datatypes_and_reserved_parameters_are_documented() -> None:
+    text = PROTOCOLS.read_text()
+
+    # UINT8 to UINT64 and INT8 to INT64 stand for the widths between.
+    assert [word for word in DTYPES if f"`{word}`" not in text] == [
+        "UINT16", "UINT32", "INT16", "INT32",
+    ]  # fmt: skip
+    assert [name for name in RESERVED_PARAMETERS if f"`{name}`" not in text] == []
+
+
+def test_documents_name_no_folder_of_ours() -> None:
+    assert not re.search(r"(/work/|/root/|/home/)", EVERYTHING)
