@@ -274,6 +274,8 @@ def replica_pids(fleet: Fleet) -> dict[tuple[str, int], float]:
         ours = (process.info["environ"] or {}).get("RAY_TMPDIR") == session
         if ours and title.startswith(REPLICA_TITLE):
             application, deployment = title.removeprefix(REPLICA_TITLE).split(":")[:2]
+            if application == "broken--v1":
+                continue  # it is tried again from time to time
             name = f"{application}#{deployment.partition('.')[0]}"
             found[name, process.pid] = process.info["create_time"]
     return found
