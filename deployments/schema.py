@@ -31,6 +31,9 @@ CANARY_ALIAS = "challenger"
 MODEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?!-))*\Z")
 """Names that fit into a URL segment and, before `--vVERSION`, into an application's name."""
 
+NAMED_RESOURCES = {"CPU": "num_cpus", "GPU": "num_gpus"}
+"""Resources that Ray 2.60 refuses as custom ones, and the option that each is called by."""
+
 RuntimeName = Literal["auto", "sklearn", "torch", "tensorflow", "pyfunc"]
 
 
@@ -79,6 +82,14 @@ class RayActorOptionsSpec(Spec):
 
     runtime_env: dict[str, Any] = Field(default={})
     """Ray runtime environment of this model's replicas."""
+
+    @field_validator("resources")
+    @classmethod
+    def _named_resources_have_keys_of_their_own(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, key in NAMED_RESOURCES.items():
+            if name in value:
+                raise ValueError(f"resource {name!r} cannot stand here, use {key!r} beside it")
+        return value
 
 
 class AutoscalingSpec(Spec):

@@ -169,7 +169,9 @@ def port_faults(path: Path) -> list[str]:
         # As Serve does, so that connections still closing do not count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((host, int(port)))
+        except OverflowError:
+            return [f"{path}: http_options.port: {port}: must be 0 to 65535"]
         except OSError as error:
             reason = error.strerror or "cannot be bound"
             return [f"{path}: http_options.port: {port} on {host}: {reason}; free it or change it"]

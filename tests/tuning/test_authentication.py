@@ -15,6 +15,7 @@ TOKEN = {"RAY_AUTH_TOKEN": "secret"}
         pytest.param({**ADDRESS, "RAY_AUTH_TOKEN_PATH": "/file"}, "token", id="token-in-a-file"),
         pytest.param(ADDRESS, None, id="no-token"),
         pytest.param(TOKEN, None, id="a-ray-of-its-own"),
+        pytest.param({"RAY_ADDRESS": "local", **TOKEN}, None, id="asked-for-its-own"),
         pytest.param(
             {**ADDRESS, **TOKEN, "RAY_AUTH_MODE": "disabled"}, "disabled", id="user-decides"
         ),

@@ -1,0 +1,194 @@
+import asyncio
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments.errors import PredictionError
+from deployments.predictor import predictor as module
+from deployments.predictor.autoscaling import QUEUE_METRIC
+from deployments.predictor.predictor import DEPTH_TTL_S, MAX_REASON, Predictor
+from deployments.protocols.tensors import Batch, Form, Layout, Outputs
+from tests.fakes import FakeClock, sums
+
+BATCH = Batch({"x": np.array([[1.0, 2.0]])}, {}, Layout.TENSOR)
+
+
+class FakeRuntime:
+    """Takes as long as it is told, and remembers which threads called it."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.takes_s = 0.0
+        self.error: Exception | None = None
+        self.threads: list[threading.Thread] = []
+        self.during: Callable[[], Any] = lambda: None
+
+    def predict(self, batch: Batch) -> Outputs:
+        self.threads.append(threading.current_thread())
+        self.during()
+        self._clock.advance(self.takes_s)
+        if self.error is not None:
+            raise self.error
+        return Outputs(sums(batch), Form.ARRAY)
+
+
+class Replica:
+    """A predictor around a fake runtime."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = FakeClock()
+        self.runtime = FakeRuntime(self.clock)
+        self.loaded: tuple[str, ...] = ()
+        monkeypatch.setattr(module, "make_runtime", self._load)
+        self.predictor = Predictor(
+            "churn", "3", "sklearn", "sqlite:///t", "sqlite:///r", self.clock
+        )
+
+    def _load(self, *arguments: str) -> FakeRuntime:
+        self.loaded = arguments
+        return self.runtime
+
+    def __call__(self, times: int = 1) -> Any:
+        async def ask() -> Any:
+            for _ in range(times):
+                answer = await self.predictor.predict(BATCH, "gateway-1", 1)
+            return answer
+
+        return asyncio.run(ask())
+
+    @property
+    def inline(self) -> list[bool]:
+        """Of each call, whether it ran on the event loop's own thread."""
+        return [thread is threading.main_thread() for thread in self.runtime.threads]
+
+
+@pytest.fixture
+def replica(monkeypatch: pytest.MonkeyPatch) -> Replica:
+    return Replica(monkeypatch)
+
+
+def test_it_loads_the_version_that_it_is_named_after(replica: Replica) -> None:
+    assert replica.loaded == ("sklearn", "models:/churn/3", "sqlite:///t", "sqlite:///r")
+
+
+def test_it_answers_with_the_model_s_own_time(replica: Replica) -> None:
+    replica.runtime.takes_s = 0.25
+
+    prediction = replica()
+
+    assert prediction.outputs.arrays["output-0"].tolist() == [3.0]
+    assert (prediction.predict_s, prediction.wait_s) == (pytest.approx(0.25), 0.0)
+    assert pickle.loads(pickle.dumps(prediction)).predict_s == prediction.predict_s  # noqa: S301, our own
+
+
+def test_a_fast_model_moves_onto_the_event_loop_and_a_slow_one_leaves_it(replica: Replica) -> None:
+    replica.runtime.takes_s = 0.0001
+    replica(60)
+    assert (replica.inline[0], replica.inline[-1]) == (False, True)
+
+    replica.runtime.takes_s = 0.1
+    replica(2)
+
+    assert replica.inline[-2:] == [True, False]
+
+
+def test_a_batch_in_the_thread_is_never_joined_by_one_on_the_event_loop(replica: Replica) -> None:
+    replica.runtime.takes_s = 0.0001
+    replica(60)
+    replica.predictor._typical_s = 1.0  # the next batch goes to the thread …
+    started, go_on = threading.Event(), threading.Event()
+    running = 0
+    together = 0
+
+    def during() -> None:
+        nonlocal running, together
+        running += 1
+        together = max(together, running)
+        started.set()
+        go_on.wait(5.0)
+        running -= 1
+
+    async def test() -> None:
+        replica.runtime.during = during
+        first = asyncio.ensure_future(replica.predictor.predict(BATCH, "a", 1))
+        await asyncio.to_thread(started.wait, 5.0)
+        replica.predictor._typical_s = 0.0  # … and the model proves fast meanwhile
+        second = asyncio.ensure_future(replica.predictor.predict(BATCH, "b", 1))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(test())
+
+    assert together == 1
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["in-the-thread", "on-the-loop"])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(ValueError("bad row"), "ValueError: bad row", id="message"),
+        pytest.param(KeyError("x"), "KeyError: 'x'", id="key"),
+        pytest.param(RuntimeError(), "RuntimeError: ", id="no-message"),
+        pytest.param(
+            ValueError("first\n  File '/srv/model.py'"), "ValueError: first", id="first-line-only"
+        ),
+        pytest.param(ValueError("\n\nlate"), "ValueError: late", id="leading-line-ends"),
+    ],
+)
+def test_what_a_model_raises_becomes_a_prediction_error(
+    replica: Replica, error: Exception, reason: str, inline: bool
+) -> None:
+    replica.predictor._typical_s = 0.0 if inline else 1.0
+    replica.runtime.error = error
+
+    with pytest.raises(PredictionError) as caught:
+        replica()
+
+    assert caught.value.args == ("churn", "3", reason)
+    assert caught.value.__cause__ is None
+    assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args  # noqa: S301, our own
+
+
+def test_a_long_reason_is_cut(replica: Replica) -> None:
+    replica.runtime.error = ValueError("x" * 10_000)
+
+    with pytest.raises(PredictionError) as caught:
+        replica()
+
+    assert len(caught.value.args[2]) == MAX_REASON
+    assert caught.value.args[2].endswith("…")
+
+
+def test_a_replica_goes_on_after_an_error(replica: Replica) -> None:
+    replica.runtime.error = ValueError("once")
+    with pytest.raises(PredictionError):
+        replica()
+
+    replica.runtime.error = None
+
+    assert replica().outputs.arrays["output-0"].tolist() == [3.0]
+
+
+def test_depths_of_all_gateways_are_added_while_they_are_fresh(replica: Replica) -> None:
+    async def ask(gateway: str, depth: int) -> None:
+        await replica.predictor.predict(BATCH, gateway, depth)
+
+    assert replica.predictor.record_autoscaling_stats() == {QUEUE_METRIC: 0.0}
+    asyncio.run(ask("a", 9))
+    asyncio.run(ask("a", 3))
+    replica.clock.advance(1.0)
+    asyncio.run(ask("b", 4))
+
+    assert replica.predictor.record_autoscaling_stats() == {QUEUE_METRIC: 7.0}
+    replica.clock.advance(DEPTH_TTL_S - 1.0)
+    assert replica.predictor.record_autoscaling_stats() == {QUEUE_METRIC: 7.0}
+    replica.clock.advance(0.5)
+    assert replica.predictor.record_autoscaling_stats() == {QUEUE_METRIC: 4.0}
+    replica.clock.advance(DEPTH_TTL_S)
+    assert replica.predictor.record_autoscaling_stats() == {QUEUE_METRIC: 0.0}

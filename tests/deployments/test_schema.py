@@ -1,0 +1,186 @@
+"""Every fault in a config is one line that says where, which value, and what is allowed."""
+
+from typing import Any
+
+import pytest
+
+from deployments.schema import (
+    FleetSpec,
+    ModelSpec,
+    ModelsSpec,
+    application_name,
+    parse_application_name,
+)
+from tuning.errors import ConfigError
+
+
+def models(**changes: Any) -> dict[str, Any]:
+    return {"models": {"m": changes}}
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        pytest.param(
+            {"model": {}},
+            "FILE: unknown key 'model' (did you mean 'models'?), allowed: models",
+            id="typo-at-the-top",
+        ),
+        pytest.param(
+            models(trafic={"champion": 100}),
+            "FILE: models.m: unknown key 'trafic' (did you mean 'traffic'?), allowed:"
+            " autoscaling_config, batch_wait_timeout_s, max_batch_size, max_concurrent_batches,"
+            " max_queued_requests, num_replicas, ray_actor_options, request_deadline_s, runtime,"
+            " traffic",
+            id="typo-in-a-model",
+        ),
+        pytest.param(
+            models(ray_actor_options={"num_cpu": 1}),
+            "FILE: models.m.ray_actor_options: unknown key 'num_cpu' (did you mean 'num_cpus'?),"
+            " allowed: accelerator_type, memory, num_cpus, num_gpus, resources, runtime_env",
+            id="typo-in-resources",
+        ),
+        pytest.param(
+            models(ray_actor_options={"resources": {"GPU": 1}}),
+            "FILE: models.m.ray_actor_options.resources: resource 'GPU' cannot stand here,"
+            " use 'num_gpus' beside it",
+            id="named-resource-as-a-custom-one",
+        ),
+        pytest.param(
+            models(traffic={"champion": 90, "challenger": 20}),
+            "FILE: models.m.traffic: weights {champion: 90, challenger: 20} sum to 110,"
+            " must sum to 100",
+            id="weights-above-100",
+        ),
+        pytest.param(
+            models(traffic={"champion": 99}),
+            "FILE: models.m.traffic: weights {champion: 99} sum to 99, must sum to 100",
+            id="weights-below-100",
+        ),
+        pytest.param(
+            models(traffic={"champion": 101, "challenger": -1}),
+            "FILE: models.m.traffic.champion: 101: should be less than or equal to 100\n"
+            "FILE: models.m.traffic.challenger: -1: should be greater than or equal to 0",
+            id="weights-out-of-range",
+        ),
+        pytest.param(
+            models(max_batch_size="many"),
+            "FILE: models.m.max_batch_size: 'many': should be a valid integer,"
+            " unable to parse string as an integer",
+            id="wrong-type",
+        ),
+        pytest.param(
+            models(max_batch_size=0),
+            "FILE: models.m.max_batch_size: 0: should be greater than 0",
+            id="zero-batch",
+        ),
+        pytest.param(
+            models(runtime="onnx"),
+            "FILE: models.m.runtime: 'onnx': should be 'auto', 'sklearn', 'torch', 'tensorflow'"
+            " or 'pyfunc'",
+            id="unknown-runtime",
+        ),
+        pytest.param(
+            models(num_replicas=2, autoscaling_config={}),
+            "FILE: models.m: give num_replicas or autoscaling_config, not both",
+            id="fixed-and-scaled",
+        ),
+        pytest.param(
+            models(autoscaling_config={"min_replicas": 3, "max_replicas": 2}),
+            "FILE: models.m.autoscaling_config: min_replicas 3 is above max_replicas 2",
+            id="bounds-crossed",
+        ),
+        pytest.param(
+            models(autoscaling_config={"initial_replicas": 5, "max_replicas": 2}),
+            "FILE: models.m.autoscaling_config: initial_replicas 5 is outside [1, 2]",
+            id="starts-outside",
+        ),
+        pytest.param(
+            {"models": {"a/b": {}}},
+            "FILE: models: model name 'a/b' cannot be served, allowed: letters, digits, '.', '_'"
+            " and single '-', starting with a letter or digit",
+            id="slash-in-a-name",
+        ),
+    ],
+)
+def test_models_that_are_refused(value: Any, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ModelsSpec.load(value, where="FILE")
+
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        pytest.param(
+            {"registry_poll_s": 3},
+            "FILE: registry_poll_s: 3: should be less than or equal to 2",
+            id="polls-too-rarely",
+        ),
+        pytest.param(
+            {"request_deadline_s": 0},
+            "FILE: request_deadline_s: 0: should be greater than 0",
+            id="no-time",
+        ),
+    ],
+)
+def test_fleets_that_are_refused(value: Any, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        FleetSpec.load(value, where="FILE")
+
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        pytest.param("breast-cancer", True, id="hyphen"),
+        pytest.param("a.b_c", True, id="dot-and-underscore"),
+        pytest.param("9lives", True, id="digit-first"),
+        pytest.param("a--b", False, id="two-hyphens-mark-a-version"),
+        pytest.param("-a", False, id="hyphen-first"),
+        pytest.param("", False, id="empty"),
+        pytest.param("a b", False, id="space"),
+        pytest.param("a\n", False, id="line-end"),
+        pytest.param("größe", False, id="not-ascii"),
+    ],
+)
+def test_model_names(name: str, allowed: bool) -> None:
+    try:
+        ModelsSpec.load({"models": {name: {}}}, where="FILE")
+    except ConfigError:
+        assert not allowed
+    else:
+        assert allowed
+
+
+def test_version_numbers_in_traffic_may_be_numbers() -> None:
+    assert ModelSpec.model_validate({"traffic": {3: 100}}).traffic == {"3": 100}
+
+
+@pytest.mark.parametrize(
+    ("traffic", "stable"),
+    [
+        pytest.param({"challenger": 10, "champion": 90}, "champion", id="champion-anywhere"),
+        pytest.param({"2": 10, "1": 90}, "2", id="else-the-first"),
+    ],
+)
+def test_stable_key(traffic: dict[str, int], stable: str) -> None:
+    assert ModelSpec(traffic=traffic).stable_key == stable
+
+
+@pytest.mark.parametrize(
+    ("name", "parsed"),
+    [
+        pytest.param("churn--v3", ("churn", "3"), id="version"),
+        pytest.param("a-v1--v12", ("a-v1", "12"), id="model-that-looks-like-one"),
+        pytest.param("fleet", None, id="the-fleet-itself"),
+        pytest.param("churn--vlatest", None, id="not-a-number"),
+        pytest.param("churn--v", None, id="no-number"),
+    ],
+)
+def test_application_names(name: str, parsed: tuple[str, str] | None) -> None:
+    assert parse_application_name(name) == parsed
+    if parsed is not None:
+        assert application_name(*parsed) == name

@@ -1,0 +1,296 @@
+"""`rayfleet validate` says each fault in one line, and never shows a traceback."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployments import cli, validation
+from deployments.controller.decide import RegistryView, VersionFacts
+from deployments.validation import validate_fleet
+from tests.fakes import SIGNATURE
+
+
+class FakeRegistry:
+    """Knows the model `churn` with one version, its champion."""
+
+    def __init__(self, *_: str) -> None:
+        self.aliases = {"churn": {"champion": "1"}}
+
+    def look(self, _: object) -> RegistryView:
+        facts = {("churn", "1"): VersionFacts("sklearn", SIGNATURE)}
+        return RegistryView(self.aliases, facts, answered=True)
+
+    def names(self) -> list[str]:
+        return sorted(self.aliases)
+
+
+class SilentRegistry(FakeRegistry):
+    """A server that is not there."""
+
+    def look(self, _: object) -> RegistryView:
+        raise ConnectionError("connection refused\nand a long story")
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAYFLEET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://registry")
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    monkeypatch.setattr(validation, "Registry", FakeRegistry)
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """The smallest fleet, with parts of its `fleet` application replaced."""
+    application = {
+        "name": "fleet",
+        "route_prefix": "/",
+        "import_path": "deployments.fleet:build",
+        "deployments": [{"name": "Controller", "user_config": {"models": {"churn": {}}}}],
+    }
+    return {
+        "http_options": {"host": "127.0.0.1", "port": 0},
+        "applications": [application | changes],
+    }
+
+
+def hosting(**models: Any) -> dict[str, Any]:
+    return config(deployments=[{"name": "Controller", "user_config": {"models": models}}])
+
+
+@pytest.fixture
+def validate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Any], tuple[int, str]]:
+    """Run the command on a config; returns its status and what it says, the path as FILE."""
+    path = tmp_path / "fleet.yaml"
+
+    def run(content: Any) -> tuple[int, str]:
+        if content is not None:
+            path.write_text(
+                content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+            )
+        status = cli.main(["validate", str(path)])
+        captured = capsys.readouterr()
+        return status, (captured.out + captured.err).replace(str(path), "FILE").strip()
+
+    return run
+
+
+def test_a_good_config_is_said_to_be_good(validate: Any) -> None:
+    assert validate(config()) == (0, "FILE: valid")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        pytest.param(None, "FILE: cannot be read: No such file or directory", id="missing-file"),
+        pytest.param(
+            "applications: [", "FILE: line 1: not valid YAML: expected the node content,"
+            " but found '<stream end>'", id="not-yaml",
+        ),
+        pytest.param(
+            "applications: []\napplications: []\n",
+            "FILE: line 2: not valid YAML: key 'applications' stands twice",
+            id="duplicate-key",
+        ),
+        pytest.param(
+            config() | {"http_option": {}},
+            "FILE: unknown key 'http_option' (did you mean 'http_options'?), allowed:…",
+            id="typo-at-the-top",
+        ),
+        pytest.param(
+            config() | {"http_options": {"prot": 8000}},
+            "FILE: http_options: unknown key 'prot' (did you mean 'port'?), allowed:…",
+            id="typo-in-http-options",
+        ),
+        pytest.param(
+            config(import_pth="x"),
+            "FILE: applications[0]: unknown key 'import_pth' (did you mean 'import_path'?),…",
+            id="typo-in-an-application",
+        ),
+        pytest.param(
+            config(deployments=[{"name": "Gateway", "num_replica": 3}]),
+            "FILE: applications[0].deployments[0]: unknown key 'num_replica'"
+            " (did you mean 'num_replicas'?), allowed:…",
+            id="typo-in-a-deployment",
+        ),
+        pytest.param(
+            config(args={"registry_pol_s": 1}),
+            "FILE: applications[0].args: unknown key 'registry_pol_s'"
+            " (did you mean 'registry_poll_s'?), allowed:…",
+            id="typo-in-args",
+        ),
+        pytest.param(
+            hosting(churn={"trafic": {}}),
+            "FILE: applications[0].deployments[0].user_config: models.churn: unknown key 'trafic'"
+            " (did you mean 'traffic'?), allowed:…",
+            id="typo-in-a-model",
+        ),
+        pytest.param(
+            hosting(churn={"traffic": {"champion": 60, "challenger": 50}}),
+            "FILE: applications[0].deployments[0].user_config: models.churn.traffic: weights"
+            " {champion: 60, challenger: 50} sum to 110, must sum to 100",
+            id="weights",
+        ),
+        pytest.param(
+            hosting(churn={"max_batch_size": "big"}),
+            "FILE: applications[0].deployments[0].user_config: models.churn.max_batch_size: 'big':"
+            " should be a valid integer, unable to parse string as an integer",
+            id="wrong-type",
+        ),
+        pytest.param(
+            hosting(fraud={}),
+            "FILE: applications[0].deployments[0].user_config.models.fraud: not in the model"
+            " registry at http://registry, registered: churn",
+            id="unregistered-model",
+        ),
+        pytest.param(
+            hosting(churn={"traffic": {"champion": 90, "7": 10}}),
+            "FILE: applications[0].deployments[0].user_config.models.churn.traffic:"
+            " version '7' is not registered",
+            id="unregistered-version",
+        ),
+        pytest.param(
+            config(name="churn--v1"),
+            "FILE: applications[0].name: 'churn--v1' is how the controller names a version's"
+            " application; Serve would delete it with the next config",
+            id="names-a-version-s-application",
+        ),
+        pytest.param(
+            config(import_path="other:app"),
+            "FILE: applications: import_path is ['other:app'], one must be"
+            " 'deployments.fleet:build'",
+            id="no-fleet",
+        ),
+        pytest.param(
+            {"applications": []},
+            "FILE: applications: import_path is [], one must be 'deployments.fleet:build'",
+            id="no-applications",
+        ),
+        pytest.param(
+            config(deployments=[]),
+            "FILE: applications[0].deployments: no user_config for the deployment 'Controller';"
+            " it names the models, for example {models: {my-model: {}}}",
+            id="no-controller",
+        ),
+        pytest.param(
+            config(deployments=[{"name": "Controler"}]),
+            "FILE: applications[0].deployments[0].name: 'Controler' is not a deployment of the"
+            " fleet, allowed: Controller, Gateway",
+            id="misspelt-deployment",
+        ),
+        pytest.param(
+            config() | {"http_options": {"port": "eighty"}},
+            "FILE: http_options.port: 'eighty': should be a valid integer,…",
+            id="port-is-no-number",
+        ),
+        pytest.param({"applications": 3}, "FILE: applications: 3: should be a valid list…", id="3"),
+        pytest.param(
+            hosting(**{"a b": {}}),
+            "FILE: applications[0].deployments[0].user_config: models: model name 'a b'…",
+            id="model-name",
+        ),
+        pytest.param(
+            config(deployments=[{"name": "Controller", "user_config": [1]}]),
+            "FILE: applications[0].deployments[0].user_config: should be a valid dictionary…",
+            id="models-are-a-list",
+        ),
+    ],
+)  # fmt: skip
+def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
+    status, said = validate(content)
+
+    assert status == 2
+    # Lists of what is allowed are Serve's and pydantic's affair: "…" stands for them.
+    start, cut, _ = line.partition("…")
+    assert said.startswith(start) if cut else said == line
+    assert "\n" not in said
+
+
+def test_every_fault_of_a_model_is_said(validate: Any) -> None:
+    status, said = validate(hosting(churn={"max_batch_size": 0, "batch_wait_timeout_s": 2}))
+
+    assert (status, len(said.splitlines())) == (2, 2)
+
+
+def test_a_registry_that_is_away_is_named(validate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "Registry", SilentRegistry)
+
+    status, said = validate(config())
+
+    where = "FILE: applications[0].deployments[0].user_config"
+    reason = "the model registry at http://registry cannot be read: connection refused"
+    assert (status, said) == (2, f"{where}: {reason}")
+
+
+@pytest.mark.parametrize("as_text", [False, True], ids=["number", "text"])
+def test_a_port_in_use_is_refused_unless_the_fleet_runs(validate: Any, as_text: bool) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        given: Any = str(port) if as_text else port
+        content = config() | {"http_options": {"host": "127.0.0.1", "port": given}}
+
+        status, said = validate(content)
+
+    reason = "Address already in use; free it or change it"
+    assert (status, said) == (2, f"FILE: http_options.port: {port} on 127.0.0.1: {reason}")
+
+
+@pytest.mark.parametrize("port", [70_000, -1])
+def test_a_port_that_cannot_be(validate: Any, port: int) -> None:
+    content = config() | {"http_options": {"host": "127.0.0.1", "port": port}}
+
+    assert validate(content) == (2, f"FILE: http_options.port: {port}: must be 0 to 65535")
+
+
+def test_a_running_fleet_s_port_may_be_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        path = tmp_path / "fleet.yaml"
+        options = {"host": "127.0.0.1", "port": taken.getsockname()[1]}
+        path.write_text(yaml.safe_dump(config() | {"http_options": options}))
+
+        assert cli.main(["validate", "--running", str(path)]) == 0
+
+
+def test_all_files_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = tmp_path / "good.yaml"
+    good.write_text(yaml.safe_dump(config()))
+    files = [str(tmp_path / "no.yaml"), str(good), str(tmp_path / "none.yaml")]
+
+    status = cli.main(["validate", *files])
+
+    captured = capsys.readouterr()
+    assert (status, captured.out) == (2, f"{good}: valid\n")
+    assert len(captured.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("applications:\n- &a [*a]\n", id="a-loop"),
+        pytest.param("", id="empty"),
+        pytest.param("- 1\n", id="a-list"),
+        pytest.param("\x00", id="a-control-character"),
+        pytest.param("a: !!python/object:os.system {}\n", id="a-tag"),
+    ],
+)
+def test_strange_files_are_refused_without_a_traceback(validate: Any, text: str) -> None:
+    status, said = validate(text)
+
+    assert status == 2
+    assert said.startswith("FILE:")
+
+
+def test_models_of_a_valid_config_are_returned(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(yaml.safe_dump(config()))
+
+    assert list(validate_fleet(path).models) == ["churn"]

@@ -1,0 +1,119 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployments.traffic.split import BUCKETS, bucket, choose
+from deployments.traffic.table import Route, Track
+from tests.fakes import make_route
+
+
+def split(canary: int) -> tuple[Route, ...]:
+    return (
+        make_route(version="2", weight=canary, track=Track.CANARY),
+        make_route(version="1", weight=100 - canary),
+    )
+
+
+def chosen(model: str, routes: tuple[Route, ...], key: str) -> str:
+    route = choose(model, routes, key)
+    assert route is not None
+    return route.version
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        pytest.param((), None, id="no-routes"),
+        pytest.param((0, 0), None, id="nothing-ready"),
+        pytest.param((0, 100), "b", id="all-to-stable"),
+        pytest.param((100, 0), "a", id="all-to-canary"),
+        pytest.param((0, 100, 0), "b", id="zeros-around"),
+    ],
+)
+def test_without_a_split_every_key_has_the_same_fate(
+    weights: tuple[int, ...], expected: str | None
+) -> None:
+    routes = [
+        make_route(version=name, weight=weight)
+        for name, weight in zip("abc", weights, strict=False)
+    ]
+
+    found = [choose("m", routes, str(key)) for key in range(200)]
+
+    assert {route.version if route else None for route in found} == {expected}
+
+
+@pytest.mark.parametrize("percent", [1, 10, 50, 99])
+def test_a_canary_gets_its_share_of_many_keys(percent: int) -> None:
+    n_keys = 10_000
+    routes = split(percent)
+
+    hits = sum(chosen("churn", routes, f"user-{key}") == "2" for key in range(n_keys))
+
+    # Keys are fixed, so this never flickers: 4 standard deviations of a fair binomial draw.
+    share = percent / 100
+    assert hits == pytest.approx(n_keys * share, abs=4 * (n_keys * share * (1 - share)) ** 0.5)
+
+
+@settings(deadline=None)
+@given(key=st.text(), percent=st.integers(0, 100))
+def test_the_same_key_always_goes_to_the_same_version(key: str, percent: int) -> None:
+    assert chosen("m", split(percent), key) == chosen("m", split(percent), key)
+
+
+@settings(deadline=None)
+@given(
+    key=st.text(),
+    before=st.integers(0, 100),
+    after=st.integers(0, 100),
+)
+def test_raising_a_canary_moves_keys_to_it_and_none_away(key: str, before: int, after: int) -> None:
+    low, high = sorted((before, after))
+
+    if chosen("m", split(low), key) == "2":
+        assert chosen("m", split(high), key) == "2"
+
+
+@settings(deadline=None)
+@given(key=st.text(max_size=20), weights=st.lists(st.integers(0, 33), min_size=3, max_size=3))
+def test_raising_one_of_several_canaries_gives_no_key_back_to_stable(
+    key: str, weights: list[int]
+) -> None:
+    def canaries(first: int) -> tuple[Route, ...]:
+        others = [
+            make_route(version=str(index), weight=weight, track=Track.CANARY)
+            for index, weight in enumerate((first, weights[1], weights[2]))
+        ]
+        return (*others, make_route(version="stable", weight=100 - first - sum(weights[1:])))
+
+    if chosen("m", canaries(weights[0]), key) != "stable":
+        assert chosen("m", canaries(weights[0] + 1), key) != "stable"
+
+
+def test_models_split_their_keys_independently() -> None:
+    keys = [str(key) for key in range(4_000)]
+
+    both = Counter(
+        (chosen("churn", split(50), key), chosen("fraud", split(50), key)) for key in keys
+    )
+
+    # A quarter each; with one salt for all, two of the four would be empty.
+    assert set(both) == {("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")}
+    assert all(count == pytest.approx(1_000, abs=110) for count in both.values())
+
+
+def test_where_the_model_ends_and_the_key_begins_matters() -> None:
+    assert bucket("ab", "c") != bucket("a", "bc")
+
+
+@settings(deadline=None)
+@given(key=st.text(max_size=50))
+def test_any_key_has_a_bucket(key: str) -> None:
+    assert 0 <= bucket("m", key) < BUCKETS
+
+
+def test_a_key_keeps_its_bucket_on_every_machine_and_release() -> None:
+    # By hand: blake2b of "churn", a zero byte and "user-1", its first 8 bytes little-endian.
+    assert bucket("churn", "user-1") == 7472
