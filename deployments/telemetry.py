@@ -217,6 +217,8 @@ def _add(metric: Metric, labels: Labels, series: Series, family: Family) -> None
     if not isinstance(metric, HistogramMetricFamily):
         metric.add_metric(labels, series.counts[0])  # type: ignore[attr-defined]
         return
+    if len(series.counts) != len(family.edges) + 1:
+        return  # counted by a release with other edges, which cannot be translated
     cumulative = 0.0
     buckets: list[tuple[str, float]] = []
     for edge, count in zip((*family.edges, float("inf")), series.counts, strict=True):

@@ -12,6 +12,9 @@ from pathlib import Path
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 """Set by `ray job submit`, or by hand; without it a sweep starts a Ray that ends with it."""
 
+LOCAL = "local"
+"""Ray's own word for an address at which a new Ray is started."""
+
 MODE_VARIABLE = "RAY_AUTH_MODE"
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 TOKEN_FILE = Path(".ray") / "auth_token"
@@ -20,7 +23,8 @@ TOKEN_FILE = Path(".ray") / "auth_token"
 
 def present_token(environment: MutableMapping[str, str] = os.environ) -> None:
     """Turn authentication on if there is a token; call before Ray is imported."""
-    if ADDRESS_VARIABLE not in environment or MODE_VARIABLE in environment:
+    address = environment.get(ADDRESS_VARIABLE) or LOCAL
+    if address == LOCAL or MODE_VARIABLE in environment:
         return
     if any(name in environment for name in TOKEN_VARIABLES) or (Path.home() / TOKEN_FILE).is_file():
         environment[MODE_VARIABLE] = "token"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import ray
 from ray.exceptions import AuthenticationError
 
-from tuning.authentication import ADDRESS_VARIABLE
+from tuning.authentication import ADDRESS_VARIABLE, LOCAL
 from tuning.errors import ConfigError
 from tuning.quiet import muted_stderr
 from tuning.spec import ResourcesSpec
@@ -36,13 +36,14 @@ def ray_cluster(resources: ResourcesSpec) -> Iterator[Cluster]:
     Raises:
         ConfigError: There is no Ray at the address, or no trial fits on one's own.
     """
-    address = os.environ.get(ADDRESS_VARIABLE)
-    if address:
+    address = os.environ.get(ADDRESS_VARIABLE) or LOCAL
+    own = address == LOCAL
+    if not own:
         with muted_stderr():
             _connect(address)
     else:
         ray.init(
-            address="local",
+            address=LOCAL,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -50,7 +51,7 @@ def ray_cluster(resources: ResourcesSpec) -> Iterator[Cluster]:
         )
     try:
         # A cluster of somebody else's may grow when asked; our own will not.
-        yield Cluster(_capacity(resources, refuse=not address), own=not address)
+        yield Cluster(_capacity(resources, refuse=own), own=own)
     finally:
         ray.shutdown()
 

@@ -72,7 +72,8 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506, a SafeLoader below
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        # ValueError: a date with a 99th day; TypeError: a list as a key.
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]

@@ -60,21 +60,31 @@ class Applications:
             )
         return states
 
-    def deploy(self, deployments: Iterable[Deployment], specs: Mapping[str, ModelSpec]) -> None:
-        """Start versions; returns once Serve knows of them, not when they are ready."""
-        targets = [
-            RunTarget(
-                target=self._bind(item, specs[item.model]),
-                name=item.application,
-                route_prefix=None,
+    def deploy(
+        self, deployments: Iterable[Deployment], specs: Mapping[str, ModelSpec]
+    ) -> dict[str, str]:
+        """Start versions; returns once Serve knows of them, not when they are ready.
+
+        Returns:
+            Why an application could not even be handed to Serve, by its name. One that
+            cannot must not hold up the others.
+        """
+        refused: dict[str, str] = {}
+        targets = []
+        for item in deployments:
+            try:
+                bound = self._bind(item, specs[item.model])
+            except (TypeError, ValueError) as error:
+                refused[item.application] = f"{type(error).__name__}: {error}"
+            else:
+                targets.append(RunTarget(bound, name=item.application, route_prefix=None))
+        if targets:
+            serve.run_many(
+                targets,
+                wait_for_ingress_deployment_creation=False,
+                wait_for_applications_running=False,
             )
-            for item in deployments
-        ]
-        serve.run_many(
-            targets,
-            wait_for_ingress_deployment_creation=False,
-            wait_for_applications_running=False,
-        )
+        return refused
 
     def delete(self, name: str) -> None:
         """Ask Serve to drain and remove an application; returns at once."""

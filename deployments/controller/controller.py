@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import ray
 from ray import serve
 
@@ -200,7 +201,10 @@ class Controller:
             )
         await asyncio.to_thread(self._counters.restore)
         if body is not None and self._table is EMPTY:
-            self._set_table(decode_table(body))
+            try:
+                self._set_table(decode_table(body))
+            except msgspec.ValidationError as error:
+                logger.warning("the stored routing table is of another release: %s", error)
         return True
 
     async def _look_at_registry(self) -> None:
@@ -248,7 +252,13 @@ class Controller:
         marks = {item.application: item.fingerprint for item in decision.deploy}
         for name in marks:
             logger.info("deploying application %s", name)
-        await asyncio.to_thread(self._applications.deploy, decision.deploy, self._specs)
+        refused = await asyncio.to_thread(self._applications.deploy, decision.deploy, self._specs)
+        for name, reason in refused.items():
+            mark = marks.pop(name)
+            before = self._failures.get(name)
+            attempts = before.attempts + 1 if before is not None else 1
+            self._failures[name] = Failure(mark, reason, attempts, self._clock())
+            logger.warning("%s could not be deployed: %s", name, reason)
         self._fingerprints.update(marks)
         await self._guarded("fleet store", self._store.save_fingerprints, marks)
 

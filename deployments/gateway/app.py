@@ -33,8 +33,9 @@ from deployments.gateway.inference import Inference
 from deployments.gateway.pages import find_page, index_page
 from deployments.protocols import mlflow_scoring, open_inference
 from deployments.protocols.compression import compress, decompress
+from deployments.protocols.infer_envelope import peek_id
 from deployments.protocols.statuses import mlflow_error, open_inference_error, origin
-from deployments.protocols.tensors import Outputs, Request, Signature, has_nan
+from deployments.protocols.tensors import Outputs, Request, has_nan
 from deployments.telemetry import ERRORS, LATENCY, REQUESTS, Counters
 from deployments.traffic.table import Route
 
@@ -175,15 +176,16 @@ class GatewayApp:
         body = await self._start(call, model)
         header_length = header_text(call.headers, HEADER_LENGTH)
 
-        async def read(signature: Signature) -> Request:
-            if header_length is None and len(body) > LARGE_BODY_BYTES:
-                return await asyncio.to_thread(open_inference.decode_infer, body, None, signature)
-            return open_inference.decode_infer(body, header_length, signature)
-
-        route, request, request_id = await self._decode(call, model, version, read)
+        route, given_id = self._route(call, model, version, lambda: peek_id(body, header_length))
+        if header_length is None and len(body) > LARGE_BODY_BYTES:
+            request = await asyncio.to_thread(
+                open_inference.decode_infer, body, None, route.signature
+            )
+        else:
+            request = open_inference.decode_infer(body, header_length, route.signature)
         outputs = await self._answer(call, model, route, request)
         encoded = open_inference.encode_infer(
-            request, outputs, model=model, version=route.version, request_id=request_id
+            request, outputs, model=model, version=route.version, request_id=request.id or given_id
         )
         headers = call.extra_headers
         if encoded.header_length is not None:
@@ -194,15 +196,12 @@ class GatewayApp:
         body = await self._start(call, model)
         content_type = header_text(call.headers, b"content-type")
 
-        async def read(signature: Signature) -> Request:
-            request = mlflow_scoring.decode_cheaply(body, content_type, signature)
-            if request is not None:
-                return request
-            return await asyncio.to_thread(
-                mlflow_scoring.decode_invocation, body, content_type, signature
+        route, _ = self._route(call, model, version, lambda: None)
+        request = mlflow_scoring.decode_cheaply(body, content_type, route.signature)
+        if request is None:
+            request = await asyncio.to_thread(
+                mlflow_scoring.decode_invocation, body, content_type, route.signature
             )
-
-        route, request, _ = await self._decode(call, model, version, read)
         outputs = await self._answer(call, model, route, request)
         text = mlflow_scoring.encode_predictions(
             outputs, model=model, version=route.version, wrapped=request.wrapped
@@ -222,39 +221,33 @@ class GatewayApp:
             body = decompress(body, encoding.decode("latin-1"), self._max_body_bytes)
         return body
 
-    async def _decode(
-        self,
-        call: Call,
-        model: str,
-        version: str | None,
-        read: Callable[[Signature], Awaitable[Request]],
-    ) -> tuple[Route, Request, str]:
-        """Choose the version and decode for it.
+    def _route(
+        self, call: Call, model: str, version: str | None, own_id: Callable[[], str | None]
+    ) -> tuple[Route, str]:
+        """Choose the version and name the request.
 
-        The routing key may be the request's own id, which stands in a body that can only be
-        read against a signature. So it is read for the version that a request without a key
-        would get, and once more if the choice falls on one with another signature.
+        The routing key is the header's, else the request's id: the one in its body, else the
+        one in its headers, else one that we make up.
+
+        Args:
+            call: The request.
+            model: A hosted model.
+            version: Pinned by the URL; None leaves it to the split.
+            own_id: Reads the id in the body, at a cost.
         """
         key = header_text(call.headers, ROUTING_KEY) or None
-        given_id = header_text(call.headers, REQUEST_ID)
-        generated_id = given_id or secrets.token_hex(16)
-        route = (
-            self._inference.pinned(model, version)
-            if version is not None
-            else self._inference.choose(model, key or generated_id)
-        )
-        _route_is(call, route)
-        request = await read(route.signature)
-        request_id = request.id or generated_id
-        if version is None and key is None and request.id:
-            chosen = self._inference.choose(model, request.id)
-            if chosen.signature != route.signature:
-                request = await read(chosen.signature)
-            route = chosen
-            _route_is(call, route)
-        # Serve's door adds the request's id to the answer by itself.
+        given_id = header_text(call.headers, REQUEST_ID) or secrets.token_hex(16)
+        if version is not None:
+            route = self._inference.pinned(model, version)
+        elif key is not None or not self._inference.is_split(model):
+            route = self._inference.choose(model, key or given_id)
+        else:
+            given_id = own_id() or given_id
+            route = self._inference.choose(model, given_id)
+        call.version, call.track = route.version, route.track
+        # The request's id is added by Serve's door itself.
         call.extra_headers.append((MODEL_VERSION, route.version.encode()))
-        return route, request, request_id
+        return route, given_id
 
     async def _answer(self, call: Call, model: str, route: Route, request: Request) -> Outputs:
         outputs = await self._inference.answer(model, route, request)
@@ -284,11 +277,6 @@ class GatewayApp:
 def _labels(call: Call) -> tuple[str, str, str, str]:
     # A name that is not hosted is not a label: anyone could make up a million of them.
     return (call.model, call.version, call.track, call.protocol)
-
-
-def _route_is(call: Call, route: Route) -> None:
-    call.version = route.version
-    call.track = route.track
 
 
 def _require(call: Call, method: str) -> None:

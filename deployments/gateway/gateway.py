@@ -105,11 +105,12 @@ class Gateway:
         for source in (self._kept.read_bytes, self._store.load_table):
             try:
                 body = await asyncio.to_thread(source)
+                table = decode_table(body) if body is not None else None
             except Exception as error:  # noqa: BLE001, any driver's error: try the next source
                 logger.info("no routing table from %s: %s", source, error)
                 continue
-            if body is not None:
-                self._put_in_force(decode_table(body))
+            if table is not None:
+                self._put_in_force(table)
                 return
 
     def _keep(self, body: bytes) -> None:

@@ -59,6 +59,14 @@ class Inference:
             raise NotFoundError(f"unknown model {name!r}")
         return routes
 
+    def is_split(self, name: str) -> bool:
+        """Whether it depends on the routing key which version of a model answers.
+
+        Raises:
+            NotFoundError: No such model.
+        """
+        return sum(route.weight > 0 for route in self.model(name).routes) > 1
+
     def pinned(self, name: str, version: str) -> Route:
         """The route of one version, whatever its weight.
 

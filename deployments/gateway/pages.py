@@ -19,8 +19,8 @@ def find_page(segments: list[str]) -> Page | None:
             return _model_page(model, rest)
         case ["models", model, "ping" | "health"]:
             return lambda inference: _ping(inference, model)
-        case ["models", _, "version"]:
-            return _version
+        case ["models", model, "version"]:
+            return lambda inference: _model_version(inference, model)
         case _:
             return FIXED.get("/".join(segments))
 
@@ -104,6 +104,11 @@ def _ping(inference: Inference, model: str) -> bytes:
 
 
 def _version(inference: Inference) -> bytes:
+    return mlflow_scoring.VERSION
+
+
+def _model_version(inference: Inference, model: str) -> bytes:
+    inference.model(model)
     return mlflow_scoring.VERSION
 
 

@@ -51,7 +51,14 @@ class InferEnvelope(msgspec.Struct, frozen=True):
     outputs: list[OutputEnvelope] | None = None
 
 
+class IdEnvelope(msgspec.Struct, frozen=True):
+    """The JSON object as far as the split needs it."""
+
+    id: str | None = None
+
+
 _DECODER = msgspec.json.Decoder(InferEnvelope)
+_ID_DECODER = msgspec.json.Decoder(IdEnvelope)
 
 
 def parse_envelope(text: bytes | memoryview) -> InferEnvelope:
@@ -75,6 +82,18 @@ def parse_envelope(text: bytes | memoryview) -> InferEnvelope:
         return _parse_leniently(body)
     except RecursionError:
         raise MalformedRequestError("body is nested too deeply") from None
+
+
+def peek_id(body: bytes, header_length: str | None) -> str | None:
+    """Read only the request's id, which may decide which version reads the rest.
+
+    None if there is none, or none can be read: what is wrong is said by whoever reads all.
+    """
+    try:
+        text, _ = split_body(body, header_length)
+        return _ID_DECODER.decode(text).id if len(text) else None
+    except (MalformedRequestError, msgspec.DecodeError, RecursionError):
+        return None
 
 
 def split_body(body: bytes, header_length: str | None) -> tuple[memoryview, memoryview]:
