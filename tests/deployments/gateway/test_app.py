@@ -717,3 +717,19 @@ def test_labels_are_msgspec_serialisable() -> None:
     post(fleet, INFER)
 
     assert msgspec.json.encode(fleet.counters.snapshot())
+
+
+@pytest.mark.parametrize(("version", "status"), [("1", 200), ("2", 400)])
+def test_the_bodys_id_chooses_before_the_body_is_read(version: str, status: int) -> None:
+    """A body that only stable's signature takes meets the same version however often it is sent."""
+    stable = make_route(weight=70)
+    other = replace(SIGNATURE, inputs=(TensorSpec("y", "FP64", (-1, 2)),))
+    canary = make_route(version="2", weight=30, track=Track.CANARY, signature=other)
+    routes = (canary, stable)
+    ids = (f"order-{number}" for number in range(1000))
+    sent = next(i for i in ids if getattr(choose("churn", routes, i), "version", "") == version)
+    fleet = Fleet(make_table(churn=routes))
+
+    statuses = [post(fleet, INFER, {**ROW, "id": sent}).status_code for _ in range(20)]
+
+    assert statuses == [status] * 20

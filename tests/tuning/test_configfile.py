@@ -1,0 +1,29 @@
+"""Files that are no config at all get one line, never a traceback."""
+
+from pathlib import Path
+
+import pytest
+
+from tuning.configfile import read_yaml
+from tuning.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a: 2020-99-99\n", id="a-date-that-is-none"),
+        pytest.param("? [a, b]\n: 1\n", id="a-list-as-a-key"),
+        pytest.param("a: [1\n", id="a-bracket-left-open"),
+        pytest.param("a: 1\na: 2\n", id="a-key-twice"),
+    ],
+)
+def test_what_is_not_yaml_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError) as refused:
+        read_yaml(path)
+
+    assert str(refused.value).startswith(f"{path}:")
+    assert "not valid YAML" in str(refused.value)
+    assert "\n" not in str(refused.value)
