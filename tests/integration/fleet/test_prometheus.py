@@ -14,7 +14,7 @@ from urllib.error import URLError
 
 import pytest
 
-CONFIG = Path(__file__).parents[2] / "configs" / "monitoring" / "prometheus.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "monitoring" / "prometheus.yaml"
 
 WITHIN_S = 60.0
 """Longest time until both kinds of targets were scraped: a few scrape intervals."""

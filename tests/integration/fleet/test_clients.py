@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 CLIENTS = REPOSITORY / ".venvs" / "clients" / "bin" / "python"
 TRITON_HTTP = REPOSITORY / "tests" / "clients" / "triton_http.py"
 

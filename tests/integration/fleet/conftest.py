@@ -1,4 +1,4 @@
-"""One real Ray cluster and one real fleet for all integration tests.
+"""One real Ray cluster and one real fleet for the tests of this folder.
 
 The cluster is started with `ray start --head` and the fleet with `serve deploy`, as on a
 cluster of one's own, with HAProxy mode and Ray's token authentication as Ray ships it.
@@ -29,7 +29,7 @@ from tests.integration.hosting import (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """`ray start --head`, ended with everything that it started."""
     # Short: unix socket paths are bounded at about a hundred characters.
@@ -63,7 +63,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     shutil.rmtree(ray_tmpdir, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     """A fleet of the three frameworks and of two troubled models, ready."""
     folder = tmp_path_factory.mktemp("fleet")
