@@ -10,7 +10,8 @@ from ray import serve
 from ray.serve import RunTarget
 from ray.serve.schema import ApplicationStatus, ReplicaState  # type: ignore[attr-defined]
 
-from deployments.controller.decide import ApplicationState, Deployment
+from deployments.controller.decide import Deployment
+from deployments.controller.failures import ApplicationState
 from deployments.predictor.autoscaling import POLICY
 from deployments.predictor.predictor import Predictor
 from deployments.schema import ModelSpec, parse_application_name

@@ -8,31 +8,38 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import ray
+from msgspec.structs import replace
 from ray import serve
 
 from deployments.controller.applications import Applications
 from deployments.controller.counters import FleetCounters
 from deployments.controller.decide import (
     Decision,
-    Failure,
     Observation,
     RegistryView,
     decide,
     is_moving,
 )
+from deployments.controller.failures import Failure
 from deployments.controller.registry import Registry
 from deployments.errors import ConfigError
 from deployments.schema import ModelSpec, ModelsSpec
 from deployments.settings import Settings
 from deployments.store.store import FleetStore, StoredFailure
 from deployments.telemetry import Snapshot
-from deployments.traffic.table import EMPTY, RoutingTable, decode_table, encode_table
+from deployments.traffic.table import (
+    EMPTY,
+    RoutingTable,
+    decode_revision,
+    decode_table,
+    encode_table,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -201,10 +208,7 @@ class Controller:
             )
         await asyncio.to_thread(self._counters.restore)
         if body is not None and self._table is EMPTY:
-            try:
-                self._set_table(decode_table(body))
-            except msgspec.ValidationError as error:
-                logger.warning("the stored routing table is of another release: %s", error)
+            self._set_table(_stored_table(body))
         return True
 
     async def _look_at_registry(self) -> None:
@@ -234,16 +238,7 @@ class Controller:
         changed.set()
 
     async def _apply(self, decision: Decision) -> None:
-        new = {
-            name: failure
-            for name, failure in decision.failures.items()
-            if self._failures.get(name) != failure
-        }
-        self._failures = dict(decision.failures)
-        if new:
-            await self._guarded("fleet store", self._store.save_failures, _stored(new))
-        for name, failure in new.items():
-            logger.warning("%s could not be loaded: %s", name, failure.reason)
+        await self._note_failures(decision.failures)
         for name in decision.delete:
             logger.info("deleting application %s", name)
             await asyncio.to_thread(self._applications.delete, name)
@@ -253,14 +248,23 @@ class Controller:
         for name in marks:
             logger.info("deploying application %s", name)
         refused = await asyncio.to_thread(self._applications.deploy, decision.deploy, self._specs)
+        failures = dict(self._failures)
         for name, reason in refused.items():
-            mark = marks.pop(name)
-            before = self._failures.get(name)
+            before = failures.get(name)
             attempts = before.attempts + 1 if before is not None else 1
-            self._failures[name] = Failure(mark, reason, attempts, self._clock())
-            logger.warning("%s could not be deployed: %s", name, reason)
+            failures[name] = Failure(marks.pop(name), reason, attempts, self._clock())
+        await self._note_failures(failures)
         self._fingerprints.update(marks)
         await self._guarded("fleet store", self._store.save_fingerprints, marks)
+
+    async def _note_failures(self, failures: Mapping[str, Failure]) -> None:
+        if failures == self._failures:
+            return
+        for name, failure in failures.items():
+            if self._failures.get(name) != failure:
+                logger.warning("%s could not be loaded: %s", name, failure.reason)
+        self._failures = dict(failures)
+        await self._guarded("fleet store", self._store.save_failures, _stored(failures))
 
     def _note_retired(self, seen: Observation, table: RoutingTable) -> None:
         """Remember since when no live gateway can send to an application any more."""
@@ -299,7 +303,16 @@ class Controller:
         return result
 
 
-def _stored(failures: dict[str, Failure]) -> list[StoredFailure]:
+def _stored_table(body: bytes) -> RoutingTable:
+    try:
+        return decode_table(body)
+    except msgspec.DecodeError as error:
+        logger.warning("the stored routing table is of another release: %s", error)
+        # Gateways that live on hold that revision, and would ignore an older one.
+        return replace(EMPTY, revision=decode_revision(body))
+
+
+def _stored(failures: Mapping[str, Failure]) -> list[StoredFailure]:
     return [
         StoredFailure(name, item.fingerprint, item.reason, item.attempts, item.failed_at_s)
         for name, item in failures.items()

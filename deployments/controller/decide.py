@@ -13,10 +13,16 @@ A version that nothing wants any more leaves the table first; its application is
 only after every live gateway has acknowledged that and the longest deadline has passed.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from deployments.controller.failures import (
+    ApplicationState,
+    Failure,
+    carry_on,
+    fingerprint,
+    retry_at_s,
+)
 from deployments.protocols.tensors import Layout, Signature
 from deployments.schema import ModelSpec, application_name, parse_application_name
 from deployments.traffic.table import (
@@ -27,14 +33,6 @@ from deployments.traffic.table import (
     RoutingTable,
     Track,
 )
-
-BACKOFF_S = 20.0
-"""Wait before a version that failed to load is tried again; doubles with each failure."""
-
-MAX_BACKOFF_S = 600.0
-
-MAX_DOUBLINGS = 16
-"""Enough to reach the longest wait; after a week of failures the power would overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +54,6 @@ class RegistryView:
     """Facts by (model, version), for the versions that traffic names."""
 
     answered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ApplicationState:
-    """What Serve says about a version's application."""
-
-    status: str
-    """Serve's word: DEPLOYING, RUNNING, UNHEALTHY, DEPLOY_FAILED, DELETING, NOT_STARTED."""
-
-    running_replicas: int
-    message: str = ""
-
-    fingerprint: str | None = None
-    """Settings that it was deployed with; None when nobody remembers, which is no difference."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A version that could not be loaded with these settings."""
-
-    fingerprint: str
-    reason: str
-    attempts: int
-    failed_at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +104,7 @@ class Decision:
 
 def decide(seen: Observation) -> Decision:
     """Return the next step; the same observation always gives the same one."""
-    failures = _failures(seen)
+    failures = carry_on(seen.failures, seen.applications, seen.specs, seen.now_s)
     models: dict[str, ModelRoutes] = {}
     deploy: list[Deployment] = []
     for model, spec in sorted(seen.specs.items()):
@@ -157,42 +131,8 @@ def is_moving(seen: Observation, decision: Decision) -> bool:
         or decision.delete
         or decision.table != seen.table
         or any(route.state is RouteState.LOADING for route in routes)
-        or {route.application for route in routes} != set(seen.applications)
+        or set(seen.applications) - {route.application for route in routes}
     )
-
-
-def fingerprint(spec: ModelSpec) -> str:
-    """Name the settings that only a new deployment can change."""
-    settings = spec.model_dump_json(
-        include={"runtime", "num_replicas", "autoscaling_config", "ray_actor_options"}
-    )
-    return hashlib.sha256(settings.encode()).hexdigest()[:16]
-
-
-def _failures(seen: Observation) -> dict[str, Failure]:
-    """Carry the known failures on, and add those that Serve reports now."""
-    failures = dict(seen.failures)
-    for name, state in seen.applications.items():
-        parsed = parse_application_name(name)
-        if parsed is None or state.status != "DEPLOY_FAILED" or state.running_replicas:
-            continue
-        spec = seen.specs.get(parsed[0])
-        if spec is None:
-            continue
-        mark = state.fingerprint or fingerprint(spec)
-        before = failures.get(name)
-        attempts = 1
-        if before is not None and before.fingerprint == mark:
-            if seen.now_s < _retry_at_s(before):
-                continue  # nothing was tried since: Serve still shows the failure on record
-            attempts += before.attempts
-        failures[name] = Failure(mark, state.message, attempts, failed_at_s=seen.now_s)
-    return failures
-
-
-def _retry_at_s(failure: Failure) -> float:
-    doublings = min(failure.attempts - 1, MAX_DOUBLINGS)
-    return failure.failed_at_s + min(BACKOFF_S * 2.0**doublings, MAX_BACKOFF_S)
 
 
 def _wanted(seen: Observation, model: str, spec: ModelSpec) -> tuple[dict[str, int], str | None]:
@@ -348,7 +288,7 @@ def _deployments(
 def _needs_deploying(
     state: ApplicationState | None, failure: Failure | None, mark: str, now_s: float
 ) -> bool:
-    if failure is not None and failure.fingerprint == mark and now_s < _retry_at_s(failure):
+    if failure is not None and failure.fingerprint == mark and now_s < retry_at_s(failure):
         return False
     if state is None:
         return True

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -67,93 +68,51 @@ class FleetStore:
 
     def save_table(self, revision: int, body: bytes) -> None:
         """Keep the last routing table; an older revision never replaces a newer one."""
-        row = {
-            "cluster": self._cluster,
-            "revision": revision,
-            "body": body,
-            "written_at_s": self._clock(),
-        }
+        row = {"revision": revision, "body": body, "written_at_s": self._clock()}
         with self._engine.begin() as connection:
-            _upsert(connection, routing_tables, [row], rising="revision")
+            self._upsert(connection, routing_tables, [row], rising="revision")
 
     def load_table(self) -> bytes | None:
         """The last routing table of this cluster; None when there never was one."""
-        with self._engine.connect() as connection:
-            body: bytes | None = connection.scalar(
-                select(routing_tables.c.body).where(routing_tables.c.cluster == self._cluster)
-            )
-            return body
+        bodies = self._load(routing_tables, "body")
+        return bodies[0][0] if bodies else None
 
     def save_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
         """Remember with which settings applications were deployed."""
-        rows = [
-            {"cluster": self._cluster, "name": name, "fingerprint": mark}
-            for name, mark in fingerprints.items()
-        ]
+        rows = [{"name": name, "fingerprint": mark} for name, mark in fingerprints.items()]
         with self._engine.begin() as connection:
-            _upsert(connection, applications, rows)
+            self._upsert(connection, applications, rows)
 
     def load_fingerprints(self) -> dict[str, str]:
         """Settings by application name."""
-        query = select(applications.c.name, applications.c.fingerprint).where(
-            applications.c.cluster == self._cluster
-        )
-        with self._engine.connect() as connection:
-            return {row.name: row.fingerprint for row in connection.execute(query)}
+        return dict(self._load(applications, "name", "fingerprint"))
 
-    def save_failures(self, failures: Iterable[StoredFailure]) -> None:
-        """Remember why versions could not be loaded."""
-        rows = [
-            {
-                "cluster": self._cluster,
-                "application": failure.application,
-                "fingerprint": failure.fingerprint,
-                "reason": failure.reason,
-                "attempts": failure.attempts,
-                "failed_at_s": failure.failed_at_s,
-            }
-            for failure in failures
-        ]
+    def save_failures(self, failures: Sequence[StoredFailure]) -> None:
+        """Remember which versions could not be loaded, and why; all others are forgotten."""
+        names = [failure.application for failure in failures]
         with self._engine.begin() as connection:
-            _upsert(connection, load_failures, rows)
+            connection.execute(
+                delete(load_failures).where(
+                    load_failures.c.cluster == self._cluster,
+                    load_failures.c.application.not_in(names),
+                )
+            )
+            self._upsert(connection, load_failures, [asdict(failure) for failure in failures])
 
     def load_failures(self) -> list[StoredFailure]:
         """All versions on record that could not be loaded."""
-        query = select(
-            load_failures.c.application,
-            load_failures.c.fingerprint,
-            load_failures.c.reason,
-            load_failures.c.attempts,
-            load_failures.c.failed_at_s,
-        ).where(load_failures.c.cluster == self._cluster)
-        with self._engine.connect() as connection:
-            return [StoredFailure(*row) for row in connection.execute(query)]
+        return [StoredFailure(*row) for row in self._load(load_failures, *_names(StoredFailure))]
 
     def save_counters(self, counters: Iterable[StoredCounters]) -> None:
         """Keep what gateways have counted; an older snapshot never replaces a newer one."""
-        rows = [
-            {
-                "cluster": self._cluster,
-                "gateway": item.gateway,
-                "sequence": item.sequence,
-                "body": item.body,
-                "reported_at_s": item.reported_at_s,
-            }
-            for item in counters
-        ]
+        rows = [asdict(item) for item in counters]
         with self._engine.begin() as connection:
-            _upsert(connection, gateway_counters, rows, rising="sequence")
+            self._upsert(connection, gateway_counters, rows, rising="sequence")
 
     def load_counters(self) -> list[StoredCounters]:
         """What every gateway has counted, the ones that are gone included."""
-        query = select(
-            gateway_counters.c.gateway,
-            gateway_counters.c.sequence,
-            gateway_counters.c.body,
-            gateway_counters.c.reported_at_s,
-        ).where(gateway_counters.c.cluster == self._cluster)
-        with self._engine.connect() as connection:
-            return [StoredCounters(*row) for row in connection.execute(query)]
+        rows = self._load(gateway_counters, *_names(StoredCounters))
+        return [StoredCounters(*row) for row in rows]
 
     def forget_counters(self, gateways: Iterable[str]) -> None:
         """Drop the counters of gateways that left long ago."""
@@ -168,6 +127,40 @@ class FleetStore:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def _load(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
+        query = select(*(table.c[name] for name in columns))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.where(table.c.cluster == self._cluster))
+            return [tuple(row) for row in rows]
+
+    def _upsert(
+        self,
+        connection: Connection,
+        table: Table,
+        rows: Iterable[Mapping[str, object]],
+        rising: str | None = None,
+    ) -> None:
+        """Insert or replace rows by key; `rising` names a column that never falls."""
+        ours = [{"cluster": self._cluster, **row} for row in rows]
+        if not ours:
+            return
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(table)
+        keys = [column.name for column in table.primary_key]
+        values = {
+            column.name: statement.excluded[column.name]
+            for column in table.columns
+            if column.name not in keys
+        }
+        # In the statement itself, since another process may write between two of ours.
+        newer = table.columns[rising] <= statement.excluded[rising] if rising else None
+        upsert = statement.on_conflict_do_update(index_elements=keys, set_=values, where=newer)
+        connection.execute(upsert, ours)
+
+
+def _names(row: type) -> list[str]:
+    return [field.name for field in fields(row)]
 
 
 def _connect(url: str) -> Engine:
@@ -190,26 +183,3 @@ def _lock_schema(connection: Connection) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7300417)")
     elif connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _upsert(
-    connection: Connection,
-    table: Table,
-    rows: Sequence[Mapping[str, object]],
-    rising: str | None = None,
-) -> None:
-    """Insert rows or replace those with the same key; `rising` names a column that never falls."""
-    if not rows:
-        return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    keys = [column.name for column in table.primary_key]
-    values = {
-        column.name: statement.excluded[column.name]
-        for column in table.columns
-        if column.name not in keys
-    }
-    # In the statement itself, since another process may write between two of ours.
-    newer = table.columns[rising] <= statement.excluded[rising] if rising else None
-    upsert = statement.on_conflict_do_update(index_elements=keys, set_=values, where=newer)
-    connection.execute(upsert, rows)

@@ -106,6 +106,18 @@ def decode_table(body: bytes) -> RoutingTable:
     """Read a table.
 
     Raises:
-        msgspec.ValidationError: The bytes are not a table that this release understands.
+        msgspec.DecodeError: The bytes are not a table that this release understands.
     """
     return msgspec.json.decode(body, type=RoutingTable)
+
+
+class _AnyTable(msgspec.Struct):
+    revision: int
+
+
+def decode_revision(body: bytes) -> int:
+    """Read the revision alone, which every release writes; 0 if the bytes are no table."""
+    try:
+        return msgspec.json.decode(body, type=_AnyTable).revision
+    except msgspec.DecodeError:
+        return 0

@@ -10,17 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.controller.decide import (
-    BACKOFF_S,
-    MAX_BACKOFF_S,
-    ApplicationState,
     Decision,
-    Failure,
     Observation,
     RegistryView,
     VersionFacts,
     decide,
-    fingerprint,
     is_moving,
+)
+from deployments.controller.failures import (
+    BACKOFF_S,
+    MAX_BACKOFF_S,
+    ApplicationState,
+    Failure,
+    fingerprint,
 )
 from deployments.schema import ModelSpec, parse_application_name
 from deployments.traffic.table import EMPTY, RouteState, RoutingTable, Track
@@ -355,6 +357,25 @@ class TestFailure:
 
         assert decision.failures == {"m--v1": failure(3, at_s=later_s)}
 
+    @pytest.mark.parametrize(
+        ("state", "kept"),
+        [
+            pytest.param(replace(RUNNING, fingerprint=fingerprint(PLAIN)), False, id="running"),
+            pytest.param(RUNNING, False, id="nobody-remembers-with-which-settings"),
+            pytest.param(replace(RUNNING, fingerprint="old"), True, id="with-other-settings"),
+            pytest.param(ASLEEP, True, id="scaled-to-zero"),
+            pytest.param(STARTING, True, id="starting"),
+        ],
+    )
+    def test_it_is_forgotten_once_the_version_has_loaded(
+        self, state: ApplicationState, kept: bool
+    ) -> None:
+        failures = {"m--v1": failure(3)}
+
+        decision = decide(seen(applications=apps(v1=state), failures=failures))
+
+        assert decision.failures == (failures if kept else {})
+
     def test_new_settings_are_tried_at_once(self) -> None:
         mended = ModelSpec(runtime="pyfunc")
 
@@ -556,6 +577,13 @@ def test_is_moving(changes: dict[str, Any], expected: bool) -> None:
     now = seen(**changes)
 
     assert is_moving(now, decide(now)) is expected
+
+
+def test_a_version_that_waits_to_be_tried_again_moves_nothing() -> None:
+    failed = decide(seen(applications=apps(v1=FAILED)))
+    later = seen(failures=failed.failures, table=failed.table, now_s=NOW_S + 1)
+
+    assert not is_moving(later, decide(later))
 
 
 VERSIONS = ("1", "2", "3")

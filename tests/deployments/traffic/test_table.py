@@ -12,6 +12,7 @@ from deployments.traffic.table import (
     RouteState,
     RoutingTable,
     Track,
+    decode_revision,
     decode_table,
     encode_table,
 )
@@ -82,6 +83,18 @@ def test_a_table_survives_the_way_to_the_gateways(table: RoutingTable) -> None:
 def test_a_table_of_another_release_is_refused(body: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):
         decode_table(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "revision"),
+    [
+        pytest.param(b'{"revision": 7, "models": {}, "arms": 3}', 7, id="other-release"),
+        pytest.param(b'{"models": {}}', 0, id="no-revision"),
+        pytest.param(b"\x00", 0, id="no-table"),
+    ],
+)
+def test_a_table_of_another_release_still_tells_its_revision(body: bytes, revision: int) -> None:
+    assert decode_revision(body) == revision
 
 
 def test_stable_is_found_by_its_track_and_versions_by_their_number() -> None:

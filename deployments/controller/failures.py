@@ -1,0 +1,90 @@
+"""Which versions could not be loaded, and when each is tried again: pure."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deployments.schema import ModelSpec, parse_application_name
+
+BACKOFF_S = 20.0
+"""Wait before a version that failed to load is tried again; doubles with each failure."""
+
+MAX_BACKOFF_S = 600.0
+
+MAX_DOUBLINGS = 16
+"""Enough to reach the longest wait; after a week of failures the power would overflow."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationState:
+    """What Serve says about a version's application."""
+
+    status: str
+    """Serve's word: DEPLOYING, RUNNING, UNHEALTHY, DEPLOY_FAILED, DELETING, NOT_STARTED."""
+
+    running_replicas: int
+    message: str = ""
+
+    fingerprint: str | None = None
+    """Settings that it was deployed with; None when nobody remembers, which is no difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A version that could not be loaded with these settings."""
+
+    fingerprint: str
+    reason: str
+    attempts: int
+    failed_at_s: float
+
+
+def fingerprint(spec: ModelSpec) -> str:
+    """Name the settings that only a new deployment can change."""
+    settings = spec.model_dump_json(
+        include={"runtime", "num_replicas", "autoscaling_config", "ray_actor_options"}
+    )
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+
+def carry_on(
+    known: Mapping[str, Failure],
+    applications: Mapping[str, ApplicationState],
+    specs: Mapping[str, ModelSpec],
+    now_s: float,
+) -> dict[str, Failure]:
+    """Carry on the known failures of what has not loaded since; add those that Serve reports."""
+    failures = {
+        name: failure
+        for name, failure in known.items()
+        if not _loaded(applications.get(name), failure)
+    }
+    for name, state in applications.items():
+        parsed = parse_application_name(name)
+        if parsed is None or state.status != "DEPLOY_FAILED" or state.running_replicas:
+            continue
+        spec = specs.get(parsed[0])
+        if spec is None:
+            continue
+        mark = state.fingerprint or fingerprint(spec)
+        before = failures.get(name)
+        attempts = 1
+        if before is not None and before.fingerprint == mark:
+            if now_s < retry_at_s(before):
+                continue  # nothing was tried since: Serve still shows the failure on record
+            attempts += before.attempts
+        failures[name] = Failure(mark, state.message, attempts, failed_at_s=now_s)
+    return failures
+
+
+def retry_at_s(failure: Failure) -> float:
+    """Unix time from which the version is tried again."""
+    doublings = min(failure.attempts - 1, MAX_DOUBLINGS)
+    return failure.failed_at_s + min(BACKOFF_S * 2.0**doublings, MAX_BACKOFF_S)
+
+
+def _loaded(state: ApplicationState | None, failure: Failure) -> bool:
+    """Tell whether the application runs with the settings with which it failed."""
+    if state is None or state.status != "RUNNING":
+        return False
+    return state.running_replicas > 0 and state.fingerprint in {None, failure.fingerprint}
