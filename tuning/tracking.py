@@ -8,15 +8,13 @@ written when it is back, or by the next resume, from the ledger.
 
 import getpass
 import json
-import logging
 import os
-import queue
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from mlflow import MlflowClient
@@ -27,10 +25,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 from tuning.errors import ConfigError, TrackingError
 from tuning.home import Home
 from tuning.ledger import Manifest, Trial, TrialState
+from tuning.outbox import Outbox
 from tuning.points import metric_points
 from tuning.spec import SweepSpec
-
-logger = logging.getLogger(__name__)
 
 SWEEP = "rayfleet.sweep"
 SWEEP_ID = "rayfleet.sweep_id"
@@ -56,11 +53,6 @@ TAG_LENGTH = 5000
 PARAM_LENGTH = 6000
 """Most characters of a parameter; MLflow's limit."""
 
-RETRY_FIRST_S = 0.2
-RETRY_LONGEST_S = 5.0
-GIVE_UP_S = 60.0
-"""How long the end of a sweep waits for an MLflow that is away."""
-
 
 class Tracker:
     """An observer of the book that writes runs; `open` first, `close` at the end."""
@@ -71,15 +63,12 @@ class Tracker:
         self._manifest = manifest
         self._client = MlflowClient(home.tracking_uri, home.registry_uri)
         self._experiment_id = ""
-        self._in_doubt = True
         self._parent_id = ""
         self._runs: dict[str, str] = {}
         self._written: dict[str, set[tuple[str, int]]] = {}
         self._newest: dict[str, Trial] = {}
-        self._notes: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._give_up_at_s: float | None = None
-        self._lost: list[str] = []
-        self._thread = threading.Thread(target=self._write_notes, name="tracking", daemon=True)
+        self._ended: set[str] = set()
+        self._outbox = Outbox(home.tracking_uri)
 
     @property
     def parent_id(self) -> str:
@@ -99,7 +88,7 @@ class Tracker:
         try:
             self._experiment_id = self._experiment()
             self._parent_id = self._parent_run()
-            self._in_doubt = False
+            self._outbox.in_doubt = False
             for run in self._children():
                 self._runs[run.data.tags[TRIAL_ID]] = run.info.run_id
                 self._catch_up(run, trials)
@@ -110,48 +99,52 @@ class Tracker:
             ) from None
         for trial in trials:
             if trial.state is not TrialState.RUNNING and str(trial.number) not in self._runs:
-                self._note(partial(self._end, trial))
-        self._thread.start()
+                self._outbox.put(partial(self._end, trial))
+        self._outbox.start()
 
     def on_start(self, trial: Trial) -> None:
         """Note that a trial runs."""
-        self._note(partial(self._begin, trial))
+        self._outbox.put(partial(self._begin, trial))
 
     def on_report(self, trial: Trial) -> None:
         """Note a report; while MLflow is slower than the trial, only the newest counts."""
         noted = str(trial.number) in self._newest
         self._newest[str(trial.number)] = trial
         if not noted:
-            self._note(partial(self._log_newest, str(trial.number)))
+            self._outbox.put(partial(self._log_newest, str(trial.number)))
 
     def on_end(self, trial: Trial) -> None:
-        """Note how a trial ended."""
-        self._note(partial(self._end, trial))
+        """Note how a trial ended; what is not written yet goes with it, in fewer calls."""
+        self._ended.add(str(trial.number))
+        self._newest.pop(str(trial.number), None)
+        self._outbox.put(partial(self._end, trial))
 
     def abort(self, trials: Sequence[Trial], status: str) -> None:
         """Close the runs of trials that the next resume takes up, and the parent, at once.
 
         Notes that an absent MLflow refuses are dropped: the next resume writes them.
         """
-        if not self._thread.is_alive():
+        if not self._outbox.open:
             return
         for trial in trials:
             if trial.state is TrialState.RUNNING:
-                self._note(partial(self._interrupt, str(trial.number)))
+                self._outbox.put(partial(self._interrupt, str(trial.number)))
         self.finish(status)
         with suppress(TrackingError):
             self.close()
 
     def finish(self, status: str) -> None:
         """Note how the sweep ended."""
-        self._note(lambda: self._client.set_terminated(self._parent_id, status))
+        self._outbox.put(lambda: self._client.set_terminated(self._parent_id, status))
 
     def summarize(self, metrics: dict[str, float], tags: dict[str, str]) -> None:
         """Note the sweep's result in the parent run."""
         now_ms = _now_ms()
         points = [Metric(key, value, now_ms, 0) for key, value in metrics.items()]
         pairs = [RunTag(key, value) for key, value in tags.items()]
-        self._note(lambda: self._client.log_batch(self._parent_id, metrics=points, tags=pairs))
+        self._outbox.put(
+            lambda: self._client.log_batch(self._parent_id, metrics=points, tags=pairs)
+        )
 
     def flush(self) -> None:
         """Wait until everything noted so far is written.
@@ -159,54 +152,11 @@ class Tracker:
         Raises:
             TrackingError: MLflow was away for too long.
         """
-        if not self._thread.is_alive():
-            return
-        self._give_up_at_s = time.monotonic() + GIVE_UP_S
-        reached = threading.Event()
-        self._notes.put(reached.set)
-        reached.wait()
-        self._give_up_at_s = None
-        if self._lost:
-            raise TrackingError(
-                f"MLflow at {self._home.tracking_uri} was away for {GIVE_UP_S:g} s: "
-                f"{self._lost[0]}; the same command writes what it missed"
-            )
+        self._outbox.flush()
 
     def close(self) -> None:
-        """Write what is left, and end the thread."""
-        try:
-            self.flush()
-        finally:
-            if self._thread.is_alive():
-                self._notes.put(None)
-                self._thread.join()
-
-    def _note(self, write: Callable[[], Any]) -> None:
-        self._notes.put(write)
-
-    def _write_notes(self) -> None:
-        while (write := self._notes.get()) is not None:
-            self._write(write)
-
-    def _write(self, write: Callable[[], None]) -> None:
-        delay_s = RETRY_FIRST_S
-        while True:
-            if self._lost:  # given up; the order of notes matters, so none may follow
-                return
-            try:
-                write()
-            except Exception as error:
-                logger.debug("MLflow refused a note", exc_info=True)
-                self._in_doubt = True
-                give_up_at_s = self._give_up_at_s
-                if give_up_at_s is not None and time.monotonic() + delay_s > give_up_at_s:
-                    self._lost.append(str(error).splitlines()[0][:200])
-                    return
-                time.sleep(delay_s)
-                delay_s = min(2 * delay_s, RETRY_LONGEST_S)
-            else:
-                self._in_doubt = False
-                return
+        """Write what is left, and end the thread; raises like `flush`."""
+        self._outbox.close()
 
     def _experiment(self) -> str:
         name = self._spec.experiment
@@ -272,38 +222,24 @@ class Tracker:
             for point in self._client.get_metric_history(run.info.run_id, key)
         }
         if trial.state is not TrialState.RUNNING:
-            self._note(partial(self._end, trial))
+            self._outbox.put(partial(self._end, trial))
 
-    def _begin(self, trial: Trial) -> str:
-        run_id = self._runs.get(str(trial.number))
-        if run_id is None:
-            run_id = self._found_or_created(
-                f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._parent_id}' "
-                f"and tags.`{TRIAL_ID}` = '{trial.number}'",
-                {
-                    SWEEP: self._spec.name,
-                    TRIAL_ID: str(trial.number),
-                    TRIAL_STATE: TrialState.RUNNING,
-                    MLFLOW_PARENT_RUN_ID: self._parent_id,
-                    MLFLOW_RUN_NAME: f"{self._spec.name}-{trial.number:03d}",
-                    MLFLOW_USER: _user(),
-                },
-                start_time=int(trial.started_at_s * 1000),
-            )
-            params = [Param(key, str(value)) for key, value in trial.params.items()]
-            self._client.log_batch(run_id, params=params)
-            self._runs[str(trial.number)] = run_id
-        elif trial.state is TrialState.RUNNING:
-            self._client.update_run(run_id, status="RUNNING")
-            self._client.set_tag(run_id, TRIAL_STATE, TrialState.RUNNING)
-        return run_id
+    def _begin(self, trial: Trial) -> None:
+        number = str(trial.number)
+        if number in self._ended:
+            return
+        if number not in self._runs:
+            self._log(trial)
+        else:
+            self._client.update_run(self._runs[number], status="RUNNING")
+            self._client.set_tag(self._runs[number], TRIAL_STATE, TrialState.RUNNING)
 
     def _found_or_created(
         self, query: str, tags: dict[str, str], start_time: int | None = None
     ) -> str:
         # After an error the request may have arrived although its answer did not; before,
         # `open` has seen all runs that there are.
-        if self._in_doubt:
+        if self._outbox.in_doubt:
             found = self._client.search_runs([self._experiment_id], query, max_results=1)
             if found:
                 return str(found[0].info.run_id)
@@ -315,23 +251,49 @@ class Tracker:
         if trial is not None:
             self._log(trial)
 
-    def _log(self, trial: Trial, tags: Sequence[RunTag] = ()) -> str:
-        run_id = self._begin(trial) if str(trial.number) not in self._runs else self.run_id(trial)
+    def _log(self, trial: Trial, tags: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Write what MLflow does not know of a trial, in as few calls as it takes."""
+        number = str(trial.number)
+        run_id = self._runs.get(number)
+        params: list[Param] = []
+        # A run that is surely new gets its tags when it is created.
+        missing = {} if run_id is None and not self._outbox.in_doubt else tags
+        if run_id is None:
+            run_id = self._found_or_created(
+                f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._parent_id}' "
+                f"and tags.`{TRIAL_ID}` = '{number}'",
+                {
+                    SWEEP: self._spec.name,
+                    TRIAL_ID: number,
+                    TRIAL_STATE: TrialState.RUNNING,
+                    MLFLOW_PARENT_RUN_ID: self._parent_id,
+                    MLFLOW_RUN_NAME: f"{self._spec.name}-{trial.number:03d}",
+                    MLFLOW_USER: _user(),
+                    **tags,
+                },
+                start_time=int(trial.started_at_s * 1000),
+            )
+            params = [Param(key, str(value)) for key, value in trial.params.items()]
         written = self._written.setdefault(run_id, set())
         now_ms = _now_ms()
         points = metric_points(trial.reports, epochs=self._spec.epochs) if trial.reports else []
         fresh = [point for point in points if (point.key, point.step) not in written]
-        if fresh or tags:
-            metrics = [Metric(point.key, point.value, now_ms, point.step) for point in fresh]
-            self._client.log_batch(run_id, metrics=metrics, tags=tags)
+        metrics = [Metric(point.key, point.value, now_ms, point.step) for point in fresh]
+        if metrics or params or missing:
+            self._client.log_batch(
+                run_id,
+                metrics=metrics,
+                params=params,
+                tags=[RunTag(key, value) for key, value in missing.items()],
+            )
             written.update((point.key, point.step) for point in fresh)
+        self._runs[number] = run_id
         return run_id
 
     def _end(self, trial: Trial) -> None:
-        self._newest.pop(str(trial.number), None)
-        tags = [RunTag(TRIAL_STATE, trial.state)]
+        tags: dict[str, str] = {TRIAL_STATE: trial.state}
         if trial.error is not None:
-            tags.append(RunTag(TRACEBACK, trial.error[-TAG_LENGTH:]))
+            tags[TRACEBACK] = trial.error[-TAG_LENGTH:]
         run_id = self._log(trial, tags)
         if trial.error is not None:
             self._client.log_text(run_id, trial.error, "traceback.txt")

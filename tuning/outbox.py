@@ -1,0 +1,106 @@
+"""Writes to a service that may be away, one after the other, on a thread of its own."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tuning.errors import TrackingError
+
+logger = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 0.2
+RETRY_LONGEST_S = 5.0
+GIVE_UP_S = 60.0
+"""How long `flush` waits for a service that is away."""
+
+Note = Callable[[], Any]
+"""One write; it raises whatever it likes when the service refuses it, and is tried again."""
+
+
+class Outbox:
+    """Keeps notes in their order; a later one is never written before an earlier one."""
+
+    def __init__(self, address: str, give_up_s: float = GIVE_UP_S) -> None:
+        """Only hold what is put in, until `start`.
+
+        Args:
+            address: Of the service, for the message when it was away for too long.
+            give_up_s: How long `flush` waits for it.
+        """
+        self._address = address
+        self._give_up_s = give_up_s
+        self.in_doubt = True
+        """Whether something refused may have arrived nevertheless, its answer being lost."""
+        self._notes: queue.SimpleQueue[Note | threading.Event | None] = queue.SimpleQueue()
+        self._give_up_at_s: float | None = None
+        self._lost: str | None = None
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    @property
+    def open(self) -> bool:
+        """Whether notes are being written."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def put(self, note: Note) -> None:
+        """Leave a note and return at once."""
+        self._notes.put(note)
+
+    def flush(self) -> None:
+        """Wait until everything put in so far is written.
+
+        Raises:
+            TrackingError: The service was away for too long; all that was left is dropped.
+        """
+        if not self.open:
+            return
+        self._give_up_at_s = time.monotonic() + self._give_up_s
+        reached = threading.Event()
+        self._notes.put(reached)
+        reached.wait()
+        self._give_up_at_s = None
+        if self._lost is not None:
+            raise TrackingError(
+                f"MLflow at {self._address} was away for {self._give_up_s:g} s: "
+                f"{self._lost}; the same command writes what it missed"
+            )
+
+    def close(self) -> None:
+        """Write what is left, and end the thread; raises like `flush`."""
+        try:
+            self.flush()
+        finally:
+            if self.open:
+                self._notes.put(None)
+                self._thread.join()
+
+    def _run(self) -> None:
+        while (note := self._notes.get()) is not None:
+            if isinstance(note, threading.Event):
+                note.set()
+            elif self._lost is None:  # the order matters, so none may follow one that was lost
+                self._write(note)
+
+    def _write(self, note: Note) -> None:
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                note()
+            except Exception as error:
+                logger.debug("a note was refused", exc_info=True)
+                self.in_doubt = True
+                give_up_at_s = self._give_up_at_s
+                if give_up_at_s is not None and time.monotonic() + delay_s > give_up_at_s:
+                    self._lost = str(error).partition("\n")[0][:200]
+                    return
+                time.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_LONGEST_S)
+            else:
+                self.in_doubt = False
+                return
