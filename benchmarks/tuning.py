@@ -2,8 +2,8 @@
 
     python -m benchmarks.tuning [--trials N]
 
-Both sides run the same number of trials of nothing, one after the other, in the same Ray;
-ours with all that a sweep does: Optuna, ledger, and one MLflow run per trial.
+All run the same number of trials that do nothing, in the same Ray; ours with what a sweep
+does, Optuna and the ledger, without and with one MLflow run per trial.
 """
 
 import argparse
@@ -11,9 +11,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from tuning.quiet import quieten
 
@@ -24,40 +22,12 @@ from ray import tune  # noqa: E402, as above
 
 from tuning.book import Book  # noqa: E402, as above
 from tuning.cluster import Cluster, ray_cluster  # noqa: E402, as above
-from tuning.data import Labels, Rows  # noqa: E402, as above
 from tuning.home import Home  # noqa: E402, as above
 from tuning.ledger import Ledger, Manifest  # noqa: E402, as above
-from tuning.space import Params  # noqa: E402, as above
 from tuning.spec import SweepSpec, Task, check_sweep  # noqa: E402, as above
 from tuning.suggestion import Suggestions  # noqa: E402, as above
 from tuning.sweep import TUNE_SETTINGS, make_workload, run_trials  # noqa: E402, as above
 from tuning.tracking import Tracker  # noqa: E402, as above
-from tuning.trainers.trainer import Fold, Metrics, Problem  # noqa: E402, as above
-
-
-class NothingTrainer:
-    """Reports its parameter and does no work."""
-
-    metrics = ("accuracy",)
-    flavor = "sklearn"
-    row_shape: tuple[int, ...] | None = None
-
-    def __init__(self, problem: Problem, options: Mapping[str, Any]) -> None:
-        """Need nothing."""
-
-    def check(self, params: Params) -> None:
-        """Accept everything."""
-
-    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
-        """Report the parameter."""
-        yield {"accuracy": float(str(params["x"]))}
-
-    def refit(self, params: Params, rows: Rows, labels: Labels) -> None:
-        """Fit nothing."""
-
-    def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
-        """Measure nothing."""
-        return {"accuracy": 0.0}
 
 
 def main() -> None:
@@ -68,10 +38,10 @@ def main() -> None:
 
     spec = SweepSpec.load(
         {
-            "name": "nothing",
+            "name": "trivial",
             "data": {"bundled": "iris"},
             "folds": {"n_splits": 2},
-            "trainer": "benchmarks.tuning:NothingTrainer",
+            "trainer": "benchmarks.trivial:TrivialTrainer",
             "space": {"x": {"uniform": [0.0, 1.0]}},
             "n_trials": n_trials,
         },
@@ -80,25 +50,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ray_cluster(spec.resources) as cluster:
         folder = Path(name)
         task = check_sweep(spec, "benchmark")
-        ours_s = reused_actors(task, cluster, folder)
-        defaults_s = tune_defaults(n_trials, folder)
+        took_s = {
+            "Rayfleet": reused_actors(task, cluster, folder / "alone", track=False),
+            "Rayfleet, with MLflow": reused_actors(task, cluster, folder / "tracked", track=True),
+            "Tune, defaults": tune_defaults(n_trials, folder),
+        }
 
     print(f"{n_trials} trials of nothing on {cluster.capacity} cores")
-    print(
-        f"{'Tune, defaults':<28} {defaults_s:7.1f} s  {1000 * defaults_s / n_trials:6.0f} ms each"
-    )
-    print(f"{'Rayfleet, with MLflow':<28} {ours_s:7.1f} s  {1000 * ours_s / n_trials:6.0f} ms each")
-    print(f"ratio {defaults_s / ours_s:.1f}")
+    for name, seconds in took_s.items():
+        ratio = took_s["Tune, defaults"] / seconds
+        print(
+            f"{name:<24} {seconds:7.1f} s  {1000 * seconds / n_trials:6.0f} ms each {ratio:6.1f} x"
+        )
 
 
-def reused_actors(task: Task, cluster: Cluster, folder: Path) -> float:
+def reused_actors(task: Task, cluster: Cluster, folder: Path, *, track: bool) -> float:
     """Run our trials, returning seconds from the first question to the last run in MLflow."""
+    folder.mkdir()
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     home = Home(folder, uri, uri, (folder / "artifacts").as_uri(), "")
     manifest = Manifest(uuid.uuid4().hex, task.spec.tied(), task.table.sha256)
     tracker = Tracker(home, task.spec, manifest)
     tracker.open([])
-    book = Book(task.spec.n_trials, Ledger(folder), Suggestions(task.spec), [tracker])
+    observers = [tracker] if track else []
+    book = Book(task.spec.n_trials, Ledger(folder), Suggestions(task.spec), observers)
     shared = ray.put(make_workload(task))
 
     began_at_s = time.monotonic()

@@ -6,6 +6,7 @@ Labels become codes 0..n-1 in the sorted order of the classes, whose names are k
 """
 
 import hashlib
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import model_validator
-from sklearn import datasets
 
 from tuning.configfile import Spec
 from tuning.errors import ConfigError
@@ -23,12 +23,14 @@ from tuning.errors import ConfigError
 Rows = NDArray[np.floating[Any]] | pd.DataFrame
 Labels = NDArray[np.int64]
 
-BUNDLED: Mapping[str, Callable[..., Any]] = {
-    "breast-cancer": datasets.load_breast_cancer,
-    "digits": datasets.load_digits,
-    "iris": datasets.load_iris,
-    "wine": datasets.load_wine,
+BUNDLED: Mapping[str, str] = {
+    "breast-cancer": "load_breast_cancer",
+    "digits": "load_digits",
+    "iris": "load_iris",
+    "wine": "load_wine",
 }
+"""Functions of `sklearn.datasets`, whose import costs a second that no trial should pay."""
+
 READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": pd.read_csv,
     ".parquet": pd.read_parquet,
@@ -90,7 +92,7 @@ def load_table(spec: DataSpec) -> Table:
             path of the field in the spec.
     """
     if spec.bundled is not None:
-        bunch = BUNDLED[spec.bundled]()
+        bunch = getattr(importlib.import_module("sklearn.datasets"), BUNDLED[spec.bundled])()
         columns = tuple(map(str, bunch.feature_names))
         classes = tuple(map(str, bunch.target_names))
         rows = np.ascontiguousarray(bunch.data, dtype=np.float64)

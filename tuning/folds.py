@@ -6,7 +6,6 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from tuning.configfile import Spec
 from tuning.data import Labels
@@ -49,6 +48,9 @@ def split_rows(labels: Labels, spec: FoldsSpec) -> Split:
     Raises:
         ConfigError: A class has too few rows for the hold-out or for the folds.
     """
+    # Its import costs a second, which trials that only receive positions need not pay.
+    from sklearn.model_selection import StratifiedKFold, train_test_split  # noqa: PLC0415, as above
+
     positions = np.arange(len(labels))
     try:
         training, holdout = train_test_split(

@@ -89,7 +89,7 @@ def make_workload(task: Task) -> Workload:
 def make_scheduler(spec: SweepSpec, trials: list[Trial]) -> TrialScheduler:
     """Build the scheduler and show it the trials that ended before a resume."""
     if spec.scheduler.kind == "fifo":
-        return FIFOScheduler()  # type: ignore[no-untyped-call]
+        return _Fifo()  # type: ignore[no-untyped-call]
     scheduler = _asha(spec.scheduler, spec)
     for trial in trials:
         if trial.state in {TrialState.COMPLETE, TrialState.PRUNED}:
@@ -152,6 +152,28 @@ class BookKeeper(tune.Callback):
         self._book.end(trial.config["number"], "".join(lines))
 
 
+class _NewestFirst:
+    """Gives an actor that is free to the trial that has none.
+
+    Tune serves the oldest pending trial first. While actors still start, that is one whose
+    own actor is on its way: Tune would kill it in favor of the free one and start another
+    for the newer trial, so that short trials never got a second actor (Ray 2.60).
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the newest pending trial; None if there is none."""
+        trials = reversed(tune_controller.get_trials())
+        return next((trial for trial in trials if trial.status == "PENDING"), None)
+
+
+class _Fifo(_NewestFirst, FIFOScheduler):
+    pass
+
+
+class _Asha(_NewestFirst, ASHAScheduler):
+    pass
+
+
 class _StopWhen(tune.Stopper):
     """Stops all trials once an event is set."""
 
@@ -188,7 +210,7 @@ def _interruption() -> Iterator[threading.Event]:
 
 
 def _asha(scheduler: SchedulerSpec, spec: SweepSpec) -> ASHAScheduler:
-    return ASHAScheduler(
+    return _Asha(
         time_attr="progress",
         metric="mean",
         mode=spec.mode,

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from tuning.errors import ConfigError
-from tuning.trainers import sklearn, tensorflow, torch
 from tuning.trainers.trainer import Problem, Trainer
 
 Factory = Callable[[Problem, Mapping[str, Any]], Trainer]
 """Takes the problem and the spec's `options`; raises ConfigError for options it cannot use."""
 
-TRAINERS: Mapping[str, Factory] = {
-    "sklearn": sklearn.SklearnTrainer,
-    "tensorflow": tensorflow.make_keras_trainer,
-    "torch": torch.make_torch_trainer,
+TRAINERS: Mapping[str, str] = {
+    "sklearn": "tuning.trainers.sklearn:SklearnTrainer",
+    "tensorflow": "tuning.trainers.tensorflow:make_keras_trainer",
+    "torch": "tuning.trainers.torch:make_torch_trainer",
 }
+"""Imported by name, so that a trial pays for its own trainer alone."""
 
 
 def make_trainer(name: str, problem: Problem, options: Mapping[str, Any]) -> Trainer:
@@ -31,14 +31,11 @@ def make_trainer(name: str, problem: Problem, options: Mapping[str, Any]) -> Tra
     Raises:
         ConfigError: There is no such trainer, or it cannot use the options.
     """
-    factory = TRAINERS.get(name)
-    if factory is None:
-        factory = _own_factory(name)
-    return factory(problem, options)
+    return _factory(name)(problem, options)
 
 
-def _own_factory(name: str) -> Factory:
-    module_name, _, attribute = name.partition(":")
+def _factory(name: str) -> Factory:
+    module_name, _, attribute = TRAINERS.get(name, name).partition(":")
     if not attribute:
         known = ", ".join(sorted(TRAINERS))
         raise ConfigError(

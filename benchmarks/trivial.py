@@ -1,0 +1,33 @@
+"""A trainer that does nothing, in a module that imports nothing beside what it needs."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tuning.data import Labels, Rows
+from tuning.space import Params
+from tuning.trainers.trainer import Fold, Metrics, Problem
+
+
+class TrivialTrainer:
+    """Reports its parameter and does no work."""
+
+    metrics = ("accuracy",)
+    flavor = "sklearn"
+    row_shape: tuple[int, ...] | None = None
+
+    def __init__(self, problem: Problem, options: Mapping[str, Any]) -> None:
+        """Need nothing."""
+
+    def check(self, params: Params) -> None:
+        """Accept everything."""
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        """Report the parameter."""
+        yield {"accuracy": float(str(params["x"]))}
+
+    def refit(self, params: Params, rows: Rows, labels: Labels) -> None:
+        """Fit nothing."""
+
+    def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
+        """Measure nothing."""
+        return {"accuracy": 0.0}
