@@ -1,0 +1,60 @@
+"""The gateway's application on a table of its own, and requests to it."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+
+from deployments.gateway.app import GatewayApp
+from deployments.gateway.inference import Inference
+from deployments.telemetry import REQUESTS, Counters, exposition
+from deployments.traffic.table import RouteState, RoutingTable, Track
+from tests.fakes import FakeTransport, make_route, make_table, sums
+
+MAX_BODY = 4096
+ROW = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1.5, 2.0]}]}
+INFER = "/v2/models/churn/infer"
+INVOKE = "/models/churn/invocations"
+JSON = {"content-type": "application/json"}
+READY = make_table(churn=(make_route(),))
+SPLIT = make_table(
+    churn=(make_route(version="2", weight=30, track=Track.CANARY), make_route(weight=70))
+)
+LOADING = make_route(weight=0, state=RouteState.LOADING, reason="its first replica is starting")
+
+
+class Fleet:
+    """A gateway, what it counts and what reaches its replicas."""
+
+    def __init__(self, table: RoutingTable = READY, predict: Any = sums) -> None:
+        self.counters = Counters("gateway-1")
+        self.transport = FakeTransport(predict)
+        inference = Inference(lambda _: self.transport, self.counters)
+        self.app = GatewayApp(inference, self.counters, self._metrics, MAX_BODY)
+        self._inference = inference
+        self._table = table
+
+    async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        if self._inference.table is not self._table:
+            self._inference.apply(self._table)
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://fleet") as client:
+            return await client.request(method, path, **options)
+
+    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self.ask(method, path, **options))
+
+    def counted(self, family: Any = REQUESTS) -> dict[tuple[str, ...], float]:
+        rows = self.counters.snapshot().families[family.name]
+        return {row.labels: sum(row.counts) for row in rows}
+
+    async def _metrics(self) -> bytes:
+        return exposition([self.counters.snapshot()])
+
+
+def post(fleet: Fleet, path: str, body: Any = None, **options: Any) -> httpx.Response:
+    """Send JSON, or bytes as they are."""
+    content = body if isinstance(body, bytes) else json.dumps(body if body is not None else ROW)
+    headers = {**JSON, **options.pop("headers", {})}
+    return fleet("POST", path, content=content, headers=headers, **options)
