@@ -5,6 +5,7 @@ config was refused before any work, 130 it was interrupted and the same command 
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (SweepError, TrackingError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, most likely; the ledger is whole
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{where}{error.strerror or error}; the same command goes on", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command resumes the sweep", file=sys.stderr)
@@ -91,7 +96,7 @@ def _sweep(options: argparse.Namespace) -> int:
     present_token()
     from tuning.lifecycle import run_sweep  # noqa: PLC0415, Ray and MLflow, for a valid spec
 
-    console = Console(highlight=False)
+    console = _Console(highlight=False)
     run_sweep(task, home=resolve_home(), console=console, where=where, restart=options.restart)
     return 0
 
@@ -116,6 +121,17 @@ def _generate(options: argparse.Namespace) -> int:
     write_frame(frame, options.path)
     print(f"{options.path}: {len(frame)} rows, {frame.shape[1] - 1} columns and the target 'label'")
     return 0
+
+
+class _Console(Console):
+    """Outlives its reader: whoever pipes into `head` has seen enough, the sweep goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nowhere from now on."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _require_between(name: str, value: float, low: float, high: float) -> None:

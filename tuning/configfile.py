@@ -46,9 +46,20 @@ class Spec(BaseModel):
             return cls.model_validate(value)
         except ValidationError as error:
             raise ConfigError(fault_lines(error, where=where)) from None
+        except RecursionError:
+            raise ConfigError(f"{where}: nested too deeply") from None
 
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
+
+PLAIN_WORDS: Mapping[str, str] = {
+    "missing": "is missing",
+    "model_type": "should be a mapping of keys to values",
+    "dict_type": "should be a mapping of keys to values",
+    "string_pattern_mismatch": "should be letters, digits and . _ -, first a letter or digit",
+    "too_short": "should not be empty",
+}
+"""What pydantic says in words of its own, by its name for the fault."""
 
 
 def unknown_key(key: object, allowed: Any) -> str:
@@ -72,11 +83,13 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506, a SafeLoader below
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        # ValueError: a date with a 99th day; TypeError: a list as a key.
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from None
+    except Exception as error:  # noqa: BLE001, PyYAML's constructors raise whatever they meet
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        first = (str(error).splitlines() or [""])[0]
+        problem = getattr(error, "problem", None) or f"a value cannot be read: {first}"
         raise ConfigError(f"{path}:{line} not valid YAML: {problem}") from None
 
 
@@ -92,7 +105,11 @@ def fault_lines(error: ValidationError, *, where: str) -> str:
         path = "".join(
             f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]
         ).lstrip(".")
-        message = fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        message = (
+            PLAIN_WORDS.get(fault["type"], fault["msg"])
+            .removeprefix("Value error, ")
+            .replace("Input should", "should")
+        )
         value = fault.get("input")
         # Our own validators already name the value; containers would flood the line.
         if fault["type"] != "value_error" and not isinstance(value, Mapping | list | tuple):

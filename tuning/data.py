@@ -7,7 +7,7 @@ Labels become codes 0..n-1 in the sorted order of the classes, whose names are k
 
 import hashlib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -121,6 +121,12 @@ def encode_labels(target: "pd.Series[Any]", *, name: str) -> tuple[Labels, tuple
     n_missing = int(target.isna().sum())
     if n_missing:
         raise ConfigError(f"data.target: {name!r}: {n_missing} rows have no label")
+    example = target.iloc[0]
+    if not isinstance(example, Hashable):
+        raise ConfigError(
+            f"data.target: {name!r}: values such as {example!s:.40} of type "
+            f"{type(example).__name__}; allowed: class labels (text, booleans or whole numbers)"
+        )
     if pd.api.types.is_float_dtype(target):
         fractions = target[target % 1 != 0]
         if len(fractions):
@@ -142,12 +148,16 @@ def _read_frame(spec: DataSpec) -> pd.DataFrame:
     path = spec.path
     if path is None:
         raise ValueError("a bundled set is not a file")
-    if not path.is_file():
-        raise ConfigError(f"data.path: '{path}': no such file")
     try:
+        if path.is_dir():
+            raise ConfigError(f"data.path: '{path}': is a folder, allowed: a file")
+        if not path.is_file():
+            raise ConfigError(f"data.path: '{path}': no such file")
+        _require_different_columns(path)
         frame = READERS[path.suffix](path)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        strerror = error.strerror if isinstance(error, OSError) else None
+        reason = strerror or str(error).splitlines()[0]
         raise ConfigError(f"data.path: '{path}': cannot be read: {reason}") from None
     if spec.target not in frame.columns:
         known = _listed([str(column) for column in frame.columns])
@@ -159,6 +169,16 @@ def _read_frame(spec: DataSpec) -> pd.DataFrame:
     return frame
 
 
+def _require_different_columns(path: Path) -> None:
+    if path.suffix != ".csv":
+        return  # Parquet's reader refuses them itself
+    # pandas would call the second `label` `label.1`, and the labels would be a feature.
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
+    twice = header[header.duplicated()]
+    if len(twice):
+        raise ConfigError(f"data.path: '{path}': the column {twice.iloc[0]!r:.100} stands twice")
+
+
 def _feature_rows(frame: pd.DataFrame) -> Rows:
     frame = frame.rename(columns=str)
     text = [name for name in frame.columns if not _is_number(frame[name])]
@@ -168,6 +188,12 @@ def _feature_rows(frame: pd.DataFrame) -> Rows:
             raise ConfigError(
                 f"data.path: column {name!r} has type {values.dtype}; "
                 "allowed: numbers, booleans and text"
+            )
+    for name in frame.columns:
+        if name not in text and np.isinf(frame[name].to_numpy(np.float64, na_value=np.nan)).any():
+            raise ConfigError(
+                f"data.path: column {name!r} holds an infinite value; "
+                "allowed: numbers and missing values"
             )
     if not text:
         return frame.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
 from tuning.configfile import Spec
@@ -24,7 +24,7 @@ class FoldsSpec(Spec):
     holdout: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Fraction of all rows kept for the final report."""
 
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     """Of the shuffles; the split depends on nothing else but the labels."""
 
 

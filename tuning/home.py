@@ -11,11 +11,16 @@ from pathlib import Path
 
 import platformdirs
 
+from tuning.errors import ConfigError
+
 HOME_VARIABLE = "RAYFLEET_HOME"
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 ARTIFACTS_VARIABLE = "RAYFLEET_ARTIFACTS"
 STORE_VARIABLE = "RAYFLEET_STORE"
+
+UNSPEAKABLE = "?%"
+"""Characters that mean something else in a database's address than in a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,25 @@ class Home:
 
 
 def resolve_home() -> Home:
-    """Read the environment once; create the root if it is not there."""
+    """Read the environment once; create the root if it is not there.
+
+    Raises:
+        ConfigError: The root cannot be created, or no database could be named in it.
+    """
     given = os.environ.get(HOME_VARIABLE)
     root = Path(given) if given else platformdirs.user_data_path("rayfleet")
     root = root.expanduser().resolve()
-    root.mkdir(parents=True, exist_ok=True)
+    bad = [character for character in UNSPEAKABLE if character in str(root)]
+    if bad:
+        raise ConfigError(
+            f"{HOME_VARIABLE}: '{root}': contains {bad[0]!r}, allowed: a path without ? and %"
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{HOME_VARIABLE}: '{root}': cannot be created: {error.strerror}"
+        ) from None
 
     embedded_uri = f"sqlite:///{root / 'mlflow.db'}"
     tracking_uri = os.environ.get(TRACKING_VARIABLE) or embedded_uri

@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from tuning.crossvalidation import Report
 from tuning.errors import ConfigError
 from tuning.space import Params
+
+Record = TypeVar("Record")
 
 
 class TrialState(StrEnum):
@@ -96,11 +98,13 @@ class Ledger:
     _encoder: msgspec.json.Encoder = field(default_factory=msgspec.json.Encoder)
 
     def manifest(self) -> Manifest | None:
-        """Return what the sweep was when it began; None if it never did."""
+        """Return what the sweep was when it began; None if it never did.
+
+        Raises:
+            ConfigError: The file is damaged.
+        """
         path = self.folder / "sweep.json"
-        if not path.is_file():
-            return None
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        return _read(path, Manifest) if path.is_file() else None
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace the manifest."""
@@ -108,10 +112,7 @@ class Ledger:
 
     def trials(self) -> list[Trial]:
         """Return all trials by number."""
-        return [
-            msgspec.json.decode(path.read_bytes(), type=Trial)
-            for path in sorted(self.folder.glob("trials/*.json"))
-        ]
+        return [_read(path, Trial) for path in sorted(self.folder.glob("trials/*.json"))]
 
     def write_trial(self, trial: Trial) -> None:
         """Add or replace a trial."""
@@ -128,6 +129,13 @@ class Ledger:
         unfinished = path.with_suffix(".part")
         unfinished.write_bytes(self._encoder.encode(value))
         unfinished.replace(path)
+
+
+def _read(path: Path, kind: type[Record]) -> Record:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: damaged: {error}; say --restart to run anew") from None
 
 
 @contextmanager

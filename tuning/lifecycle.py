@@ -1,20 +1,23 @@
 """A sweep from its first line to its registered version, resumable after every step."""
 
 import threading
+import traceback
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import ray
+from mlflow.entities.model_registry import ModelVersion
 from rich.console import Console
 
 from tuning.book import Book
 from tuning.cluster import Cluster, ray_cluster
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.data import Labels, Rows
-from tuning.errors import ConfigError, SweepError
+from tuning.errors import ConfigError, SweepError, TrackingError, TuningError
 from tuning.flavors import require_flavor
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest, Outcome, Trial, locked
@@ -34,8 +37,9 @@ from tuning.space import Params
 from tuning.spec import SweepSpec, Task
 from tuning.suggestion import Suggestions
 from tuning.sweep import make_workload, run_trials
-from tuning.tracking import Tracker, abandon_run
+from tuning.tracking import MLFLOW_ERRORS, Tracker, abandon_run, reachable
 from tuning.trainable import fit_winner
+from tuning.trainers.factory import in_one_line
 from tuning.trainers.trainer import Metrics
 
 Fit = Callable[[Params, Rows, Labels], tuple[Any, Metrics]]
@@ -74,18 +78,24 @@ def run_sweep(task: Task, *, home: Home, console: Console, where: str, restart: 
 
 
 def _begin(task: Task, ledger: Ledger, home: Home, *, restart: bool) -> Manifest:
+    if restart:
+        _forget(ledger, home)
     manifest = ledger.manifest()
-    if manifest is not None and restart:
-        if manifest.outcome is None:
-            abandon_run(home, manifest.spec["experiment"], manifest.sweep_id)
-        ledger.clear()
-        manifest = None
     if manifest is None:
         ledger.clear()
         manifest = Manifest(uuid.uuid4().hex, task.spec.tied(), task.table.sha256)
         ledger.write_manifest(manifest)
     _require_unchanged(task, manifest)
     return manifest
+
+
+def _forget(ledger: Ledger, home: Home) -> None:
+    manifest = None
+    with suppress(ConfigError):  # damaged: it does not say what to abandon
+        manifest = ledger.manifest()
+    if manifest is not None and manifest.outcome is None:
+        abandon_run(home, manifest.spec["experiment"], manifest.sweep_id)
+    ledger.clear()
 
 
 def _require_unchanged(task: Task, manifest: Manifest) -> None:
@@ -108,7 +118,9 @@ def _require_unchanged(task: Task, manifest: Manifest) -> None:
 def _already_finished(
     task: Task, ledger: Ledger, outcome: Outcome, home: Home, console: Console
 ) -> Outcome:
-    if get_version(open_registry(home), outcome.model, outcome.version) is None:
+    with reachable(home):
+        version = get_version(open_registry(home), outcome.model, outcome.version)
+    if version is None:
         raise ConfigError(
             f"name: {task.spec.name!r}: finished as version {outcome.version} of "
             f"{outcome.model!r}, which is no longer in the registry; say --restart to run anew"
@@ -174,18 +186,24 @@ class _Run:
                 f"their tracebacks are in MLflow, under run {tracker.parent_id}"
             )
         tracker.flush()
-        client = open_registry(self.home)
-        version = find_version(client, spec.model, tracker.parent_id)
-        if version is None:
-            progress.say(f"fitting trial {winner.number} on all training rows")
-            with muted_stderr():
-                require_flavor(self.task.trainer.flavor).prepare()
-                model, holdout = fit(winner.params, *self.task.holdout_rows)
-            fitted = Winner(winner, tracker.run_id(winner), tracker.parent_id, model, holdout)
-            progress.say("registering")
-            with muted_stderr():
-                version = register(client, self.task, fitted)
-        alias = give_alias(client, version)
+        try:
+            version, alias = self._version(tracker, progress, winner, fit)
+        except MLFLOW_ERRORS as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise TrackingError(
+                f"MLflow at {self.home.registry_uri} failed while {spec.model!r} was registered: "
+                f"{reason}; the same command goes on from there"
+            ) from None
+        except (TuningError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # noqa: BLE001, a user's own code, or a model of no flavor
+            tracker.note_failure(traceback.format_exc())
+            cause = getattr(error, "cause", None) or error  # Ray's error wraps the trainer's
+            raise SweepError(
+                f"{spec.name}: trial {winner.number} won, but its refit on all training rows "
+                f"could not be registered: {in_one_line(cause)}; the traceback is in MLflow, "
+                f"under run {tracker.parent_id}"
+            ) from None
         holdout_score = float(version.tags[HOLDOUT_SCORE])
         self._summarize(tracker, winner, holdout_score)
         return (
@@ -199,6 +217,26 @@ class _Run:
             ),
             winner,
         )
+
+    def _version(
+        self, tracker: Tracker, progress: Progress, winner: Trial, fit: Fit
+    ) -> tuple[ModelVersion, str]:
+        """Find or make the sweep's version, and give it its alias."""
+        spec = self.task.spec
+        client = open_registry(self.home)
+        version = find_version(client, spec.model, tracker.parent_id)
+        if version is None:
+            progress.say(f"fitting trial {winner.number} on all training rows")
+            with muted_stderr():
+                require_flavor(self.task.trainer.flavor).prepare()
+                model, holdout = fit(winner.params, *self.task.holdout_rows)
+            if spec.metric not in holdout:
+                raise KeyError(f"score() reports no {spec.metric!r}")
+            fitted = Winner(winner, tracker.run_id(winner), tracker.parent_id, model, holdout)
+            progress.say("registering")
+            with muted_stderr():
+                version = register(client, self.task, fitted)
+        return version, give_alias(client, version)
 
     def _fit_on_cluster(self, workload: Any) -> Fit:
         # A trial's resources may be elsewhere. On a machine of our own, though, a second

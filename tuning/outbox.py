@@ -23,20 +23,29 @@ Note = Callable[[], Any]
 class Outbox:
     """Keeps notes in their order; a later one is never written before an earlier one."""
 
-    def __init__(self, address: str, give_up_s: float = GIVE_UP_S) -> None:
+    def __init__(
+        self,
+        address: str,
+        refuses: Callable[[Exception], bool] = lambda _: False,
+        give_up_s: float = GIVE_UP_S,
+    ) -> None:
         """Only hold what is put in, until `start`.
 
         Args:
-            address: Of the service, for the message when it was away for too long.
-            give_up_s: How long `flush` waits for it.
+            address: Of the service, for messages.
+            refuses: Whether an error means that a note will never be taken, however often
+                it is tried. It is dropped, and the ones behind it are written.
+            give_up_s: How long `flush` waits for a service that is away.
         """
         self._address = address
+        self._refuses = refuses
         self._give_up_s = give_up_s
         self.in_doubt = True
         """Whether something refused may have arrived nevertheless, its answer being lost."""
         self._notes: queue.SimpleQueue[Note | threading.Event | None] = queue.SimpleQueue()
         self._give_up_at_s: float | None = None
         self._lost: str | None = None
+        self._refused: str | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     @property
@@ -56,7 +65,8 @@ class Outbox:
         """Wait until everything put in so far is written.
 
         Raises:
-            TrackingError: The service was away for too long; all that was left is dropped.
+            TrackingError: The service was away for too long, and all that was left is
+                dropped; or it would not take one of the notes.
         """
         if not self.open:
             return
@@ -70,6 +80,8 @@ class Outbox:
                 f"MLflow at {self._address} was away for {self._give_up_s:g} s: "
                 f"{self._lost}; the same command writes what it missed"
             )
+        if self._refused is not None:
+            raise TrackingError(f"MLflow at {self._address} will not store: {self._refused}")
 
     def close(self) -> None:
         """Write what is left, and end the thread; raises like `flush`."""
@@ -95,12 +107,19 @@ class Outbox:
             except Exception as error:
                 logger.debug("a note was refused", exc_info=True)
                 self.in_doubt = True
+                if self._refuses(error):
+                    self._refused = self._refused or _first_line(error)
+                    return
                 give_up_at_s = self._give_up_at_s
                 if give_up_at_s is not None and time.monotonic() + delay_s > give_up_at_s:
-                    self._lost = str(error).partition("\n")[0][:200]
+                    self._lost = _first_line(error)
                     return
                 time.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_LONGEST_S)
             else:
                 self.in_doubt = False
                 return
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]

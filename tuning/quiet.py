@@ -36,6 +36,8 @@ def quieten() -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It lists its own names of failed trials; we have told about each by its number.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore")
 
 

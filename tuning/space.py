@@ -11,9 +11,7 @@ sub-spaces, whose parameters exist only in that branch; or a plain value, a cons
     tol: 0.001
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 from typing import Annotated, Any, Protocol, Self
 
 from pydantic import (
@@ -32,6 +30,10 @@ from tuning.configfile import Spec, unknown_key
 Scalar = bool | int | float | str | None
 Params = dict[str, Scalar]
 """One configuration: every parameter that its branches leave standing, by name."""
+
+
+LARGEST = 1e15
+"""Largest bound: beyond it, whole numbers and their distances are no longer exact."""
 
 
 class Suggester(Protocol):
@@ -139,7 +141,16 @@ def parse_dimension(value: Any) -> Any:
     kind = DISTRIBUTIONS[names[0]]
     if kind is Choice and isinstance(value["choice"], Mapping):
         kind = Branches
+    elif kind is Choice:
+        _require_plain(value["choice"])
     return kind.model_validate(value)
+
+
+def _require_plain(values: Any) -> None:
+    # pydantic would list a fault for each type that a value might have had.
+    for value in values if isinstance(values, list | tuple) else ():
+        if value is not None and not isinstance(value, bool | int | float | str):
+            raise ValueError(f"choice: {value!r}: should be text, a number, a boolean or null")
 
 
 def plain_dimension(dimension: Any) -> Any:
@@ -159,10 +170,12 @@ DISTRIBUTIONS: Mapping[str, type[Spec]] = {
 
 def require_distinct_names(space: "dict[str, Dimension]") -> "dict[str, Dimension]":
     """Refuse a parameter that a branch would define over an outer or sibling one."""
-    for names in _branch_names(space):
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"parameter {min(twice)!r} is defined twice in one branch")
+    seen: set[str] = set()
+    for name, dimension in space.items():
+        names = _names(name, dimension)
+        if names & seen:
+            raise ValueError(f"parameter {min(names & seen)!r} is defined twice in one branch")
+        seen |= names
     return space
 
 
@@ -201,13 +214,21 @@ def sample(space: Mapping[str, Dimension], trial: Suggester, prefix: str = "") -
 
 
 def examples(space: Mapping[str, Dimension]) -> Iterator[Params]:
-    """Yield one configuration for each combination of branches, to check names against."""
+    """Yield configurations that between them have every branch, choice and bound at least once.
+
+    One dimension varies at a time, as their combinations would be beyond counting.
+    """
     options = [list(_dimension_examples(name, dimension)) for name, dimension in space.items()]
-    for combination in product(*options):
-        params: Params = {}
-        for part in combination:
-            params |= part
-        yield params
+    first: Params = {}
+    for parts in options:
+        first |= parts[0]
+    yield first
+    for position, parts in enumerate(options):
+        for part in parts[1:]:
+            params: Params = {}
+            for other, others in enumerate(options):
+                params |= part if other == position else others[0]
+            yield params
 
 
 def _draw(dimension: Dimension, trial: Suggester, name: str) -> Scalar:
@@ -231,29 +252,27 @@ def _dimension_examples(name: str, dimension: Dimension) -> Iterator[Params]:
             for branch, space in branches.items():
                 for params in examples(space):
                     yield {name: branch, **params}
-        case Uniform(uniform=(low, _)) | LogUniform(loguniform=(low, _)) | Int(bounds=(low, _)):
-            yield {name: low}
+        case Uniform(uniform=bounds) | LogUniform(loguniform=bounds) | Int(bounds=bounds):
+            for bound in bounds:
+                yield {name: bound}
         case Choice(choice=values):
-            yield {name: values[0]}
+            for value in values:
+                yield {name: value}
         case constant:
             yield {name: constant}
 
 
-def _branch_names(space: Mapping[str, Dimension]) -> Iterator[list[str]]:
-    options: list[list[list[str]]] = []
-    for name, dimension in space.items():
-        if isinstance(dimension, Branches):
-            inner = [
-                names for branch in dimension.choice.values() for names in _branch_names(branch)
-            ]
-            options.append([[name, *names] for names in inner])
-        else:
-            options.append([[name]])
-    for combination in product(*options):
-        yield [name for names in combination for name in names]
+def _names(name: str, dimension: Dimension) -> set[str]:
+    """The parameter and all that any of its branches defines."""
+    if not isinstance(dimension, Branches):
+        return {name}
+    inner = (_names(*item) for branch in dimension.choice.values() for item in branch.items())
+    return {name}.union(*inner)
 
 
 def _require_rising(name: str, bounds: tuple[float, float]) -> None:
     low, high = bounds
-    if not low < high or math.isinf(low) or math.isinf(high):
+    if not low < high:
         raise ValueError(f"{name}: [{low}, {high}]: the first bound must be below the second")
+    if max(abs(low), abs(high)) > LARGEST:
+        raise ValueError(f"{name}: [{low}, {high}]: allowed: bounds up to {LARGEST:g}")

@@ -1,17 +1,22 @@
 """What a sweep's YAML file may say, and whether it can be done."""
 
 import hashlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from pydantic import (
     Field,
+    FiniteFloat,
     PositiveInt,
     StringConstraints,
+    field_validator,
     model_validator,
 )
 
@@ -21,11 +26,17 @@ from tuning.errors import ConfigError
 from tuning.flavors import require_flavor
 from tuning.folds import FoldsSpec, Split, split_rows
 from tuning.space import Space, examples
-from tuning.trainers.factory import make_trainer
+from tuning.trainers.factory import in_one_line, make_trainer
 from tuning.trainers.trainer import Problem, Trainer
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """Letters, digits, dots, dashes and underscores: it becomes a folder and an application."""
+
+TRACKED_NAME = re.compile(r"[\w.:-][\w .:-]{0,249}")
+"""Names of parameters and metrics that MLflow takes; slashes it takes only sometimes."""
+
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+"""What NumPy and scikit-learn take."""
 
 UNTIED_FIELDS = frozenset({"max_concurrent", "resources"})
 """How fast a sweep runs, not what it computes: these may change while it is unfinished."""
@@ -34,10 +45,10 @@ UNTIED_FIELDS = frozenset({"max_concurrent", "resources"})
 class ResourcesSpec(Spec):
     """What Ray reserves for each trial."""
 
-    cpu: Annotated[float, Gt(0)] = 1.0
+    cpu: Annotated[FiniteFloat, Gt(0)] = 1.0
     """Cores; frameworks are told to keep to this many threads."""
 
-    gpu: Annotated[float, Ge(0)] = 0.0
+    gpu: Annotated[FiniteFloat, Ge(0)] = 0.0
     """GPUs; a fraction shares one."""
 
 
@@ -53,7 +64,7 @@ class SchedulerSpec(Spec):
     reduction_factor: Annotated[float, Gt(1)] = 4.0
     """At each rung, the best 1/reduction_factor of the trials continue."""
 
-    brackets: PositiveInt = 1
+    brackets: Annotated[int, Gt(0), Le(100)] = 1
     """Sets of rungs; each starts its first one later by the reduction factor."""
 
 
@@ -76,8 +87,8 @@ class SweepSpec(Spec):
     given_model: Name | None = Field(None, alias="model")
     """Registered model that gets the version; None takes the sweep's name."""
 
-    experiment: Annotated[str, StringConstraints(min_length=1)] = "rayfleet"
-    """MLflow experiment of the runs."""
+    experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] = "rayfleet"
+    """MLflow experiment of the runs; also the name of its folder of artifacts."""
 
     data: DataSpec
     """Where the rows come from."""
@@ -103,10 +114,10 @@ class SweepSpec(Spec):
     mode: Literal["max", "min"] = "max"
     """Whether more of it is better."""
 
-    n_trials: PositiveInt
+    n_trials: Annotated[int, Gt(0), Le(1_000_000)]
     """Configurations to try."""
 
-    max_concurrent: PositiveInt | None = None
+    max_concurrent: Annotated[int, Gt(0), Le(1_000_000)] | None = None
     """Trials at one time; None takes as many as the cluster has room for."""
 
     resources: ResourcesSpec = ResourcesSpec()
@@ -118,8 +129,19 @@ class SweepSpec(Spec):
     searcher: SearcherSpec = SearcherSpec()
     """How configurations are chosen."""
 
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Seed = 0
     """Of the search and of every fit; `folds.seed` is apart, to compare on equal folds."""
+
+    @field_validator("experiment")
+    @classmethod
+    def _experiment_names_a_folder(cls, value: str) -> str:
+        parts = value.removeprefix("/").split("/")
+        if not value.isprintable() or any(part.strip(" .") == "" for part in parts):
+            raise ValueError(
+                f"{value!r}: allowed: printable text whose parts between slashes are neither "
+                "empty nor dots"
+            )
+        return value
 
     @model_validator(mode="after")
     def _grace_period_ends_before_the_trial(self) -> Self:
@@ -230,12 +252,34 @@ def _prepare(spec: SweepSpec) -> Task:
             f"metric: {spec.metric!r}: the {spec.trainer} trainer never reports it, "
             f"allowed: {', '.join(trainer.metrics)}"
         )
+    _require_names_that_mlflow_takes("metric", trainer.metrics)
+    _require_shape(spec, table, trainer)
     for params in examples(spec.space):
+        _require_names_that_mlflow_takes("space", params)
         try:
             trainer.check(params)
-        except ConfigError as error:
-            raise ConfigError(f"space: {error}") from None
+        except Exception as error:  # noqa: BLE001, a user's own code may raise anything
+            reason = str(error) if isinstance(error, ConfigError) else in_one_line(error)
+            raise ConfigError(f"space: {reason}") from None
     return Task(spec, table, split, problem, trainer)
+
+
+def _require_names_that_mlflow_takes(field: str, names: Iterable[str]) -> None:
+    for name in names:
+        if not TRACKED_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{field}: {name!r:.100}: MLflow cannot store it, allowed: up to 250 letters, "
+                "digits, spaces and any of _ - . :"
+            )
+
+
+def _require_shape(spec: SweepSpec, table: Table, trainer: Trainer) -> None:
+    shape = trainer.row_shape
+    if shape is not None and prod(shape) != len(table.columns):
+        raise ConfigError(
+            f"trainer: {spec.trainer!r}: wants rows of shape {shape}, the data has "
+            f"{len(table.columns)} columns"
+        )
 
 
 def _problem(spec: SweepSpec, table: Table) -> Problem:

@@ -13,6 +13,12 @@ from tuning.errors import ConfigError
 WORDS = ("low", "medium", "high", "extreme")
 """Text that a number becomes, by quartile."""
 
+MOST_VALUES = 10**9
+"""Eight gigabytes of memory while they are made up."""
+
+ROWS_PER_CLASS = 10
+"""Fewer could not be held out and folded."""
+
 TARGET = "label"
 """Name of the column with the classes."""
 
@@ -39,6 +45,15 @@ def make_frame(recipe: Recipe) -> pd.DataFrame:
         ConfigError: The recipe contradicts itself.
     """
     n_columns = recipe.n_numbers + recipe.n_text
+    if recipe.n_rows * n_columns > MOST_VALUES:
+        raise ConfigError(
+            f"rows: {recipe.n_rows}, with {n_columns} columns, allowed: {MOST_VALUES} values in all"
+        )
+    if recipe.n_rows < ROWS_PER_CLASS * recipe.n_classes:
+        raise ConfigError(
+            f"rows: {recipe.n_rows}, allowed for {recipe.n_classes} classes: "
+            f"{ROWS_PER_CLASS * recipe.n_classes} or more"
+        )
     # That many clusters need room: 2 ** informative columns, one cluster for each class.
     n_informative = max(2, n_columns // 2, int(np.ceil(np.log2(max(2, recipe.n_classes)))))
     if n_columns < n_informative:
@@ -67,13 +82,16 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Write CSV or Parquet, by the file's ending.
 
     Raises:
-        ConfigError: The ending is neither, or the folder does not exist.
+        ConfigError: The ending is neither, or the file cannot be written.
     """
     if path.suffix not in READERS:
         raise ConfigError(f"{path}: ending {path.suffix!r}, allowed: {', '.join(READERS)}")
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: no such folder: {path.parent}")
-    if path.suffix == ".csv":
-        frame.to_csv(path, index=False)
-    else:
-        frame.to_parquet(path, index=False)
+    try:
+        if path.suffix == ".csv":
+            frame.to_csv(path, index=False)
+        else:
+            frame.to_parquet(path, index=False)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from None

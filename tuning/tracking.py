@@ -11,8 +11,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_USER
+from sqlalchemy.exc import SQLAlchemyError
 
 from tuning.errors import ConfigError, TrackingError
 from tuning.home import Home
@@ -54,6 +55,10 @@ PARAM_LENGTH = 6000
 """Most characters of a parameter; MLflow's limit."""
 
 
+MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError)
+"""What its clients and stores raise when something is wrong on the other side."""
+
+
 class Tracker:
     """An observer of the book that writes runs; `open` first, `close` at the end."""
 
@@ -61,14 +66,15 @@ class Tracker:
         self._home = home
         self._spec = spec
         self._manifest = manifest
-        self._client = MlflowClient(home.tracking_uri, home.registry_uri)
+        with reachable(home):
+            self._client = MlflowClient(home.tracking_uri, home.registry_uri)
         self._experiment_id = ""
         self._parent_id = ""
         self._runs: dict[str, str] = {}
         self._written: dict[str, set[tuple[str, int]]] = {}
         self._newest: dict[str, Trial] = {}
         self._ended: set[str] = set()
-        self._outbox = Outbox(home.tracking_uri)
+        self._outbox = Outbox(home.tracking_uri, refuses=_is_final)
 
     @property
     def parent_id(self) -> str:
@@ -85,18 +91,13 @@ class Tracker:
         Raises:
             ConfigError: MLflow cannot be reached or used.
         """
-        try:
+        with reachable(self._home):
             self._experiment_id = self._experiment()
             self._parent_id = self._parent_run()
             self._outbox.in_doubt = False
             for run in self._children():
                 self._runs[run.data.tags[TRIAL_ID]] = run.info.run_id
                 self._catch_up(run, trials)
-        except (MlflowException, OSError) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise ConfigError(
-                f"MLFLOW_TRACKING_URI: {self._home.tracking_uri!r}: cannot be used: {reason}"
-            ) from None
         for trial in trials:
             if trial.state is not TrialState.RUNNING and str(trial.number) not in self._runs:
                 self._outbox.put(partial(self._end, trial))
@@ -146,11 +147,15 @@ class Tracker:
             lambda: self._client.log_batch(self._parent_id, metrics=points, tags=pairs)
         )
 
+    def note_failure(self, traceback: str) -> None:
+        """Note in the parent run why there is no version although a trial won."""
+        self._outbox.put(lambda: self._client.log_text(self._parent_id, traceback, "traceback.txt"))
+
     def flush(self) -> None:
         """Wait until everything noted so far is written.
 
         Raises:
-            TrackingError: MLflow was away for too long.
+            TrackingError: MLflow was away for too long, or refused a note.
         """
         self._outbox.flush()
 
@@ -273,7 +278,7 @@ class Tracker:
                 },
                 start_time=int(trial.started_at_s * 1000),
             )
-            params = [Param(key, str(value)) for key, value in trial.params.items()]
+            params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in trial.params.items()]
         written = self._written.setdefault(run_id, set())
         now_ms = _now_ms()
         points = metric_points(trial.reports, epochs=self._spec.epochs) if trial.reports else []
@@ -309,14 +314,49 @@ class Tracker:
 
 
 def abandon_run(home: Home, experiment: str, sweep_id: str) -> None:
-    """Close the run of a sweep that is started anew before it was finished."""
-    client = MlflowClient(home.tracking_uri, home.registry_uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return
-    for run in client.search_runs([found.experiment_id], f"tags.`{SWEEP_ID}` = '{sweep_id}'"):
-        if run.info.status == "RUNNING":
-            client.set_terminated(run.info.run_id, "KILLED")
+    """Close the runs of a sweep that is started anew before it was finished.
+
+    Raises:
+        ConfigError: MLflow cannot be reached or used.
+    """
+    with reachable(home):
+        client = MlflowClient(home.tracking_uri, home.registry_uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            return
+        ours = f"tags.`{SWEEP_ID}` = '{sweep_id}'"
+        for sweep in client.search_runs([found.experiment_id], ours):
+            of_it = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{sweep.info.run_id}'"
+            unfinished = f"attributes.status = 'RUNNING' AND {of_it}"
+            for trial in client.search_runs([found.experiment_id], unfinished):
+                client.set_tag(trial.info.run_id, TRIAL_STATE, INTERRUPTED)
+                client.set_terminated(trial.info.run_id, "KILLED")
+            if sweep.info.status == "RUNNING":
+                client.set_terminated(sweep.info.run_id, "KILLED")
+
+
+@contextmanager
+def reachable(home: Home) -> Iterator[None]:
+    """Turn whatever MLflow's stores raise in the block into one line.
+
+    Raises:
+        ConfigError: MLflow cannot be reached or used.
+    """
+    try:
+        yield
+    except MLFLOW_ERRORS as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise ConfigError(
+            f"MLFLOW_TRACKING_URI: {home.tracking_uri!r}: cannot be used: {reason}"
+        ) from None
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether MLflow will never take what it was asked to write, as opposed to not now."""
+    if not isinstance(error, MlflowException):
+        return False
+    status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    return 400 <= status < 500 and status not in {408, 429}
 
 
 def git_commit() -> str | None:

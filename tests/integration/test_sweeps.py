@@ -154,6 +154,26 @@ def test_sweep_in_which_all_trials_fail_registers_nothing(shared_bench: Bench) -
     assert [run.info.status for run in bench.sweep_runs()] == ["FAILED"]
 
 
+def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> None:
+    bench = shared_bench
+    path = bench.write(n_trials=2, options={"refit_raises": True})
+
+    done = bench.run(path)
+
+    assert done.returncode == 1
+    (parent,) = bench.sweep_runs()
+    winner = max(bench.trial_runs(), key=lambda run: run.data.metrics["accuracy_mean"])
+    assert done.stderr == (
+        f"fake: trial {winner.data.tags['rayfleet.trial_id']} won, but its refit on all training "
+        "rows could not be registered: ValueError: refit: no; the traceback is in MLflow, "
+        f"under run {parent.info.run_id}\n"
+    )
+    assert parent.info.status == "FAILED"
+    artifacts = [each.path for each in bench.client.list_artifacts(parent.info.run_id)]
+    assert artifacts == ["traceback.txt"]
+    assert bench.client.search_registered_models() == []
+
+
 def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_path: Path) -> None:
     bench = shared_bench
     folder = tmp_path / "calls"

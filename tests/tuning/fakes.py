@@ -22,7 +22,7 @@ class FakeTrainer:
 
     Options: `folder`, where every call to `train` is noted as an empty file; `hold`, with
     which calls wait there for a file `go` once that many were noted; `fail_below`, under
-    which `x` raises; `die_below`, under which it ends its process.
+    which `x` raises; `die_below`, under which it ends its process; `refit_raises`.
     """
 
     metrics = SCORES
@@ -45,6 +45,8 @@ class FakeTrainer:
         yield {"accuracy": x, "pid": float(os.getpid())}
 
     def refit(self, params: Params, rows: Rows, labels: Labels) -> Any:
+        if self._options.get("refit_raises"):
+            raise ValueError("refit: no\nat length")
         return DummyClassifier().fit(rows, labels)
 
     def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
@@ -58,3 +60,21 @@ class FakeTrainer:
         n_calls = len(list(folder.glob("*.call")))
         while n_calls > self._options.get("hold", n_calls) and not (folder / "go").exists():
             time.sleep(POLL_S)
+
+
+class OddMetric(FakeTrainer):
+    metrics = ("accuracy", "acc@1")
+
+
+class OddShape(FakeTrainer):
+    row_shape = (3, 3)
+
+
+class OddCheck(FakeTrainer):
+    def check(self, params: Params) -> None:
+        raise KeyError("depth")
+
+
+class NoTrainer:
+    def __init__(self, problem: Problem, options: Mapping[str, Any]) -> None:
+        """Have nothing of what a trainer has."""

@@ -115,15 +115,48 @@ def test_hash_changes_with(
             "data.target: 'y': only the class 1, at least 2 needed",
             id="one-class",
         ),
+        pytest.param(
+            {"a": [1, 2], "y": [[1], [2]]},
+            "data.target: 'y': values such as [1] of type ndarray; "
+            "allowed: class labels (text, booleans or whole numbers)",
+            id="lists",
+        ),
+        pytest.param(
+            {"a": [1, np.inf], "y": [1, 2]},
+            "data.path: column 'a' holds an infinite value; allowed: numbers and missing values",
+            id="infinite-feature",
+        ),
     ],
 )
 def test_unusable_target_is_refused(tmp_path: Path, frame: dict[str, object], fault: str) -> None:
-    spec = table_of(tmp_path, pd.DataFrame(frame))
+    spec = table_of(tmp_path, pd.DataFrame(frame), "rows.parquet")
 
     with pytest.raises(ConfigError) as refusal:
         load_table(spec)
 
     assert str(refusal.value) == fault
+
+
+@pytest.mark.parametrize("text", ["a,y,y\n1,p,p\n2,q,q\n", "a,a,y\n1,2,p\n3,4,q\n"])
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError, match=r"the column '[ay]' stands twice"):
+        load_table(DataSpec(path=path, target="y"))
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    folder = tmp_path / "rows.csv"
+    folder.mkdir()
+
+    with pytest.raises(ConfigError, match="is a folder, allowed: a file"):
+        load_table(DataSpec(path=folder, target="y"))
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: File name too long"):
+        load_table(DataSpec(path=tmp_path / f"{'x' * 300}.csv", target="y"))
 
 
 def test_file_without_rows_or_columns_is_refused(tmp_path: Path) -> None:

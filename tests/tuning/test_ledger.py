@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,27 @@ def test_later_state_replaces_the_earlier(tmp_path: Path) -> None:
     ledger.write_trial(replace(running, state=TrialState.PRUNED))
 
     assert [each.state for each in ledger.trials()] == [TrialState.PRUNED]
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        pytest.param("sweep.json", Ledger.manifest, id="manifest"),
+        pytest.param("trials/000000.json", Ledger.trials, id="trial"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_remedy(
+    tmp_path: Path, name: str, read: Callable[[Ledger], object]
+) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.write_trial(trial(0, 0.5))
+    (tmp_path / name).write_text('{"sweep')
+
+    with pytest.raises(ConfigError) as refused:
+        read(ledger)
+
+    assert str(refused.value).startswith(f"{tmp_path / name}: damaged: ")
+    assert str(refused.value).endswith("; say --restart to run anew")
 
 
 def test_half_written_file_is_not_a_trial(tmp_path: Path) -> None:

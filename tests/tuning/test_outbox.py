@@ -84,6 +84,24 @@ def test_a_service_that_stays_away_ends_the_wait_with_one_line(outbox: Outbox) -
     assert (service.taken, outbox.open) == ([], False)
 
 
+def test_a_note_that_will_never_be_taken_holds_up_no_other() -> None:
+    service = Service()
+    outbox = Outbox("http://mlflow", refuses=lambda error: isinstance(error, ValueError))
+
+    def odd() -> None:
+        raise ValueError("no such name: 'acc@1'\nallowed: ...")
+
+    outbox.put(odd)
+    outbox.put(partial(service.write, "b"))
+    outbox.start()
+
+    with pytest.raises(TrackingError) as refused:
+        outbox.close()
+
+    assert str(refused.value) == "MLflow at http://mlflow will not store: no such name: 'acc@1'"
+    assert service.taken == ["b"]
+
+
 def test_flushing_what_never_started_is_nothing(outbox: Outbox) -> None:
     outbox.put(lambda: None)
 

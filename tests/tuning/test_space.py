@@ -82,12 +82,26 @@ def test_branch_asks_for_its_own_parameters_only_under_qualified_names() -> None
     }
 
 
-def test_examples_visit_every_branch_once() -> None:
-    assert list(examples(SPACES.validate_python(ESTIMATORS))) == [
-        {"estimator": "linear", "C": 0.1, "tol": 0.001},
-        {"estimator": "forest", "depth": 2, "criterion": "gini", "tol": 0.001},
+def test_examples_visit_every_branch_bound_and_choice() -> None:
+    linear, forest = {"estimator": "linear"}, {"estimator": "forest"}
+
+    found = list(examples(SPACES.validate_python(ESTIMATORS)))
+
+    assert found == [
+        {**linear, "C": 0.1, "tol": 0.001},
+        {**linear, "C": 10.0, "tol": 0.001},
+        {**forest, "depth": 2, "criterion": "gini", "tol": 0.001},
+        {**forest, "depth": 8, "criterion": "gini", "tol": 0.001},
+        {**forest, "depth": 2, "criterion": "entropy", "tol": 0.001},
         {"estimator": "plain", "tol": 0.001},
     ]
+
+
+def test_a_wide_space_is_checked_one_dimension_at_a_time() -> None:
+    branches: dict[str, dict[str, float]] = {"a": {}, "b": {}, "c": {}}
+    space = {f"p{number}": {"choice": branches} for number in range(40)}
+
+    assert len(list(examples(SPACES.validate_python(space)))) == 1 + 40 * 2
 
 
 @pytest.mark.parametrize(

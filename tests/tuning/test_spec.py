@@ -83,7 +83,7 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             "resources, scheduler, searcher, seed, space, trainer",
             id="unknown-key",
         ),
-        pytest.param(("n_trials: 2\n", ""), "n_trials: Field required", id="missing-key"),
+        pytest.param(("n_trials: 2\n", ""), "n_trials: is missing", id="missing-key"),
         pytest.param(
             ("n_trials: 2", "n_trials: many"),
             "n_trials: 'many': should be a valid integer, unable to parse string as an integer",
@@ -165,13 +165,56 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
         ),
         pytest.param(
             ("name: good", "name: not good"),
-            "name: 'not good': String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'",
+            "name: 'not good': should be letters, digits and . _ -, first a letter or digit",
             id="name-that-is-no-folder",
         ),
         pytest.param(
             ("trainer: sklearn", "trainer: sklearn\noptions: {depth: 3}"),
             "options: ['depth']: the sklearn trainer has none",
             id="options-the-trainer-lacks",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nseed: 4294967296"),
+            "seed: 4294967296: should be less than or equal to 4294967295",
+            id="seed-beyond-numpy",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nresources: {cpu: .inf}"),
+            "resources.cpu: inf: should be a finite number",
+            id="infinite-cores",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nexperiment: a/../b"),
+            "experiment: 'a/../b': allowed: printable text whose parts between slashes are "
+            "neither empty nor dots",
+            id="experiment-that-leaves-its-folder",
+        ),
+        pytest.param(
+            ("C: {loguniform: [0.1, 10.0]}", "C: {choice: [[1, 2], [3]]}"),
+            "space.C: choice: [1, 2]: should be text, a number, a boolean or null",
+            id="choice-of-lists",
+        ),
+        pytest.param(
+            ("C: {loguniform: [0.1, 10.0]}", "C: {int: [1, 100000000000000000000000]}"),
+            "space.C: int: [1, 100000000000000000000000]: allowed: bounds up to 1e+15",
+            id="bounds-beyond-exactness",
+        ),
+        pytest.param(
+            ("trainer: sklearn", "trainer: tests.tuning.fakes:OddMetric"),
+            "metric: 'acc@1': MLflow cannot store it, allowed: up to 250 letters, digits, spaces "
+            "and any of _ - . :",
+            id="metric-that-mlflow-refuses",
+        ),
+        pytest.param(
+            ("trainer: sklearn", "trainer: tests.tuning.fakes:OddShape"),
+            "trainer: 'tests.tuning.fakes:OddShape': wants rows of shape (3, 3), the data has "
+            "4 columns",
+            id="shape-that-the-data-lacks",
+        ),
+        pytest.param(
+            ("trainer: sklearn", "trainer: tests.tuning.fakes:OddCheck"),
+            "space: KeyError: 'depth'",
+            id="check-that-raises",
         ),
         pytest.param(
             ("name: good", "name: good\nname: better"),

@@ -11,7 +11,7 @@ from tests.tuning.test_registry import home_at
 from tests.tuning.trials import reports, trial
 from tuning.ledger import Manifest, Trial, TrialState
 from tuning.spec import SweepSpec
-from tuning.tracking import Tracker
+from tuning.tracking import Tracker, abandon_run
 
 SPEC = SweepSpec.model_validate(
     {
@@ -76,6 +76,22 @@ def test_resumed_tracker_brings_runs_up_to_date_without_doubling(
     history = client.get_metric_history(runs[0].info.run_id, "accuracy")
     assert [(point.step, point.value) for point in history] == [(0, 0.5), (1, 1.0)]
     assert second.parent_id == first.parent_id == third.parent_id
+
+
+def test_a_sweep_that_was_killed_and_is_started_anew_leaves_no_run_running(
+    tmp_path: Path, client: MlflowClient, open_tracker: Callable[..., Tracker]
+) -> None:
+    done = trial(0, 0.5, 1.0)
+    killed = open_tracker()
+    killed.on_start(done)
+    killed.on_end(done)
+    killed.on_start(trial(1, state=TrialState.RUNNING, ended_at_s=None, reports=()))
+    killed.close()
+
+    abandon_run(home_at(tmp_path), SPEC.experiment, MANIFEST.sweep_id)
+
+    assert [run.info.status for run in children(client)] == ["FINISHED", "KILLED"]
+    assert client.get_run(killed.parent_id).info.status == "KILLED"
 
 
 def test_outage_delays_notes_and_loses_none(

@@ -20,6 +20,10 @@ TRAINERS: Mapping[str, str] = {
 """Imported by name, so that a trial pays for its own trainer alone."""
 
 
+OWED = ("metrics", "flavor", "row_shape", "check", "train", "refit", "score")
+"""What `Trainer` has, in the order in which it is needed."""
+
+
 def make_trainer(name: str, problem: Problem, options: Mapping[str, Any]) -> Trainer:
     """Build the trainer that a spec names.
 
@@ -31,12 +35,30 @@ def make_trainer(name: str, problem: Problem, options: Mapping[str, Any]) -> Tra
     Raises:
         ConfigError: There is no such trainer, or it cannot use the options.
     """
-    return _factory(name)(problem, options)
+    factory = _factory(name)
+    try:
+        trainer = factory(problem, options)
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001, a user's own code
+        raise ConfigError(f"trainer: {name!r}: cannot be built: {in_one_line(error)}") from None
+    missing = [each for each in OWED if not hasattr(trainer, each)]
+    if missing:
+        raise ConfigError(
+            f"trainer: {name!r}: made {type(trainer).__name__!r}, which has no {missing[0]!r}; "
+            f"a trainer has: {', '.join(OWED)}"
+        )
+    return trainer
+
+
+def in_one_line(error: BaseException) -> str:
+    """Name an error of somebody else's code by its type and the first line of its text."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _factory(name: str) -> Factory:
     module_name, _, attribute = TRAINERS.get(name, name).partition(":")
-    if not attribute:
+    if not attribute or not module_name:
         known = ", ".join(sorted(TRAINERS))
         raise ConfigError(
             f"trainer: {name!r}: unknown, allowed: {known}, or package.module:factory"
@@ -47,8 +69,9 @@ def _factory(name: str) -> Factory:
         sys.path.append(folder)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"trainer: {name!r}: cannot be imported: {error}") from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001, a user's own code
+        reason = str(error) if isinstance(error, ImportError) else in_one_line(error)
+        raise ConfigError(f"trainer: {name!r}: cannot be imported: {reason}") from None
     factory: Factory | None = getattr(module, attribute, None)
     if not callable(factory):
         raise ConfigError(f"trainer: {name!r}: module {module_name!r} has no {attribute!r}")

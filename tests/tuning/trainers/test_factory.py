@@ -28,6 +28,15 @@ def test_ones_own_trainer_is_found_by_path() -> None:
             id="unknown-lists-known",
         ),
         pytest.param("no.such.module:factory", "cannot be imported: No module named", id="module"),
+        pytest.param(":factory", "unknown, allowed: sklearn", id="no-module"),
+        pytest.param("..a:b", "cannot be imported: TypeError", id="relative-module"),
+        pytest.param("builtins:dict", "cannot be built: TypeError", id="takes-other-arguments"),
+        pytest.param(
+            "tests.tuning.fakes:NoTrainer",
+            "made 'NoTrainer', which has no 'metrics'; a trainer has: metrics, flavor, row_shape, "
+            "check, train, refit, score",
+            id="is-no-trainer",
+        ),
         pytest.param("tests.tuning.fakes:nothing", "has no 'nothing'", id="attribute"),
         pytest.param("tests.tuning.fakes:SCORES", "has no 'SCORES'", id="not-callable"),
     ],
