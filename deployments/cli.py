@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployments import demo, server
-from deployments.errors import FleetError
+from deployments.errors import ConfigError, FleetError
 from deployments.validation import is_fleet_config, validate_fleet
+from tuning.configfile import read_yaml
 from tuning.errors import TuningError
 from tuning.spec import validate_file
 
@@ -92,16 +93,25 @@ def _validate(options: argparse.Namespace) -> int:
     faults = 0
     for path in options.files:
         try:
-            if is_fleet_config(path):
-                validate_fleet(path, port_is_free=not options.running)
-            else:
-                validate_file(path)
+            _validate_one(path, port_is_free=not options.running)
         except (FleetError, TuningError) as error:
             print(error, file=sys.stderr)
             faults += 1
         else:
             print(f"{path}: valid")
     return FAULT if faults else 0
+
+
+def _validate_one(path: Path, *, port_is_free: bool) -> None:
+    if not isinstance(read_yaml(path), dict):
+        raise ConfigError(
+            f"{path}: holds no keys, allowed: a fleet config (applications: ...)"
+            " or a sweep (name: ...)"
+        )
+    if is_fleet_config(path):
+        validate_fleet(path, port_is_free=port_is_free)
+    else:
+        validate_file(path)
 
 
 def _serve(options: argparse.Namespace) -> int:

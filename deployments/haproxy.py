@@ -20,6 +20,9 @@ REPLICA_PORTS = range(10_000, 30_000)
 BLOCK = 200
 """Replica ports of one cluster on one node: a port for each gateway replica, HTTP and gRPC."""
 
+LONGEST_MESSAGE_BYTES = 2**31 - 1
+"""Of a batch on its way to a replica. Serve 2.60 leaves it at gRPC's 4 MiB in throughput mode."""
+
 DRAIN_S = 3
 """How long a leaving gateway still answers; HAProxy on the same node learns within a second."""
 
@@ -47,6 +50,7 @@ def environment(folder: Path) -> dict[str, str]:
     variables = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(LONGEST_MESSAGE_BYTES),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),

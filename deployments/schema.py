@@ -164,9 +164,12 @@ class ModelSpec(Spec):
     @field_validator("traffic", mode="before")
     @classmethod
     def _versions_may_be_numbers(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): weight for key, weight in value.items()}
-        return value
+        if not isinstance(value, dict):
+            return value
+        named = {str(key): weight for key, weight in value.items()}
+        if len(named) < len(value):
+            raise ValueError(f"{list(value)}: a version stands twice, as a number and as text")
+        return named
 
     @field_validator("traffic")
     @classmethod

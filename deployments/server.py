@@ -63,7 +63,7 @@ def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
         try:
             status = server.wait()
         except KeyboardInterrupt:
-            print("rayfleet: stopping, requests in flight are finished first", flush=True)
+            print("rayfleet: stopping", flush=True)
             status = 0
         finally:
             stop.set()

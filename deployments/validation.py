@@ -4,6 +4,7 @@ Serve drops keys that it does not know without a word, so they are looked for he
 Serve's own schemas as well as in ours.
 """
 
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from deployments.schema import FleetSpec, ModelsSpec, parse_application_name
 from deployments.settings import resolve_settings
 from tuning import errors as tuning_errors
 from tuning.configfile import fault_lines, read_yaml, unknown_key
+from tuning.home import REGISTRY_VARIABLE, TRACKING_VARIABLE
 
 IMPORT_PATH = "deployments.fleet:build"
 DEPLOYMENTS = ("Controller", "Gateway")
@@ -94,9 +96,9 @@ def _nested_schema(annotation: Any) -> type[BaseModel] | None:
 
 
 def _serve_faults(path: Path, raw: Any) -> list[str]:
-    faults = [f"{path}: {fault}" for fault in unknown_keys(raw, ServeDeploySchema)]
+    faults = [*unknown_keys(raw, ServeDeploySchema), *_not_mappings(raw)]
     if faults:
-        return faults
+        return [f"{path}: {fault}" for fault in faults]
     try:
         ServeDeploySchema.model_validate(raw)
     except ValidationError as error:
@@ -109,10 +111,31 @@ def _serve_faults(path: Path, raw: Any) -> list[str]:
     ]
 
 
+def _not_mappings(raw: Any) -> Iterator[str]:
+    """Find entries of lists that Serve's schemas would stumble over."""
+    applications = raw.get("applications") if isinstance(raw, Mapping) else None
+    for index, application in enumerate(applications if isinstance(applications, list) else ()):
+        place = f"applications[{index}]"
+        if not isinstance(application, Mapping):
+            yield f"{place}: {application!r:.60}: should be a mapping of keys to values"
+            continue
+        deployments = application.get("deployments")
+        for each, deployment in enumerate(deployments if isinstance(deployments, list) else ()):
+            if not isinstance(deployment, Mapping):
+                yield (
+                    f"{place}.deployments[{each}]: {deployment!r:.60}:"
+                    " should be a mapping with a name"
+                )
+
+
 def _fleet_application(path: Path, raw: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     for index, application in enumerate(raw["applications"]):
         if application.get("import_path") == IMPORT_PATH:
-            return f"{path}: applications[{index}]", application
+            where = f"{path}: applications[{index}]"
+            prefix = application.get("route_prefix", "/")
+            if prefix != "/":
+                raise ConfigError(f"{where}.route_prefix: {prefix!r}: should be '/'")
+            return where, application
     given = [application.get("import_path") for application in raw["applications"]]
     raise ConfigError(f"{path}: applications: import_path is {given}, one must be {IMPORT_PATH!r}")
 
@@ -127,6 +150,13 @@ def _controller_config(where: str, application: Mapping[str, Any]) -> tuple[str,
                 f" allowed: {', '.join(DEPLOYMENTS)}"
             )
         if name == "Controller":
+            if found is not None:
+                raise ConfigError(f"{where}.deployments[{index}].name: {name!r} stands twice")
+            if deployment.get("num_replicas", 1) not in {1, None}:
+                raise ConfigError(
+                    f"{where}.deployments[{index}].num_replicas: {deployment['num_replicas']!r}:"
+                    " should be 1; two controllers would undo each other's work"
+                )
             found = f"{where}.deployments[{index}].user_config", deployment.get("user_config")
     if found is None or found[1] is None:
         raise ConfigError(
@@ -138,6 +168,9 @@ def _controller_config(where: str, application: Mapping[str, Any]) -> tuple[str,
 
 def _registry_faults(where: str, spec: FleetSpec, models: ModelsSpec) -> list[str]:
     settings = resolve_settings(spec)
+    # MLflow writes the addresses it is given into the environment, where the next file's
+    # defaults would come from.
+    before = {name: os.environ.get(name) for name in (TRACKING_VARIABLE, REGISTRY_VARIABLE)}
     try:
         registry = Registry(settings.tracking_uri, settings.registry_uri)
         view = registry.look(models.models)
@@ -145,6 +178,11 @@ def _registry_faults(where: str, spec: FleetSpec, models: ModelsSpec) -> list[st
     except Exception as error:  # noqa: BLE001, whatever the driver says, the line must name it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return [f"{where}: the model registry at {settings.registry_uri} cannot be read: {reason}"]
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
     faults = []
     for model, model_spec in models.models.items():
         if model not in view.aliases:

@@ -3,6 +3,7 @@
 All calls block for up to seconds and are made from a thread.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,11 @@ DEPLOYMENT = "Predictor"
 
 LOAD_ATTEMPTS = 2
 """Replica starts before Serve calls a version failed; the controller's own back-off follows."""
+
+ERROR_LINE = re.compile(r"[\w.]*(?:Error|Exception)(?:: .*)?$")
+"""A traceback's last line."""
+
+TRACEBACK = "Traceback (most recent call last):"
 
 ONGOING_BATCHES = 100
 """More batches than all gateways together have in flight at one replica: they do the queueing."""
@@ -121,11 +127,11 @@ class Applications:
 def cause(messages: Iterable[str]) -> str:
     """Cut Serve's report down to the line that the replica itself raised.
 
-    Serve 2.60 gives the whole remote traceback; its last unindented line is the error.
+    Serve 2.60 gives the whole remote traceback, often one inside another; the last line that
+    names an error and says something is the innermost.
     """
-    for message in messages:
-        lines = [line for line in message.strip().splitlines() if line and line[0].isalpha()]
-        errors = [line for line in lines if "Error" in line or "Exception" in line]
-        if errors:
-            return errors[-1]
-    return next((m.strip().splitlines()[-1] for m in messages if m.strip()), "")
+    lines = [line.strip() for message in messages for line in message.splitlines()]
+    errors = [line for line in lines if ERROR_LINE.match(line) and not line.endswith(TRACEBACK)]
+    if errors:
+        return errors[-1]
+    return next((line for line in reversed(lines) if line), "")

@@ -29,6 +29,7 @@ from deployments.controller.decide import (
 from deployments.controller.failures import Failure
 from deployments.controller.registry import Registry
 from deployments.errors import ConfigError
+from deployments.logs import log_as_serve_does
 from deployments.schema import ModelSpec, ModelsSpec
 from deployments.settings import Settings
 from deployments.store.store import FleetStore, StoredFailure
@@ -66,6 +67,7 @@ class Controller:
     """Keeps the cluster's applications and the routing table equal to what is asked for."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        log_as_serve_does()
         self._settings = settings
         self._clock = clock
         self._started_at_s = clock()

@@ -280,7 +280,7 @@ def _labels(call: Call) -> tuple[str, str, str, str]:
 
 
 def _require(call: Call, method: str) -> None:
-    if call.method != method:
+    if call.method != method and (call.method, method) != ("HEAD", "GET"):
         raise MethodNotAllowedError(call.method, method)
 
 

@@ -14,6 +14,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -154,7 +155,10 @@ class VersionQueue:
             if batch:
                 self._in_flight += 1
                 self._requests_in_flight += len(batch)
-                task = asyncio.get_running_loop().create_task(self._send(batch))
+                # In a context of its own: Serve would take the call for a child of whichever
+                # request woke the pump, and cancel everybody's when that client leaves.
+                loop = asyncio.get_running_loop()
+                task = loop.create_task(self._send(batch), context=Context())
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 

@@ -18,6 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.inference import Inference
 from deployments.gateway.transport import HandleTransport
+from deployments.logs import log_as_serve_does
 from deployments.settings import Settings
 from deployments.store.store import FleetStore
 from deployments.telemetry import Counters, Snapshot, exposition
@@ -41,6 +42,7 @@ class Gateway:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, settings: Settings, controller: DeploymentHandle[Any]
     ) -> None:
+        log_as_serve_does()
         self._id = serve.get_replica_context().replica_id.unique_id
         self._controller = controller
         self._counters = Counters(self._id)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
-from ray.serve.exceptions import DeploymentUnavailableError
+from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.controller.applications import DEPLOYMENT
@@ -56,6 +56,8 @@ class HandleTransport:
             raise self._cause(error) from None
         except (RayActorError, WorkerCrashedError) as error:
             raise ReplicaGoneError(str(error).splitlines()[0]) from None
+        except RequestCancelledError:
+            raise ReplicaGoneError("Serve cancelled the call") from None
         except DeploymentUnavailableError:
             raise self._not_ready("its application is not running") from None
         return answer

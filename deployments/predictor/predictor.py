@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from deployments.errors import PredictionError
+from deployments.logs import log_as_serve_does
 from deployments.predictor.autoscaling import QUEUE_METRIC
 from deployments.predictor.runtimes.runtime import Runtime, make_runtime
 from deployments.protocols.tensors import Array, Batch, Form, Outputs
@@ -62,6 +63,7 @@ class Predictor:
         registry_uri: str,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        log_as_serve_does()
         self._model = model
         self._version = version
         self._clock = clock

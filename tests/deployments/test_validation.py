@@ -1,5 +1,6 @@
 """`rayfleet validate` says each fault in one line, and never shows a traceback."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -196,7 +197,8 @@ def test_a_good_config_is_said_to_be_good(validate: Any) -> None:
         ),
         pytest.param(
             config(deployments=[{"name": "Controller", "user_config": [1]}]),
-            "FILE: applications[0].deployments[0].user_config: should be a valid dictionary…",
+            "FILE: applications[0].deployments[0].user_config: should be a mapping of keys to"
+            " values",
             id="models-are-a-list",
         ),
     ],
@@ -209,6 +211,76 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
     start, cut, _ = line.partition("…")
     assert said.startswith(start) if cut else said == line
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        pytest.param(
+            {"applications": ["fleet"]},
+            "FILE: applications[0]: 'fleet': should be a mapping of keys to values",
+            id="application-is-text",
+        ),
+        pytest.param(
+            config(deployments=["Gateway"]),
+            "FILE: applications[0].deployments[0]: 'Gateway': should be a mapping with a name",
+            id="deployment-is-text",
+        ),
+        pytest.param(
+            config(route_prefix="/x"),
+            "FILE: applications[0].route_prefix: '/x': should be '/'",
+            id="another-route",
+        ),
+        pytest.param(
+            config(
+                deployments=[
+                    {"name": "Controller", "num_replicas": 2, "user_config": {"models": {}}}
+                ]
+            ),
+            "FILE: applications[0].deployments[0].num_replicas: 2: should be 1; two controllers"
+            " would undo each other's work",
+            id="two-controllers",
+        ),
+        pytest.param(
+            config(deployments=[{"name": "Controller", "user_config": {"models": {}}}] * 2),
+            "FILE: applications[0].deployments[1].name: 'Controller' stands twice",
+            id="controller-twice",
+        ),
+        pytest.param(
+            hosting(churn={"traffic": {1: 50, "1": 50}}),
+            "FILE: applications[0].deployments[0].user_config: models.churn.traffic: [1, '1']: a"
+            " version stands twice, as a number and as text",
+            id="version-twice",
+        ),
+        pytest.param(
+            "",
+            "FILE: holds no keys, allowed: a fleet config (applications: ...) or a sweep"
+            " (name: ...)",
+            id="empty-file",
+        ),
+    ],
+)
+def test_what_serve_would_accept_or_stumble_over_is_refused(
+    validate: Any, content: Any, line: str
+) -> None:
+    assert validate(content) == (2, line)
+
+
+def test_one_file_s_addresses_are_not_the_next_one_s_defaults(
+    validate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Writing(FakeRegistry):
+        def __init__(self, tracking_uri: str, registry_uri: str) -> None:
+            super().__init__()
+            os.environ["MLFLOW_TRACKING_URI"] = tracking_uri  # as MLflow does
+            os.environ["MLFLOW_REGISTRY_URI"] = registry_uri
+
+    monkeypatch.setattr(validation, "Registry", Writing)
+
+    validate(config(args={"tracking_uri": "http://elsewhere"}))
+
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://registry"
+    assert "MLFLOW_REGISTRY_URI" not in os.environ
 
 
 def test_every_fault_of_a_model_is_said(validate: Any) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,24 @@ def test_requests_that_nobody_waits_for_leave_their_place_in_the_queue(how: str)
     assert depth == 1
     assert answers == [[1.0], [2.0], [3.0]]
     assert transport.rows == [[0.0], [1.0, 2.0]]
+
+
+def test_a_call_belongs_to_no_client_in_particular() -> None:
+    client = ContextVar("client", default="nobody")
+    seen: list[str] = []
+
+    def note(batch: Batch) -> Mapping[str, Array]:
+        seen.append(client.get())
+        return sums(batch)
+
+    async def test() -> None:
+        client.set("the first")
+        await outcomes(make_queue(FakeTransport(note)).answer(ask(1), 30.0))
+
+    run_virtually(test)
+
+    # Serve keeps its requests in context variables, and cancels a leaving client's calls.
+    assert seen == ["nobody"]
 
 
 def test_a_deadline_ends_the_wait_and_frees_the_replica() -> None:
