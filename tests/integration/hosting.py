@@ -73,17 +73,32 @@ class Fleet:
         return self.cluster.ray_tmpdir
 
     def deploy(self, models: Mapping[str, Any], args: Mapping[str, Any] | None = None) -> None:
-        """`serve deploy` a config with these models; returns when Serve has it."""
+        """Do what `serve deploy` does with a config of these models, in less time."""
         config = fleet_config(self.url, models, args or {"request_deadline_s": 8})
+        self._ask_serve("PUT", json.dumps(config).encode())
+
+    def deploy_by_command(self, models: Mapping[str, Any]) -> None:
+        """`serve deploy` a config with these models; returns when Serve has it."""
+        config = fleet_config(self.url, models, {"request_deadline_s": 8})
         path = self.folder / "fleet.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         self.cluster.run("serve", "deploy", path, "-a", self.cluster.dashboard)
 
     def status(self) -> dict[str, Any]:
-        """Serve's own view: applications by name."""
-        text = self.cluster.run("serve", "status", "-a", self.cluster.dashboard)
-        status: dict[str, Any] = yaml.safe_load(text)
-        return dict(status["applications"])
+        """Serve's own view: applications by name. `serve status` costs seconds, this does not."""
+        return dict(json.loads(self._ask_serve("GET"))["applications"])
+
+    def _ask_serve(self, method: str, body: bytes | None = None) -> bytes:
+        token = self.cluster.environment["RAY_AUTH_TOKEN"]
+        request = urllib.request.Request(
+            f"{self.cluster.dashboard}/api/serve/applications/",
+            data=body,
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content: bytes = answer.read()
+            return content
 
     def call(
         self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None

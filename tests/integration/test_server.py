@@ -121,7 +121,7 @@ class Served:
         self.members: list[psutil.Process] = []
 
     def wait_ready(self) -> None:
-        eventually("the fleet", lambda: answers(f"{self.url}/v2/health/ready"), within_s=90)
+        eventually("the fleet", lambda: answers(f"{self.url}/v2/health/ready"))
         self.members = tree(self.process.pid)
         assert len(self.members) > 5
 

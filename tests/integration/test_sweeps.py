@@ -67,6 +67,7 @@ def test_sweep_registers_its_winner_once(shared_bench: Bench) -> None:
         trainer="sklearn",
         space={"estimator": "logistic_regression", "C": {"loguniform": [0.1, 10.0]}},
         n_trials=3,
+        max_concurrent=1,
     )
 
     first = bench.run(path)
@@ -142,7 +143,7 @@ def test_failing_trials_are_recorded_and_actors_are_reused(shared_bench: Bench) 
 
 def test_sweep_in_which_all_trials_fail_registers_nothing(shared_bench: Bench) -> None:
     bench = shared_bench
-    path = bench.write(options={"fail_below": 2.0})
+    path = bench.write(options={"fail_below": 2.0}, max_concurrent=1)
 
     done = bench.run(path)
 
@@ -156,7 +157,7 @@ def test_sweep_in_which_all_trials_fail_registers_nothing(shared_bench: Bench) -
 
 def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> None:
     bench = shared_bench
-    path = bench.write(n_trials=2, options={"refit_raises": True})
+    path = bench.write(n_trials=2, options={"refit_raises": True}, max_concurrent=1)
 
     done = bench.run(path)
 

@@ -78,6 +78,6 @@ def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     # and on a busy machine its replacement imports PyTorch for longer than that.
     fleet.user_config["digits"] = {"request_deadline_s": 60}
     fleet.user_config["breast-cancer"] = {"traffic": {"champion": 90, "challenger": 10}}
-    fleet.deploy(fleet.user_config)
+    fleet.deploy_by_command(fleet.user_config)
     eventually("the fleet", lambda: answers(f"{fleet.url}/v2/health/ready"))
     return fleet

@@ -16,6 +16,7 @@ import mlflow
 import numpy as np
 import psutil
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.hosting import SERVED, Fleet, eventually, infer_body
@@ -66,7 +67,8 @@ def test_a_data_frame_model_takes_columns(fleet: Fleet) -> None:
 
 
 def test_each_version_is_an_application_with_a_speaking_name(fleet: Fleet) -> None:
-    applications = fleet.status()
+    text = fleet.cluster.run("serve", "status", "-a", fleet.cluster.dashboard)
+    applications = yaml.safe_load(text)["applications"]
 
     assert {"fleet", "breast-cancer--v1", "digits--v1", "wine--v1"} <= set(applications)
     assert set(applications["fleet"]["deployments"]) == {"Controller", "Gateway"}
