@@ -149,8 +149,11 @@ class ModelSpec(Spec):
     max_batch_size: PositiveInt = 32
     """Most rows that the gateway joins into one call; a larger request goes alone."""
 
-    batch_wait_timeout_s: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Longest time that a row waits for company while a replica is idle, seconds."""
+    batch_wait_timeout_s: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Longest time that a row waits for company while a replica is idle, seconds.
+
+    None adapts: no wait for a lone client or a cheap model, else up to a quarter of a call.
+    """
 
     max_concurrent_batches: PositiveInt = 1
     """Batches in flight for each replica, as each gateway counts them."""

@@ -1,9 +1,9 @@
 """Join the requests for one version into batches, and take the answers apart again.
 
-A batch goes out as soon as a replica is free: an idle fleet adds no wait, a busy one
-gathers what arrives meanwhile. `batch_wait_timeout_s` can hold an idle replica back for
-company, which pays only where predicting is dear (DESIGN: a fixed millisecond ruins a
-linear model at one connection).
+A batch goes out when a replica is free: an idle fleet adds no wait, a busy one gathers what
+arrives meanwhile. Whether a free replica waits for company is learned (`window`), unless
+`batch_wait_timeout_s` fixes it: a fixed millisecond doubles a forest's throughput and ruins
+a linear model at one connection (DESIGN section 4).
 
 A request is retried once, alone, when its replica died; and a batch in which the model
 raised is run again one request at a time, so that one bad row fails only its own request.
@@ -27,6 +27,7 @@ from deployments.errors import (
     ReplicaLostError,
 )
 from deployments.gateway.transport import ReplicaGoneError, Transport
+from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.predictor import Prediction
 from deployments.protocols.tensors import Batch, Outputs, Request
 from deployments.telemetry import BATCH, IN_FLIGHT, PREDICT, QUEUE, Counters
@@ -65,6 +66,8 @@ class VersionQueue:
     counters: Counters
     clock: Callable[[], float]
 
+    _window: AdaptiveWindow = field(default_factory=AdaptiveWindow)
+    _held_since_s: float | None = None
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _in_flight: int = 0
     _requests_in_flight: int = 0
@@ -94,6 +97,7 @@ class VersionQueue:
             request, batch_shape(request), loop.create_future(), now_s, now_s + deadline_s
         )
         self._waiting.append(waiting)
+        self._window.arrived(self.depth)
         self._pump_soon()
 
         labels = (self.model, self.version, self.track)
@@ -147,12 +151,14 @@ class VersionQueue:
         # While scaled to zero, one batch goes ahead and wakes the version.
         slots = max(1, self.replicas) * self.batching.max_concurrent_batches
         while self._waiting and self._in_flight < slots:
-            wait_s = self._company_wait_s()
+            wait_s = self._company_wait_s(slots)
             if wait_s > 0:
                 self._pump_soon(wait_s)
                 return
+            self._held_since_s = None
             batch = self._take()
             if batch:
+                self._window.sent()
                 self._in_flight += 1
                 self._requests_in_flight += len(batch)
                 # In a context of its own: Serve would take the call for a child of whichever
@@ -162,16 +168,23 @@ class VersionQueue:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    def _company_wait_s(self) -> float:
-        """How much longer the first request in line should wait for others, seconds."""
-        window_s = self.batching.batch_wait_timeout_s
+    def _company_wait_s(self, slots: int) -> float:
+        """How much longer the requests in line should wait for others, seconds."""
         first = self._waiting[0]
-        if window_s <= 0 or first.alone:
-            return 0.0
         rows = sum(item.request.rows for item in self._waiting)
-        if rows >= self.batching.max_batch_size:
+        if first.alone or rows >= self.batching.max_batch_size:
             return 0.0
-        left_s = window_s - (self.clock() - first.arrived_s)
+        now_s = self.clock()
+        fixed_s = self.batching.batch_wait_timeout_s
+        if fixed_s is not None:
+            left_s = first.arrived_s + fixed_s - now_s
+        else:
+            # From when a replica was free, and once for each batch, however often another
+            # replica becomes free meanwhile.
+            since_s = now_s if self._held_since_s is None else self._held_since_s
+            self._held_since_s = since_s
+            window_s = self._window.length_s(len(self._waiting), self._requests_in_flight, slots)
+            left_s = since_s + window_s - now_s
         # Rounding leaves a rest that no timer can wait for.
         return left_s if left_s > TIMER_RESOLUTION_S else 0.0
 
@@ -260,6 +273,7 @@ class VersionQueue:
             self._waiting.appendleft(item)
 
     def _hand_out(self, batch: list[_Waiting], prediction: Prediction, started_s: float) -> None:
+        self._window.answered(self.clock() - started_s)
         outputs = prediction.outputs
         rows = sum(item.request.rows for item in batch)
         labels = (self.model, self.version, self.track)

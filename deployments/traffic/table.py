@@ -55,7 +55,7 @@ class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How requests are joined before they go to a replica; see `schema.ModelSpec`."""
 
     max_batch_size: int
-    batch_wait_timeout_s: float
+    batch_wait_timeout_s: float | None
     max_concurrent_batches: int
     max_queued_requests: int
 

@@ -1,0 +1,62 @@
+"""How long a batch should wait for company when a replica is free: pure.
+
+Clients that wait for their answers come back together, a moment after a batch was answered.
+Sent at once, the first of them would occupy the replica alone while the rest gather, and
+every second batch would be nearly empty. So the first waits, for a fraction of what a call
+takes, until as many are back as were there lately. A lone client never waits: nobody else
+is expected.
+"""
+
+import math
+from dataclasses import dataclass
+
+FRACTION = 0.25
+"""Of the time that a call takes. Waiting longer costs more than a fuller batch saves."""
+
+SHORTEST_S = 0.0001
+"""A shorter window gathers nobody: requests of one turn of the loop share a batch anyway."""
+
+SMOOTHING = 0.2
+"""Weight of the newest call in the moving average."""
+
+FORGETTING = 0.95
+"""What a batch leaves of the crowd remembered before it: clients that left are forgotten."""
+
+
+@dataclass(slots=True)
+class AdaptiveWindow:
+    """What the queue of one version has learned about its clients and its replicas."""
+
+    typical_s: float = 0.0
+    """Moving average of the time from sending a batch to its answer."""
+
+    crowd: float = 1.0
+    """Requests that were there at the same time, lately."""
+
+    def arrived(self, depth: int) -> None:
+        """Learn that a request is one of so many that wait or are in flight."""
+        self.crowd = max(self.crowd, float(depth))
+
+    def sent(self) -> None:
+        """Learn that a batch went out."""
+        self.crowd = max(1.0, self.crowd * FORGETTING)
+
+    def answered(self, took_s: float) -> None:
+        """Learn how long a batch took."""
+        if self.typical_s == 0.0:
+            self.typical_s = took_s
+        self.typical_s += SMOOTHING * (took_s - self.typical_s)
+
+    def length_s(self, waiting: int, in_flight: int, slots: int) -> float:
+        """Longest time to hold back a replica that is free, counted from when it could have gone.
+
+        Args:
+            waiting: Requests in line.
+            in_flight: Requests in batches on their way.
+            slots: Batches that may be in flight at a time.
+        """
+        expected = round(self.crowd)
+        if waiting >= math.ceil(expected / slots) or waiting + in_flight >= expected:
+            return 0.0
+        window_s = FRACTION * self.typical_s
+        return window_s if window_s >= SHORTEST_S else 0.0
