@@ -128,4 +128,4 @@ class DeadlineExceededError(UnavailableError):
 
     def __str__(self) -> str:
         model, deadline_s = self.args
-        return f"model {model!r} did not answer within {deadline_s:g} s"
+        return f"model {model!r} did not answer within {round(deadline_s, 3):g} s"

@@ -7,6 +7,7 @@ Raw ASGI, since a framework's per-request work costs more than a linear model's 
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,7 @@ from deployments.gateway.http import (
     header_text,
     read_body,
     send_answer,
+    timeout_s,
 )
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import find_page, index_page
@@ -75,6 +77,7 @@ class Call:
     receive: Receive
     protocol: Protocol
     started_s: float
+    timeout_s: float = math.inf
     model: str = ""
     version: str = ""
     track: str = ""
@@ -214,6 +217,7 @@ class GatewayApp:
         self._inference.model(model)
         call.model = model
         _require(call, "POST")
+        call.timeout_s = timeout_s(call.headers)
         body = await read_body(call.headers, call.receive, self._max_body_bytes)
         call.started_s = self._clock()
         encoding = call.headers.get(b"content-encoding")
@@ -250,7 +254,8 @@ class GatewayApp:
         return route, given_id
 
     async def _answer(self, call: Call, model: str, route: Route, request: Request) -> Outputs:
-        outputs = await self._inference.answer(model, route, request)
+        spent_s = self._clock() - call.started_s
+        outputs = await self._inference.answer(model, route, request, call.timeout_s - spent_s)
         # Answered as it is, since clients may expect it, but a promise was broken.
         call.failed_version = has_nan(outputs)
         return outputs

@@ -1,6 +1,7 @@
 """From a model's name and a routing key to the version that answers, on the table alone."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -95,8 +96,16 @@ class Inference:
             raise ModelNotReadyError(name, reason)
         return route
 
-    async def answer(self, name: str, route: Route, request: Request) -> Outputs:
-        """Have a version answer a request.
+    async def answer(
+        self, name: str, route: Route, request: Request, timeout_s: float = math.inf
+    ) -> Outputs:
+        """Have a version answer a request within the model's deadline.
+
+        Args:
+            name: A hosted model.
+            route: One of its versions.
+            request: Checked against the version's signature.
+            timeout_s: How much longer the caller waits, seconds; may be infinite.
 
         Raises:
             ModelNotReadyError: The version is not ready.
@@ -107,7 +116,7 @@ class Inference:
             queue = self._left(route.application)  # the table changed during decoding
         if queue is None:
             raise ModelNotReadyError(name, f"version {route.version}: {route.reason or 'leaving'}")
-        return await queue.answer(request, self.model(name).deadline_s)
+        return await queue.answer(request, min(timeout_s, self.model(name).deadline_s))
 
     def _left(self, application: str) -> VersionQueue | None:
         queue, _ = self._leaving.get(application, (None, 0.0))

@@ -64,6 +64,31 @@ class TestFailures:
         assert [labels[-2:] for labels in fleet.counted(ERRORS)] == [("200", "version")]
         assert [labels[-1] for labels in fleet.counted(REQUESTS)] == ["200"]
 
+    @pytest.mark.parametrize("path", [INFER, INVOKE])
+    def test_a_caller_waits_no_longer_than_it_says(self, path: str) -> None:
+        fleet = Fleet()
+        fleet.transport.takes_s = 5.0
+        body = ROW if path == INFER else {"inputs": [[1, 1]]}
+
+        response = post(fleet, path, body, headers={"x-request-timeout-ms": "20"})
+
+        assert response.status_code == 504
+        assert "did not answer within 0.0" in response.text
+
+    @pytest.mark.parametrize("value", ["soon", "0", "-5", "nan", "", "1e999x"])
+    def test_a_timeout_that_is_none_is_refused(self, value: str) -> None:
+        fleet = Fleet()
+
+        response = post(fleet, INFER, headers={"x-request-timeout-ms": value})
+
+        assert response.status_code == 400
+        assert f"X-Request-Timeout-Ms {value!r} must be a positive number" in response.text
+        assert fleet.transport.sent == []
+
+    @pytest.mark.parametrize("value", ["30000", "1e3", "inf"])
+    def test_a_timeout_that_is_long_enough_changes_nothing(self, value: str) -> None:
+        assert post(Fleet(), INFER, headers={"x-request-timeout-ms": value}).status_code == 200
+
     def test_overload_is_ours_and_says_when_to_come_back(self) -> None:
         def refuse(_: Batch) -> Mapping[str, Array]:
             raise OverloadedError("churn", 100)
