@@ -16,7 +16,7 @@ from benchmarks.serving import chart, report
 from benchmarks.serving.machine import machine, versions
 from benchmarks.serving.rounds import Outcome, Plan, measure, prepare
 from benchmarks.serving.running import REPOSITORY, StartError
-from benchmarks.serving.targets import TARGETS
+from benchmarks.serving.targets import TARGETS, USUAL
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 
@@ -54,7 +54,7 @@ def _plan() -> Plan:
     )
     parser.add_argument("--model", default="breast-cancer", help="what all targets serve")
     parser.add_argument(
-        "--targets", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="NAME", help="which"
+        "--targets", nargs="+", choices=TARGETS, default=list(USUAL), metavar="NAME", help="which"
     )
     parser.add_argument(
         "--connections", nargs="+", type=int, default=[32], metavar="N", help="each"

@@ -50,9 +50,18 @@ class Target:
     """Pinned environment that it needs, named as the target; None means ours."""
 
 
-def rayfleet(site: Site) -> Launch:
-    """Host the model as users do, through Serve's own port in HAProxy mode."""
-    controller = {"name": "Controller", "user_config": {"models": {site.workload.model: {}}}}
+def rayfleet(**settings: float) -> Callable[[Site], Launch]:
+    """Host the model as users do, through Serve's own port in HAProxy mode.
+
+    Args:
+        settings: Of the model; without any it has the defaults.
+    """
+    return lambda site: _rayfleet(site, settings)
+
+
+def _rayfleet(site: Site, settings: Mapping[str, float]) -> Launch:
+    models = {site.workload.model: dict(settings)}
+    controller = {"name": "Controller", "user_config": {"models": models}}
     config = {
         "proxy_location": "HeadOnly",
         "http_options": {"host": "127.0.0.1", "port": site.port},
@@ -121,9 +130,14 @@ def uvicorn(factory: Callable[[], bare.App]) -> Callable[[Site], Launch]:
 
 
 TARGETS: Mapping[str, Target] = {
-    "rayfleet": Target("Rayfleet, Serve's port", Role.OURS, rayfleet),
+    "rayfleet": Target("Rayfleet, Serve's port", Role.OURS, rayfleet()),
+    "rayfleet-0": Target("Rayfleet, no window", Role.BARE, rayfleet(batch_wait_timeout_s=0)),
+    "rayfleet-1": Target("Rayfleet, 1 ms window", Role.BARE, rayfleet(batch_wait_timeout_s=0.001)),
     "mlserver": Target("MLServer, adaptive batching", Role.PEER, mlserver, MLSERVER_LOCK),
     "uvicorn": Target("bare uvicorn", Role.BARE, uvicorn(bare.unbatched)),
     "uvicorn-batched": Target("bare uvicorn, batched", Role.LIMIT, uvicorn(bare.batched)),
 }
 """By name on the command line, in the order of the report."""
+
+USUAL = ("rayfleet", "mlserver", "uvicorn", "uvicorn-batched")
+"""What is measured unless somebody asks for others."""
