@@ -5,6 +5,10 @@ Sent at once, the first of them would occupy the replica alone while the rest ga
 every second batch would be nearly empty. So the first waits, for a fraction of what a call
 takes, until as many are back as were there lately. A lone client never waits: nobody else
 is expected.
+
+Measured beside a gateway that never waits, 32 connections on two cores through Serve's port:
+a forest of 100 trees 1.50 times the requests per second, a linear model 1.10 times; with one
+connection the same (`python -m benchmarks.serving --targets rayfleet rayfleet-0`).
 """
 
 import math
