@@ -14,8 +14,6 @@ import pytest
 from deployments import processes
 from deployments.processes import ProcessTree, end_tree, tree
 
-pytestmark = pytest.mark.ray
-
 PATIENCE_S = 20.0
 
 POLITE = "import sys, time; print('up', flush=True); time.sleep(60)"

@@ -46,7 +46,6 @@ def test_there_are_shipped_sweeps() -> None:
     assert {"breast-cancer", "digits", "wine"} <= {path.stem for path in SWEEPS}
 
 
-@pytest.mark.ray
 def test_validation_imports_no_heavy_framework() -> None:
     program = (
         "import sys, pathlib\n"
