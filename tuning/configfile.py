@@ -5,20 +5,37 @@ that is all a person needs to mend it; tracebacks are for our mistakes, not thei
 """
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tuning.errors import ConfigError
 
 
 class Spec(BaseModel):
-    """Base of all specs: immutable, typo-proof, self-documenting."""
+    """Base of all specs: immutable, typo-proof, self-documenting.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    Types are strict, since `true` is no number of trials and `"4"` is text.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -31,13 +48,23 @@ class Spec(BaseModel):
                     raise ValueError(unknown_key(key, allowed))
         return value
 
+    @field_validator("*", mode="before")
     @classmethod
-    def load(cls, value: Any, *, where: str) -> Self:
+    def _exponents_are_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        # Serve reads its config files itself, and takes 1e-3 for text as YAML 1.1 does.
+        if isinstance(value, str) and EXPONENT.fullmatch(value) and info.field_name is not None:
+            types = _leaves(cls.model_fields[info.field_name].annotation)
+            return float(value) if float in types and str not in types else value
+        return value
+
+    @classmethod
+    def load(cls, value: Any, *, where: str = "", path: str = "") -> Self:
         """Validate a parsed value.
 
         Args:
             value: What the YAML parser returned.
-            where: The prefix of every fault, a file and perhaps a path in it.
+            where: The file, which begins every fault; empty when there is none.
+            path: Where the value stands in the file; empty for all of it.
 
         Raises:
             ConfigError: One line for each fault.
@@ -45,17 +72,30 @@ class Spec(BaseModel):
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            raise ConfigError(fault_lines(error, where=where)) from None
+            raise ConfigError(fault_lines(error, value, where=where, path=path)) from None
         except RecursionError:
-            raise ConfigError(f"{where}: nested too deeply") from None
+            raise ConfigError(_joined(where, path, "nested too deeply")) from None
 
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
+
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")
+"""Numbers that YAML 1.2 knows and YAML 1.1, so PyYAML, takes for text."""
 
 PLAIN_WORDS: Mapping[str, str] = {
     "missing": "is missing",
     "model_type": "should be a mapping of keys to values",
     "dict_type": "should be a mapping of keys to values",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be text",
     "string_pattern_mismatch": "should be letters, digits and . _ -, first a letter or digit",
     "too_short": "should not be empty",
 }
@@ -98,24 +138,71 @@ def read_spec(path: Path, spec: type[AnySpec]) -> AnySpec:
     return spec.load(read_yaml(path), where=str(path))
 
 
-def fault_lines(error: ValidationError, *, where: str) -> str:
-    """Render a validation error, one line for each fault."""
-    lines = []
+def fault_lines(error: ValidationError, given: Any, *, where: str, path: str = "") -> str:
+    """Render a validation error, one line for each fault.
+
+    Args:
+        error: What pydantic raised.
+        given: The value that it was raised for.
+        where: The file, which begins every fault.
+        path: Where the value stands in the file; empty for all of it.
+    """
+    lines: dict[str, tuple[str, str]] = {}
     for fault in error.errors(include_url=False):
-        path = "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]
-        ).lstrip(".")
+        place = _place(fault["loc"], given, missing=fault["type"] == "missing")
         message = (
             PLAIN_WORDS.get(fault["type"], fault["msg"])
             .removeprefix("Value error, ")
             .replace("Input should", "should")
         )
         value = fault.get("input")
+        start = f"{path}.{place}" if path and place and place[0] != "[" else path + place
         # Our own validators already name the value; containers would flood the line.
-        if fault["type"] != "value_error" and not isinstance(value, Mapping | list | tuple):
-            message = f"{value!r}: {message}" if fault["type"] != "missing" else message
-        lines.append(": ".join(part for part in (where, path, message) if part))
-    return "\n".join(lines)
+        plain = not isinstance(value, Mapping | list | tuple)
+        if plain and fault["type"] not in {"value_error", "missing"}:
+            start = _joined(start, f"{value!r:.100}")
+        # What fits no member of a union has a fault for each; one of the right type is closest.
+        line = _joined(where, start)
+        if line not in lines or lines[line][0].endswith("_type"):
+            lines[line] = fault["type"], message
+    return "\n".join(_joined(line, message) for line, (_, message) in lines.items())
+
+
+def _place(parts: Sequence[int | str], given: Any, *, missing: bool) -> str:
+    """Spell the path to a fault as far as the given value goes.
+
+    Beyond it, pydantic counts its own schema's parts, such as the members of a union.
+    """
+
+    def is_missing(index: int) -> bool:
+        return missing and index == len(parts) - 1
+
+    place = ""
+    for index, part in enumerate(parts):
+        if isinstance(given, Mapping):
+            key = next((key for key in given if str(key) == str(part)), None)
+            if key is None and not is_missing(index):
+                break
+            place += f".{part}"
+            given = given.get(key)
+        elif isinstance(given, list | tuple) and isinstance(part, int):
+            if part >= len(given) and not is_missing(index):
+                break
+            place += f"[{part}]"
+            given = given[part] if part < len(given) else None
+        else:
+            break
+    return place.removeprefix(".")
+
+
+def _joined(*parts: str) -> str:
+    return ": ".join(part for part in parts if part)
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    """The plain types inside an annotation such as `Annotated[float, ...] | None`."""
+    inner = [part for part in get_args(annotation) if not isinstance(part, str)]
+    return set().union(*map(_leaves, inner)) if inner else {annotation}
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -133,3 +220,6 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+_UniqueKeyLoader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))

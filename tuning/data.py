@@ -10,12 +10,12 @@ import importlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tuning.configfile import Spec
 from tuning.errors import ConfigError
@@ -45,7 +45,7 @@ class DataSpec(Spec):
     bundled: Literal["breast-cancer", "digits", "iris", "wine"] | None = None
     """A set that ships with scikit-learn; None reads `path`."""
 
-    path: Path | None = None
+    path: Annotated[Path, Field(strict=False)] | None = None
     """A CSV or Parquet file, relative to the working directory; None takes `bundled`."""
 
     target: str | None = None

@@ -17,11 +17,9 @@ from typing import Annotated, Any, Protocol, Self
 from pydantic import (
     AfterValidator,
     Field,
-    FiniteFloat,
     PlainSerializer,
     PlainValidator,
     PositiveInt,
-    StrictInt,
     model_validator,
 )
 
@@ -54,10 +52,14 @@ class Suggester(Protocol):
         ...
 
 
+Bounds = Annotated[tuple[float, float], Field(strict=False)]
+"""Lowest and highest value; YAML knows lists only, so any sequence will do."""
+
+
 class Uniform(Spec):
     """Real numbers, all equally likely."""
 
-    uniform: tuple[FiniteFloat, FiniteFloat]
+    uniform: Bounds
     """Lowest and highest value."""
 
     @model_validator(mode="after")
@@ -69,7 +71,7 @@ class Uniform(Spec):
 class LogUniform(Spec):
     """Positive real numbers, all orders of magnitude equally likely."""
 
-    loguniform: tuple[FiniteFloat, FiniteFloat]
+    loguniform: Bounds
     """Lowest and highest value, both above 0."""
 
     @model_validator(mode="after")
@@ -83,7 +85,7 @@ class LogUniform(Spec):
 class Int(Spec):
     """Integers, both bounds included."""
 
-    bounds: tuple[StrictInt, StrictInt] = Field(alias="int")
+    bounds: Annotated[tuple[int, int], Field(strict=False)] = Field(alias="int")
     """Lowest and highest value."""
 
     log: bool = False
@@ -105,7 +107,7 @@ class Int(Spec):
 class Choice(Spec):
     """One of several plain values."""
 
-    choice: Annotated[tuple[Scalar, ...], Field(min_length=1)]
+    choice: Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]
     """The values, all different."""
 
     @model_validator(mode="after")

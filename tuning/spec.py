@@ -13,7 +13,6 @@ import pandas as pd
 from annotated_types import Ge, Gt, Le
 from pydantic import (
     Field,
-    FiniteFloat,
     PositiveInt,
     StringConstraints,
     field_validator,
@@ -45,10 +44,10 @@ UNTIED_FIELDS = frozenset({"max_concurrent", "resources"})
 class ResourcesSpec(Spec):
     """What Ray reserves for each trial."""
 
-    cpu: Annotated[FiniteFloat, Gt(0)] = 1.0
+    cpu: Annotated[float, Gt(0)] = 1.0
     """Cores; frameworks are told to keep to this many threads."""
 
-    gpu: Annotated[FiniteFloat, Ge(0)] = 0.0
+    gpu: Annotated[float, Ge(0)] = 0.0
     """GPUs; a fraction shares one."""
 
 

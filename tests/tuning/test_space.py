@@ -130,8 +130,13 @@ def test_a_wide_space_is_checked_one_dimension_at_a_time() -> None:
         ),
         pytest.param(
             {"n": {"int": [1, 2.5]}},
-            "space: n.int[1]: 2.5: should be a valid integer",
+            "space: n.int[1]: 2.5: should be a whole number",
             id="int-wants-integers",
+        ),
+        pytest.param(
+            {"C": {"uniform": [False, 1]}},
+            "space: C.uniform[0]: False: should be a number",
+            id="boolean-as-a-bound",
         ),
         pytest.param(
             {"n": {"int": [1, 8], "log": True, "step": 2}},
@@ -175,7 +180,7 @@ def test_impossible_space_is_refused_in_one_line(space: Any, line: str) -> None:
     with pytest.raises(ValidationError) as refusal:
         SPACES.validate_python(space)
 
-    assert fault_lines(refusal.value, where="space") == line
+    assert fault_lines(refusal.value, space, where="space") == line
 
 
 def test_true_and_one_are_different_choices() -> None:

@@ -86,8 +86,24 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
         pytest.param(("n_trials: 2\n", ""), "n_trials: is missing", id="missing-key"),
         pytest.param(
             ("n_trials: 2", "n_trials: many"),
-            "n_trials: 'many': should be a valid integer, unable to parse string as an integer",
+            "n_trials: 'many': should be a whole number",
             id="wrong-type",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: true"),
+            "n_trials: True: should be a whole number",
+            id="boolean-as-a-number",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: '2'"),
+            "n_trials: '2': should be a whole number",
+            id="text-as-a-number",
+        ),
+        pytest.param(
+            ("loguniform: [0.1, 10.0]", "choice: [1.0, abc]"),
+            "space: logistic_regression: The 'C' parameter of LogisticRegression must be a float"
+            " in the range (0.0, inf]. Got 'abc' instead.",
+            id="value-that-the-estimator-refuses",
         ),
         pytest.param(
             ("n_trials: 2", "n_trials: 0"), "n_trials: 0: should be greater than 0", id="range"
@@ -230,6 +246,16 @@ def test_fault_is_one_line(tmp_path: Path, change: tuple[str, str], line: str) -
         validate_file(path)
 
     assert str(refusal.value) == f"{path}: {line}"
+
+
+def test_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    text = GOOD.replace("loguniform: [0.1, 10.0]", "loguniform: [1e-3, 1E2]")
+    text = text.replace("n_trials: 2", "n_trials: 2\nscheduler: {reduction_factor: 4e0}")
+
+    spec = read_sweep(write(tmp_path, text))
+
+    assert spec.space["C"].loguniform == (0.001, 100.0)  # type: ignore[union-attr]
+    assert spec.scheduler.reduction_factor == 4.0
 
 
 def test_every_fault_of_a_file_gets_its_line(tmp_path: Path) -> None:

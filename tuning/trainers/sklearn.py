@@ -52,7 +52,7 @@ class SklearnTrainer:
         self._problem = problem
 
     def check(self, params: Params) -> None:
-        """Refuse unknown estimators and parameters that they do not have."""
+        """Refuse unknown estimators, parameters that they do not have, and impossible values."""
         if params.get("estimator") not in ESTIMATORS:
             allowed = ", ".join(sorted(ESTIMATORS))
             raise ConfigError(f"estimator: {params.get('estimator')!r}, allowed: {allowed}")
@@ -60,6 +60,11 @@ class SklearnTrainer:
         for name in params:
             if name != "estimator" and name not in known:
                 raise ConfigError(f"{params['estimator']}: {unknown_key(name, known)}")
+        try:
+            # What `fit` would begin with.
+            self._estimator(params)._validate_params()  # noqa: SLF001, scikit-learn's developer API
+        except ValueError as error:
+            raise ConfigError(f"{params['estimator']}: {error}") from None
 
     def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
         """Fit and validate; there are no epochs to report between."""

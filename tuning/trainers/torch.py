@@ -45,14 +45,16 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 class TorchOptions(Spec):
     """What the PyTorch trainer can be told beside its parameters."""
 
-    image_shape: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field()] | None = None
+    image_shape: (
+        Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field(strict=False)] | None
+    ) = None
     """Channels, height and width that the columns of a row spell; None has no images."""
 
 
 def make_torch_trainer(problem: Problem, options: Mapping[str, Any]) -> "TorchTrainer":
     """Build the trainer, refusing options that do not fit the data."""
     require_matrix("torch", problem)
-    shape = TorchOptions.load(options, where="options").image_shape
+    shape = TorchOptions.load(options, path="options").image_shape
     if shape is not None and prod(shape) != len(problem.columns):
         raise ConfigError(
             f"options.image_shape: {list(shape)}: {prod(shape)} values, "

@@ -36,7 +36,7 @@ class TestPerceptron(TrainerContract):
     [
         pytest.param([1, 5, 5], "25 values, but the data has 16 columns", id="wrong-size"),
         pytest.param([4, 2, 2], "height and width must be 4 or more", id="too-small"),
-        pytest.param([16], "options: image_shape", id="not-an-image"),
+        pytest.param([16], r"options\.image_shape\[1\]: is missing", id="not-an-image"),
     ],
 )
 def test_image_shape_must_fit_the_columns(shape: list[int], fault: str) -> None:
