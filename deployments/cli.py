@@ -1,4 +1,8 @@
-"""The `rayfleet` command: parse arguments, call one function, turn errors into one line."""
+"""The `rayfleet` command: parse arguments, call one function, turn errors into one line.
+
+Each command imports what it needs when it runs, so that --help and a mistyped argument
+answer at once.
+"""
 
 import argparse
 import os
@@ -6,12 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployments import demo, server
 from deployments.errors import ConfigError, FleetError
-from deployments.validation import is_fleet_config, validate_fleet
 from tuning.configfile import read_yaml
 from tuning.errors import TuningError
-from tuning.spec import validate_file
+from tuning.quiet import quieten
 
 FAULT = 2
 """Exit status for a config or an argument that is refused before any work starts."""
@@ -78,18 +80,19 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     stop = commands.add_parser("stop", help="end what `rayfleet serve` runs on this home folder")
-    stop.set_defaults(run=lambda _: server.stop())
+    stop.set_defaults(run=_stop)
 
     show = commands.add_parser(
         "demo",
         help="tune, register, serve, predict and split, end to end",
         description="Do the whole job on real data, show each step, and leave nothing running.",
     )
-    show.set_defaults(run=lambda _: demo.run())
+    show.set_defaults(run=_demo)
     return parser
 
 
 def _validate(options: argparse.Namespace) -> int:
+    quieten()
     faults = 0
     for path in options.files:
         try:
@@ -103,16 +106,35 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _validate_one(path: Path, *, port_is_free: bool) -> None:
-    if not isinstance(read_yaml(path), dict):
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
         raise ConfigError(
             f"{path}: holds no keys, allowed: a fleet config (applications: ...)"
             " or a sweep (name: ...)"
         )
-    if is_fleet_config(path):
+    if "applications" in raw:
+        from deployments.validation import validate_fleet  # noqa: PLC0415, Ray Serve and MLflow
+
         validate_fleet(path, port_is_free=port_is_free)
     else:
+        from tuning.spec import validate_file  # noqa: PLC0415, pandas
+
         validate_file(path)
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from deployments import server  # noqa: PLC0415, as above
+
     return server.serve(options.config, use_haproxy=not options.no_haproxy, address=options.address)
+
+
+def _stop(_: argparse.Namespace) -> int:
+    from deployments import server  # noqa: PLC0415, as above
+
+    return server.stop()
+
+
+def _demo(_: argparse.Namespace) -> int:
+    from deployments import demo  # noqa: PLC0415, as above
+
+    return demo.run()

@@ -24,7 +24,8 @@ from deployments.errors import FleetError
 from deployments.processes import ProcessTree
 from deployments.protocols.tensors import Array
 from deployments.server import base_url, console_script, is_ready
-from deployments.validation import port_faults
+from deployments.validation import address_faults
+from tuning.configfile import read_yaml
 from tuning.flavors import predicted_codes
 from tuning.holdout import holdout_rows
 from tuning.home import Home, resolve_home
@@ -98,7 +99,7 @@ def run() -> int:
     console = Console()
     home = resolve_home()
     started_s = time.monotonic()
-    faults = port_faults(CONFIG)
+    faults = address_faults(CONFIG, read_yaml(CONFIG), port_is_free=True)
     if faults:
         raise DemoError("\n".join(faults))
 

@@ -11,9 +11,11 @@ from ray import serve
 from ray.serve import Application
 
 from deployments.controller.controller import Controller
+from deployments.errors import ConfigError
 from deployments.gateway.gateway import Gateway
 from deployments.schema import FleetSpec
 from deployments.settings import resolve_settings
+from deployments.store.address import store_url_fault
 
 CONTROLLER_CALLS = 1000
 """Gateways that may hold a poll at the same time."""
@@ -34,7 +36,11 @@ def build(args: dict[str, Any]) -> Application:
     Raises:
         ConfigError: One line for each fault; it becomes the application's status message.
     """
-    settings = resolve_settings(FleetSpec.load(args, where="args"))
+    spec = FleetSpec.load(args, path="args")
+    fault = store_url_fault(spec.store_url)
+    if fault is not None:
+        raise ConfigError(fault)
+    settings = resolve_settings(spec)
     controller = serve.deployment(
         name="Controller",
         num_replicas=1,

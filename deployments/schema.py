@@ -169,7 +169,8 @@ class ModelSpec(Spec):
     def _versions_may_be_numbers(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        named = {str(key): weight for key, weight in value.items()}
+        # Exactly int: True would become the alias "True".
+        named = {str(key) if type(key) is int else key: each for key, each in value.items()}
         if len(named) < len(value):
             raise ValueError(f"{list(value)}: a version stands twice, as a number and as text")
         return named

@@ -18,6 +18,7 @@ from deployments.processes import ProcessTree, end_tree
 from deployments.validation import validate_fleet
 from tuning.configfile import read_yaml
 from tuning.home import Home, resolve_home
+from tuning.probes import require_ray
 
 GRACE_S = 90.0
 """Serve drains each application for up to 30 s; then Ray itself goes down, seconds."""
@@ -45,6 +46,7 @@ def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
     Returns:
         Exit status: 0 after a clean end on request.
     """
+    require_ray(address, "--address")
     validate_fleet(config)
     home = resolve_home()
     signal.signal(signal.SIGINT, _interrupt)

@@ -23,9 +23,14 @@ class Settings:
     strict_startup: bool
 
 
-def resolve_settings(spec: FleetSpec) -> Settings:
-    """Resolve addresses: the config's, else the environment's, else the embedded defaults."""
-    home = resolve_home()
+def resolve_settings(spec: FleetSpec, *, create_home: bool = True) -> Settings:
+    """Resolve addresses: the config's, else the environment's, else the embedded defaults.
+
+    Args:
+        spec: The fleet's `args`.
+        create_home: Whether the folder of the embedded defaults is made; checks leave nothing.
+    """
+    home = resolve_home(create=create_home)
     return Settings(
         tracking_uri=spec.tracking_uri or home.tracking_uri,
         registry_uri=spec.registry_uri or spec.tracking_uri or home.registry_uri,

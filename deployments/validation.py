@@ -4,6 +4,7 @@ Serve drops keys that it does not know without a word, so they are looked for he
 Serve's own schemas as well as in ours.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -11,27 +12,26 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
+from deployments.controller.decide import RegistryView
+from deployments.controller.faults import model_faults, runtime_env_fault
 from deployments.controller.registry import Registry
 from deployments.errors import ConfigError
 from deployments.schema import FleetSpec, ModelsSpec, parse_application_name
 from deployments.settings import resolve_settings
+from deployments.store.address import store_url_fault
 from tuning import errors as tuning_errors
 from tuning.configfile import fault_lines, read_yaml, unknown_key
 from tuning.home import REGISTRY_VARIABLE, TRACKING_VARIABLE
+from tuning.probes import is_missing_file, without_password
 
 IMPORT_PATH = "deployments.fleet:build"
 DEPLOYMENTS = ("Controller", "Gateway")
 
 FREE_FORM = {"args", "user_config", "runtime_env"}
 """Keys of Serve's schemas whose values are not Serve's to define."""
-
-
-def is_fleet_config(path: Path) -> bool:
-    """Whether a YAML file is a Serve config rather than a sweep."""
-    raw = read_yaml(path)
-    return isinstance(raw, dict) and "applications" in raw
 
 
 def validate_fleet(path: Path, *, port_is_free: bool = True) -> ModelsSpec:
@@ -52,16 +52,17 @@ def validate_fleet(path: Path, *, port_is_free: bool = True) -> ModelsSpec:
     except tuning_errors.ConfigError as error:
         raise ConfigError(str(error)) from None
     _raise_any(_serve_faults(path, raw))
-    where, application = _fleet_application(path, raw)
-    models_where, user_config = _controller_config(where, application)
+    _raise_any(address_faults(path, raw, port_is_free=port_is_free))
+    place, application = _fleet_application(path, raw)
+    models_place, user_config = _controller_config(f"{path}: {place}", application)
+    args = application.get("args") or {}
     try:
-        spec = FleetSpec.load(application.get("args") or {}, where=f"{where}.args")
-        models = ModelsSpec.load(user_config, where=models_where)
+        spec = FleetSpec.load(args, where=str(path), path=f"{place}.args")
+        models = ModelsSpec.load(user_config, where=str(path), path=f"{place}.{models_place}")
     except tuning_errors.ConfigError as error:
         raise ConfigError(str(error)) from None
-    _raise_any(_registry_faults(models_where, spec, models))
-    if port_is_free:
-        _raise_any(port_faults(path))
+    _raise_any([f"{path}: {fault}" for fault in _application_faults(place, spec, application)])
+    _raise_any(_registry_faults(f"{path}: {place}.{models_place}", spec, models))
     return models
 
 
@@ -102,13 +103,28 @@ def _serve_faults(path: Path, raw: Any) -> list[str]:
     try:
         ServeDeploySchema.model_validate(raw)
     except ValidationError as error:
-        return fault_lines(error, where=str(path)).splitlines()
-    return [
+        return fault_lines(error, raw, where=str(path)).splitlines()
+    faults = list(_autoscaling_faults(path, raw))
+    return faults + [
         f"{path}: applications[{index}].name: {application['name']!r} is how the controller"
         " names a version's application; Serve would delete it with the next config"
         for index, application in enumerate(raw["applications"])
         if parse_application_name(str(application.get("name", ""))) is not None
     ]
+
+
+def _autoscaling_faults(path: Path, raw: Mapping[str, Any]) -> Iterator[str]:
+    """Find what Serve's schema takes as any mapping, to stumble over when it deploys."""
+    for index, application in enumerate(raw["applications"]):
+        for each, deployment in enumerate(application.get("deployments") or []):
+            config = deployment.get("autoscaling_config")
+            if not isinstance(config, Mapping):
+                continue
+            place = f"applications[{index}].deployments[{each}].autoscaling_config"
+            try:
+                AutoscalingConfig.model_validate(config)
+            except ValidationError as error:
+                yield fault_lines(error, config, where=str(path), path=place)
 
 
 def _not_mappings(raw: Any) -> Iterator[str]:
@@ -131,33 +147,39 @@ def _not_mappings(raw: Any) -> Iterator[str]:
 def _fleet_application(path: Path, raw: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     for index, application in enumerate(raw["applications"]):
         if application.get("import_path") == IMPORT_PATH:
-            where = f"{path}: applications[{index}]"
+            place = f"applications[{index}]"
             prefix = application.get("route_prefix", "/")
             if prefix != "/":
-                raise ConfigError(f"{where}.route_prefix: {prefix!r}: should be '/'")
-            return where, application
+                raise ConfigError(f"{path}: {place}.route_prefix: {prefix!r}: should be '/'")
+            return place, application
     given = [application.get("import_path") for application in raw["applications"]]
     raise ConfigError(f"{path}: applications: import_path is {given}, one must be {IMPORT_PATH!r}")
 
 
 def _controller_config(where: str, application: Mapping[str, Any]) -> tuple[str, Any]:
+    """Find the models in a fleet's application: their place in it, and their settings."""
     found: tuple[str, Any] | None = None
     for index, deployment in enumerate(application.get("deployments") or []):
-        name = deployment.get("name")
+        name, place = deployment.get("name"), f"deployments[{index}]"
         if name not in DEPLOYMENTS:
             raise ConfigError(
-                f"{where}.deployments[{index}].name: {name!r} is not a deployment of the fleet,"
+                f"{where}.{place}.name: {name!r} is not a deployment of the fleet,"
                 f" allowed: {', '.join(DEPLOYMENTS)}"
             )
         if name == "Controller":
             if found is not None:
-                raise ConfigError(f"{where}.deployments[{index}].name: {name!r} stands twice")
+                raise ConfigError(f"{where}.{place}.name: {name!r} stands twice")
             if deployment.get("num_replicas", 1) not in {1, None}:
                 raise ConfigError(
-                    f"{where}.deployments[{index}].num_replicas: {deployment['num_replicas']!r}:"
+                    f"{where}.{place}.num_replicas: {deployment['num_replicas']!r}:"
                     " should be 1; two controllers would undo each other's work"
                 )
-            found = f"{where}.deployments[{index}].user_config", deployment.get("user_config")
+            found = f"{place}.user_config", deployment.get("user_config")
+        elif deployment.get("user_config") is not None:
+            raise ConfigError(
+                f"{where}.{place}.user_config: the deployment {name!r} takes none;"
+                " the models stand in that of 'Controller'"
+            )
     if found is None or found[1] is None:
         raise ConfigError(
             f"{where}.deployments: no user_config for the deployment 'Controller';"
@@ -166,51 +188,67 @@ def _controller_config(where: str, application: Mapping[str, Any]) -> tuple[str,
     return found
 
 
+def _application_faults(
+    place: str, spec: FleetSpec, application: Mapping[str, Any]
+) -> Iterator[str]:
+    runtime_env = runtime_env_fault(application.get("runtime_env") or {})
+    if runtime_env is not None:
+        yield f"{place}.{runtime_env}"
+    store = store_url_fault(spec.store_url)
+    if store is not None:
+        yield f"{place}.{store}" if spec.store_url is not None else store
+
+
 def _registry_faults(where: str, spec: FleetSpec, models: ModelsSpec) -> list[str]:
-    settings = resolve_settings(spec)
+    settings = resolve_settings(spec, create_home=False)
     # MLflow writes the addresses it is given into the environment, where the next file's
     # defaults would come from.
     before = {name: os.environ.get(name) for name in (TRACKING_VARIABLE, REGISTRY_VARIABLE)}
     try:
-        registry = Registry(settings.tracking_uri, settings.registry_uri)
-        view = registry.look(models.models)
-        registered = registry.names()
+        # MLflow would make the file; a check leaves nothing behind.
+        view = (
+            RegistryView(answered=True)
+            if is_missing_file(settings.registry_uri)
+            else Registry(settings.tracking_uri, settings.registry_uri).look(models.models)
+        )
     except Exception as error:  # noqa: BLE001, whatever the driver says, the line must name it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return [f"{where}: the model registry at {settings.registry_uri} cannot be read: {reason}"]
+        shown = without_password(settings.registry_uri)
+        return [f"{where}: the model registry at {shown} cannot be read: {reason}"]
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-    faults = []
-    for model, model_spec in models.models.items():
-        if model not in view.aliases:
-            faults.append(
-                f"{where}.models.{model}: not in the model registry at {settings.registry_uri},"
-                f" registered: {', '.join(registered) or 'none'}"
-            )
-            continue
-        faults += [
-            f"{where}.models.{model}.traffic: version {key!r} is not registered"
-            for key in model_spec.traffic
-            if key.isdigit() and (model, key) not in view.versions
-        ]
-    return faults
+    faults = model_faults(models.models, view, settings.registry_uri)
+    return [f"{where}.{fault}" for fault in faults]
 
 
-def port_faults(path: Path) -> list[str]:
-    """Say that a fleet config's HTTP port cannot be had, and why; nothing when it can."""
-    options = read_yaml(path).get("http_options") or {}
-    host, port = options.get("host", "0.0.0.0"), options.get("port", 8000)  # noqa: S104, Serve's own
+def address_faults(path: Path, raw: Mapping[str, Any], *, port_is_free: bool) -> list[str]:
+    """Say that a fleet config's HTTP address cannot be had, and why; nothing when it can.
+
+    Args:
+        path: The config file, to name it.
+        raw: What it says; checked against Serve's schema already.
+        port_is_free: Whether the port must be free.
+    """
+    options = raw.get("http_options") or {}
+    host = options.get("host", "0.0.0.0")  # noqa: S104, Serve's own
+    port = int(options.get("port", 8000))
+    if not 0 < port < 65536:
+        return [f"{path}: http_options.port: {port}: should be 1 to 65535"]
     with socket.socket() as probe:
         # As Serve does, so that connections still closing do not count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, int(port)))
-        except OverflowError:
-            return [f"{path}: http_options.port: {port}: must be 0 to 65535"]
+            probe.bind((host, port))
+        except socket.gaierror:
+            return [f"{path}: http_options.host: {host!r}: no address of that name"]
         except OSError as error:
+            if not port_is_free:
+                return []
+            if error.errno == errno.EADDRNOTAVAIL:
+                return [f"{path}: http_options.host: {host!r}: not an address of this machine"]
             reason = error.strerror or "cannot be bound"
             return [f"{path}: http_options.port: {port} on {host}: {reason}; free it or change it"]
     return []

@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from tuning.authentication import present_token
+from tuning.authentication import ADDRESS_VARIABLE, present_token
 from tuning.errors import ConfigError, SweepError, TrackingError
 from tuning.home import resolve_home
+from tuning.probes import require_ray
 from tuning.quiet import quieten
 
 GENERATE = "generate-data"
@@ -93,6 +94,7 @@ def _sweep(options: argparse.Namespace) -> int:
         spec = SweepSpec.load({**plain, **changes}, where=where)
     task = check_sweep(spec, where)
 
+    require_ray(os.environ.get(ADDRESS_VARIABLE, ""), ADDRESS_VARIABLE)
     present_token()
     from tuning.lifecycle import run_sweep  # noqa: PLC0415, Ray and MLflow, for a valid spec
 

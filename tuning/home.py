@@ -65,8 +65,11 @@ class Home:
         return variables
 
 
-def resolve_home() -> Home:
-    """Read the environment once; create the root if it is not there.
+def resolve_home(*, create: bool = True) -> Home:
+    """Read the environment once.
+
+    Args:
+        create: Whether to make the root if it is not there.
 
     Raises:
         ConfigError: The root cannot be created, or no database could be named in it.
@@ -79,12 +82,8 @@ def resolve_home() -> Home:
         raise ConfigError(
             f"{HOME_VARIABLE}: '{root}': contains {bad[0]!r}, allowed: a path without ? and %"
         )
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"{HOME_VARIABLE}: '{root}': cannot be created: {error.strerror}"
-        ) from None
+    if create:
+        _create(root)
 
     embedded_uri = f"sqlite:///{root / 'mlflow.db'}"
     tracking_uri = os.environ.get(TRACKING_VARIABLE) or embedded_uri
@@ -100,3 +99,12 @@ def resolve_home() -> Home:
         artifacts_uri=artifacts_uri,
         store_url=os.environ.get(STORE_VARIABLE) or f"sqlite:///{root / 'fleet.db'}",
     )
+
+
+def _create(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{HOME_VARIABLE}: '{root}': cannot be created: {error.strerror}"
+        ) from None

@@ -21,6 +21,7 @@ from tuning.errors import ConfigError, SweepError, TrackingError, TuningError
 from tuning.flavors import require_flavor
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest, Outcome, Trial, locked
+from tuning.probes import without_password
 from tuning.progress import Progress, outcome_table
 from tuning.quiet import muted_stderr
 from tuning.registry import (
@@ -70,7 +71,13 @@ def run_sweep(task: Task, *, home: Home, console: Console, where: str, restart: 
             manifest = _begin(task, ledger, home, restart=restart)
             if manifest.outcome is not None:
                 return _already_finished(task, ledger, manifest.outcome, home, console)
-            outcome = _Run(task, ledger, manifest, home, console).to_the_end()
+            try:
+                outcome = _Run(task, ledger, manifest, home, console).to_the_end()
+            except ConfigError:
+                # Refused before its first trial, it must not tie the next spec of its name.
+                if not ledger.trials():
+                    ledger.clear()
+                raise
             ledger.write_manifest(replace(manifest, outcome=outcome))
             return outcome
     except ConfigError as error:
@@ -157,7 +164,8 @@ class _Run:
             except BaseException as error:
                 status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
                 opening.wait()
-                tracker.abort(self.ledger.trials(), status)
+                trials = self.ledger.trials()
+                tracker.abort(trials, status, keep=bool(trials) or status == "KILLED")
                 raise
         self.console.print(outcome_table(spec, outcome, winner))
         return outcome
@@ -190,8 +198,9 @@ class _Run:
             version, alias = self._version(tracker, progress, winner, fit)
         except MLFLOW_ERRORS as error:
             reason = str(error).partition("\n")[0][:200]
+            shown = without_password(self.home.registry_uri)
             raise TrackingError(
-                f"MLflow at {self.home.registry_uri} failed while {spec.model!r} was registered: "
+                f"MLflow at {shown} failed while {spec.model!r} was registered: "
                 f"{reason}; the same command goes on from there"
             ) from None
         except (TuningError, KeyboardInterrupt):

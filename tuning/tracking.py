@@ -28,6 +28,7 @@ from tuning.home import Home
 from tuning.ledger import Manifest, Trial, TrialState
 from tuning.outbox import Outbox
 from tuning.points import metric_points
+from tuning.probes import require_database, without_password
 from tuning.spec import SweepSpec
 
 SWEEP = "rayfleet.sweep"
@@ -54,8 +55,7 @@ TAG_LENGTH = 5000
 PARAM_LENGTH = 6000
 """Most characters of a parameter; MLflow's limit."""
 
-
-MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError)
+MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError, ImportError)
 """What its clients and stores raise when something is wrong on the other side."""
 
 
@@ -67,6 +67,8 @@ class Tracker:
         self._spec = spec
         self._manifest = manifest
         with reachable(home):
+            require_database(home.tracking_uri)
+            require_database(home.registry_uri)
             self._client = MlflowClient(home.tracking_uri, home.registry_uri)
         self._experiment_id = ""
         self._parent_id = ""
@@ -120,10 +122,15 @@ class Tracker:
         self._newest.pop(str(trial.number), None)
         self._outbox.put(partial(self._end, trial))
 
-    def abort(self, trials: Sequence[Trial], status: str) -> None:
+    def abort(self, trials: Sequence[Trial], status: str, *, keep: bool) -> None:
         """Close the runs of trials that the next resume takes up, and the parent, at once.
 
         Notes that an absent MLflow refuses are dropped: the next resume writes them.
+
+        Args:
+            trials: All trials so far.
+            status: Of the parent run.
+            keep: Whether there is anything to resume; if not, the parent run is deleted.
         """
         if not self._outbox.open:
             return
@@ -131,6 +138,8 @@ class Tracker:
             if trial.state is TrialState.RUNNING:
                 self._outbox.put(partial(self._interrupt, str(trial.number)))
         self.finish(status)
+        if not keep:
+            self._outbox.put(lambda: self._client.delete_run(self._parent_id))
         with suppress(TrackingError):
             self.close()
 
@@ -346,9 +355,8 @@ def reachable(home: Home) -> Iterator[None]:
         yield
     except MLFLOW_ERRORS as error:
         reason = str(error).partition("\n")[0][:200]
-        raise ConfigError(
-            f"MLFLOW_TRACKING_URI: {home.tracking_uri!r}: cannot be used: {reason}"
-        ) from None
+        shown = without_password(home.tracking_uri)
+        raise ConfigError(f"MLFLOW_TRACKING_URI: {shown!r}: cannot be used: {reason}") from None
 
 
 def _is_final(error: Exception) -> bool:

@@ -27,6 +27,7 @@ from deployments.controller.decide import (
     is_moving,
 )
 from deployments.controller.failures import Failure
+from deployments.controller.faults import model_faults
 from deployments.controller.registry import Registry
 from deployments.errors import ConfigError
 from deployments.logs import log_as_serve_does
@@ -90,6 +91,7 @@ class Controller:
         self._changed = asyncio.Event()
         self._wake = asyncio.Event()
         self._restored = False
+        self._restoring = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
         self._trouble: dict[str, str] = {}
 
@@ -99,8 +101,8 @@ class Controller:
         Raises:
             ConfigError: One line for each fault, which becomes the status message.
         """
-        specs = ModelsSpec.load(user_config, where="user_config").models
-        await self._refuse_unregistered(specs)
+        specs = ModelsSpec.load(user_config, path="user_config").models
+        await self._refuse_what_cannot_be_hosted(specs)
         self._specs = dict(specs)
         self._registry_due_at_s = 0.0
         self._wake.set()
@@ -141,19 +143,16 @@ class Controller:
         if self._loop is not None and self._loop.done():
             raise RuntimeError("the reconciler's loop has ended")
 
-    async def _refuse_unregistered(self, specs: dict[str, ModelSpec]) -> None:
+    async def _refuse_what_cannot_be_hosted(self, specs: dict[str, ModelSpec]) -> None:
         view = await self._guarded("registry", self._registry.look, specs)
-        if view is None:
+        # What is hosted already may lose its version at any time, and must not stop a
+        # controller that starts again.
+        if view is None or not await self._restore_once():
             return
-        missing = [
-            f"user_config: models.{model}: not in the model registry at"
-            f" {self._settings.registry_uri}"
-            for model in specs
-            # A model that was hosted before and then deleted must not stop the controller.
-            if model not in view.aliases and model not in self._table.models
-        ]
-        if missing:
-            raise ConfigError("\n".join(missing))
+        hosted = self._table.models.keys()
+        faults = [*model_faults(specs, view, self._settings.registry_uri, hosted=hosted)]
+        if faults:
+            raise ConfigError("\n".join(f"user_config.{fault}" for fault in faults))
 
     async def _run(self) -> None:
         while True:
@@ -169,9 +168,7 @@ class Controller:
 
     async def _tick(self) -> bool:
         """Observe, decide, apply; tells whether something is on its way."""
-        if not self._restored:
-            self._restored = await self._restore()
-        if not self._restored:
+        if not await self._restore_once():
             # Without what an earlier controller left, a table of ours would be older than
             # the one in force, and applications in use would look like leftovers.
             return True
@@ -196,6 +193,11 @@ class Controller:
         self._note_retired(seen, decision.table)
         await self._guarded("fleet store", self._counters.flush)
         return is_moving(seen, decision)
+
+    async def _restore_once(self) -> bool:
+        async with self._restoring:
+            self._restored = self._restored or await self._restore()
+        return self._restored
 
     async def _restore(self) -> bool:
         """Read what an earlier controller left; the store may be away for a while."""

@@ -40,7 +40,12 @@ class VersionFacts:
     """What the registry says about an immutable version."""
 
     platform: str
+    """The runtime that answers for it unless the config names another."""
+
     signature: Signature
+
+    native: str | None = None
+    """The runtime of its own framework; None when only `pyfunc` can run it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class RegistryView:
     """What the registry said last; empty until it answered once."""
 
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Version by alias, by model. A model that is not listed is not registered."""
+    """Version by alias, by registered model."""
 
     versions: Mapping[tuple[str, str], VersionFacts] = field(default_factory=dict)
     """Facts by (model, version), for the versions that traffic names."""

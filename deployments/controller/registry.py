@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterable, Mapping
 
 import mlflow
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo, get_model_info
 
 from deployments.controller.decide import RegistryView, VersionFacts
 from deployments.protocols.signature import signature_from_mlflow
 from deployments.schema import ModelSpec
+from tuning.probes import require_database
 
 NATIVE = (
     ("sklearn", "sklearn"),
@@ -27,10 +29,11 @@ class Registry:
         # MLflow waits minutes for a dead server by default; we look again in a second.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        self._uris = (tracking_uri, registry_uri)
+        self._opened: MlflowClient | None = None
         # `models:/` addresses resolve through the process-wide setting only.
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(registry_uri)
-        self._client = mlflow.MlflowClient(tracking_uri, registry_uri)
         self._facts: dict[tuple[str, str], VersionFacts] = {}
 
     def look(self, specs: Mapping[str, ModelSpec]) -> RegistryView:
@@ -41,21 +44,22 @@ class Registry:
             found = self._facts_of(model, version)
             if found is not None:
                 facts[model, version] = found
-        return RegistryView(
-            aliases={model: aliases[model] for model in specs if model in aliases},
-            versions=facts,
-            answered=True,
-        )
+        return RegistryView(aliases=aliases, versions=facts, answered=True)
 
-    def names(self) -> list[str]:
-        """Every registered model."""
-        return sorted(self._aliases())
+    def _client(self) -> MlflowClient:
+        # Opened by the first look rather than at the start: a database may be away, and
+        # must not keep the controller from starting.
+        if self._opened is None:
+            for uri in self._uris:
+                require_database(uri)
+            self._opened = MlflowClient(*self._uris)
+        return self._opened
 
     def _aliases(self) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
         token: str | None = None
         while True:
-            page = self._client.search_registered_models(max_results=1000, page_token=token)
+            page = self._client().search_registered_models(max_results=1000, page_token=token)
             for model in page:
                 found[model.name] = {alias: str(v) for alias, v in model.aliases.items()}
             token = page.token
@@ -72,7 +76,12 @@ class Registry:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
                 raise
-            known = VersionFacts(_platform(info), signature_from_mlflow(_signature(info)))
+            native = _native(info)
+            known = VersionFacts(
+                platform=native if native is not None and not _takes_params(info) else "pyfunc",
+                signature=signature_from_mlflow(_signature(info)),
+                native=native,
+            )
             self._facts[model, version] = known
         return known
 
@@ -87,16 +96,18 @@ def _named(
                 yield model, version
 
 
-def _platform(info: ModelInfo) -> str:
-    """Runtime that answers for this version when its spec says `auto`."""
+def _native(info: ModelInfo) -> str | None:
     pyfunc = info.flavors.get("python_function", {})
-    if info.signature is not None and info.signature.params:
-        return "pyfunc"  # only MLflow's own wrapper hands `params` to the model
     for flavor, runtime in NATIVE:
         # A pipeline logged by another loader keeps the flavor but answers differently.
         if flavor in info.flavors and pyfunc.get("loader_module") == f"mlflow.{flavor}":
             return runtime
-    return "pyfunc"
+    return None
+
+
+def _takes_params(info: ModelInfo) -> bool:
+    """Whether calls may carry `params`, which only MLflow's own wrapper hands to the model."""
+    return info.signature is not None and bool(info.signature.params)
 
 
 def _signature(info: ModelInfo) -> dict[str, str] | None:

@@ -65,9 +65,23 @@ def models(**changes: Any) -> dict[str, Any]:
         ),
         pytest.param(
             models(max_batch_size="many"),
-            "FILE: models.m.max_batch_size: 'many': should be a valid integer,"
-            " unable to parse string as an integer",
+            "FILE: models.m.max_batch_size: 'many': should be a whole number",
             id="wrong-type",
+        ),
+        pytest.param(
+            models(max_batch_size=True),
+            "FILE: models.m.max_batch_size: True: should be a whole number",
+            id="boolean-as-a-number",
+        ),
+        pytest.param(
+            models(traffic={1.5: 100}),
+            "FILE: models.m.traffic.1.5: 1.5: should be text",
+            id="version-with-a-fraction",
+        ),
+        pytest.param(
+            models(traffic={"champion": True}),
+            "FILE: models.m.traffic.champion: True: should be a whole number",
+            id="boolean-as-a-weight",
         ),
         pytest.param(
             models(max_batch_size=0),
@@ -122,6 +136,16 @@ def test_models_that_are_refused(value: Any, line: str) -> None:
             {"request_deadline_s": 0},
             "FILE: request_deadline_s: 0: should be greater than 0",
             id="no-time",
+        ),
+        pytest.param(
+            {"request_deadline_s": float("inf")},
+            "FILE: request_deadline_s: inf: should be a finite number",
+            id="time-without-end",
+        ),
+        pytest.param(
+            {"strict_startup": "yes"},
+            "FILE: strict_startup: 'yes': should be true or false",
+            id="text-as-a-boolean",
         ),
     ],
 )
@@ -184,3 +208,14 @@ def test_application_names(name: str, parsed: tuple[str, str] | None) -> None:
     assert parse_application_name(name) == parsed
     if parsed is not None:
         assert application_name(*parsed) == name
+
+
+def test_exponents_are_numbers_although_serve_reads_them_as_text() -> None:
+    assert FleetSpec.load({"request_deadline_s": "1e1"}).request_deadline_s == 10.0
+
+
+def test_a_path_in_the_file_leads_on_into_the_value() -> None:
+    with pytest.raises(ConfigError) as caught:
+        ModelsSpec.load(models(runtime="onnx"), where="FILE", path="deployments[0].user_config")
+
+    assert str(caught.value).startswith("FILE: deployments[0].user_config.models.m.runtime: 'onnx'")

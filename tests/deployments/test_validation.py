@@ -11,22 +11,30 @@ import yaml
 
 from deployments import cli, validation
 from deployments.controller.decide import RegistryView, VersionFacts
+from deployments.haproxy import free_port
 from deployments.validation import validate_fleet
 from tests.fakes import SIGNATURE
 
+PORT = free_port()
+
+
+MODELS = "applications[0].deployments[0].user_config"
+RUNTIME_ENV_KEYS = (
+    "conda, config, container, env_vars, excludes, image_uri, java_jars, pip, py_executable,"
+    " py_modules, uv, worker_process_setup_hook, working_dir"
+)
+STORES = "sqlite:////FOLDER/FILE or postgresql://USER@HOST/DATABASE"
+
 
 class FakeRegistry:
-    """Knows the model `churn` with one version, its champion."""
+    """Knows the model `churn` with one version, its champion, and `bare` without aliases."""
 
     def __init__(self, *_: str) -> None:
-        self.aliases = {"churn": {"champion": "1"}}
+        pass
 
     def look(self, _: object) -> RegistryView:
-        facts = {("churn", "1"): VersionFacts("sklearn", SIGNATURE)}
-        return RegistryView(self.aliases, facts, answered=True)
-
-    def names(self) -> list[str]:
-        return sorted(self.aliases)
+        facts = {("churn", "1"): VersionFacts("sklearn", SIGNATURE, native="sklearn")}
+        return RegistryView({"churn": {"champion": "1"}, "bare": {}}, facts, answered=True)
 
 
 class SilentRegistry(FakeRegistry):
@@ -53,7 +61,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "deployments": [{"name": "Controller", "user_config": {"models": {"churn": {}}}}],
     }
     return {
-        "http_options": {"host": "127.0.0.1", "port": 0},
+        "http_options": {"host": "127.0.0.1", "port": PORT},
         "applications": [application | changes],
     }
 
@@ -63,18 +71,16 @@ def hosting(**models: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def validate(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[[Any], tuple[int, str]]:
+def validate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
     """Run the command on a config; returns its status and what it says, the path as FILE."""
     path = tmp_path / "fleet.yaml"
 
-    def run(content: Any) -> tuple[int, str]:
+    def run(content: Any, *options: str) -> tuple[int, str]:
         if content is not None:
             path.write_text(
                 content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
             )
-        status = cli.main(["validate", str(path)])
+        status = cli.main(["validate", *options, str(path)])
         captured = capsys.readouterr()
         return status, (captured.out + captured.err).replace(str(path), "FILE").strip()
 
@@ -127,26 +133,26 @@ def test_a_good_config_is_said_to_be_good(validate: Any) -> None:
         ),
         pytest.param(
             hosting(churn={"trafic": {}}),
-            "FILE: applications[0].deployments[0].user_config: models.churn: unknown key 'trafic'"
+            "FILE: applications[0].deployments[0].user_config.models.churn: unknown key 'trafic'"
             " (did you mean 'traffic'?), allowed:…",
             id="typo-in-a-model",
         ),
         pytest.param(
             hosting(churn={"traffic": {"champion": 60, "challenger": 50}}),
-            "FILE: applications[0].deployments[0].user_config: models.churn.traffic: weights"
+            "FILE: applications[0].deployments[0].user_config.models.churn.traffic: weights"
             " {champion: 60, challenger: 50} sum to 110, must sum to 100",
             id="weights",
         ),
         pytest.param(
             hosting(churn={"max_batch_size": "big"}),
-            "FILE: applications[0].deployments[0].user_config: models.churn.max_batch_size: 'big':"
-            " should be a valid integer, unable to parse string as an integer",
+            "FILE: applications[0].deployments[0].user_config.models.churn.max_batch_size: 'big':"
+            " should be a whole number",
             id="wrong-type",
         ),
         pytest.param(
             hosting(fraud={}),
             "FILE: applications[0].deployments[0].user_config.models.fraud: not in the model"
-            " registry at http://registry, registered: churn",
+            " registry at http://registry, registered: bare, churn",
             id="unregistered-model",
         ),
         pytest.param(
@@ -186,13 +192,13 @@ def test_a_good_config_is_said_to_be_good(validate: Any) -> None:
         ),
         pytest.param(
             config() | {"http_options": {"port": "eighty"}},
-            "FILE: http_options.port: 'eighty': should be a valid integer,…",
+            "FILE: http_options.port: 'eighty': should be a whole number",
             id="port-is-no-number",
         ),
-        pytest.param({"applications": 3}, "FILE: applications: 3: should be a valid list…", id="3"),
+        pytest.param({"applications": 3}, "FILE: applications: 3: should be a list", id="3"),
         pytest.param(
             hosting(**{"a b": {}}),
-            "FILE: applications[0].deployments[0].user_config: models: model name 'a b'…",
+            "FILE: applications[0].deployments[0].user_config.models: model name 'a b'…",
             id="model-name",
         ),
         pytest.param(
@@ -248,9 +254,84 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
         ),
         pytest.param(
             hosting(churn={"traffic": {1: 50, "1": 50}}),
-            "FILE: applications[0].deployments[0].user_config: models.churn.traffic: [1, '1']: a"
+            "FILE: applications[0].deployments[0].user_config.models.churn.traffic: [1, '1']: a"
             " version stands twice, as a number and as text",
             id="version-twice",
+        ),
+        pytest.param(
+            config(deployments=[{"name": "Gateway", "user_config": {"models": {}}}]),
+            "FILE: applications[0].deployments[0].user_config: the deployment 'Gateway' takes"
+            " none; the models stand in that of 'Controller'",
+            id="models-at-the-gateway",
+        ),
+        pytest.param(
+            config(deployments=[{"name": "Gateway", "num_replicas": 0}]),
+            "FILE: applications[0].deployments[0].num_replicas: 0: should be greater than 0",
+            id="no-gateway",
+        ),
+        pytest.param(
+            config(deployments=[{"name": "Gateway", "autoscaling_config": {"min_replicas": -1}}]),
+            "FILE: applications[0].deployments[0].autoscaling_config.min_replicas: -1: should be"
+            " greater than or equal to 0",
+            id="autoscaling-below-nothing",
+        ),
+        pytest.param(
+            config(runtime_env={"env_var": {"A": "1"}}),
+            "FILE: applications[0].runtime_env: unknown key 'env_var' (did you mean 'env_vars'?),"
+            f" allowed: {RUNTIME_ENV_KEYS}",
+            id="typo-in-the-runtime-env",
+        ),
+        pytest.param(
+            hosting(churn={"ray_actor_options": {"runtime_env": {"pips": []}}}),
+            f"FILE: {MODELS}.models.churn.ray_actor_options.runtime_env: unknown key 'pips' (did"
+            f" you mean 'pip'?), allowed: {RUNTIME_ENV_KEYS}",
+            id="typo-in-a-model-s-runtime-env",
+        ),
+        pytest.param(
+            hosting(churn={"ray_actor_options": {"runtime_env": {"env_vars": {"A": 1}}}}),
+            f"FILE: {MODELS}.models.churn.ray_actor_options.runtime_env: ['env_vars'] must be of"
+            " type Dict[str, str], but the value 1 is of type <class 'int'>",
+            id="value-that-ray-refuses",
+        ),
+        pytest.param(
+            hosting(churn={"runtime": "torch"}),
+            f"FILE: {MODELS}.models.churn.runtime: 'torch': cannot run version 1, allowed: auto,"
+            " sklearn, pyfunc",
+            id="runtime-of-another-framework",
+        ),
+        pytest.param(
+            hosting(churn={"traffic": {"champoin": 100}}),
+            f"FILE: {MODELS}.models.churn.traffic: no version has the alias 'champoin' (did you"
+            " mean 'champion'?), aliases: champion",
+            id="misspelt-alias",
+        ),
+        pytest.param(
+            hosting(churn={"traffic": {"champion": 90, "chalenger": 10}}),
+            f"FILE: {MODELS}.models.churn.traffic: no version has the alias 'chalenger',"
+            " aliases: champion",
+            id="misspelt-alias-of-the-canary",
+        ),
+        pytest.param(
+            hosting(bare={}),
+            f"FILE: {MODELS}.models.bare.traffic: no version has the alias 'champion',"
+            " aliases: none",
+            id="no-champion",
+        ),
+        pytest.param(
+            config(args={"store_url": "nope"}),
+            f"FILE: applications[0].args.store_url: 'nope', allowed: {STORES}",
+            id="store-without-a-scheme",
+        ),
+        pytest.param(
+            config(args={"store_url": "mysql://u:secret@h/d"}),
+            f"FILE: applications[0].args.store_url: 'mysql://u:***@h/d', allowed: {STORES}",
+            id="store-of-another-kind",
+        ),
+        pytest.param(
+            config(args={"store_url": "sqlite:////no/such/folder/fleet.db"}),
+            "FILE: applications[0].args.store_url: 'sqlite:////no/such/folder/fleet.db':"
+            " there is no folder '/no/such/folder'",
+            id="store-in-no-folder",
         ),
         pytest.param(
             "",
@@ -314,11 +395,47 @@ def test_a_port_in_use_is_refused_unless_the_fleet_runs(validate: Any, as_text: 
     assert (status, said) == (2, f"FILE: http_options.port: {port} on 127.0.0.1: {reason}")
 
 
-@pytest.mark.parametrize("port", [70_000, -1])
-def test_a_port_that_cannot_be(validate: Any, port: int) -> None:
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("port", [70_000, 0, -1])
+def test_a_port_that_cannot_be(validate: Any, port: int, running: bool) -> None:
     content = config() | {"http_options": {"host": "127.0.0.1", "port": port}}
 
-    assert validate(content) == (2, f"FILE: http_options.port: {port}: must be 0 to 65535")
+    assert validate(content, *["--running"] * running) == (
+        2,
+        f"FILE: http_options.port: {port}: should be 1 to 65535",
+    )
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_host_that_cannot_be(validate: Any, running: bool) -> None:
+    content = config() | {"http_options": {"host": "999.1.1.1", "port": PORT}}
+
+    line = "FILE: http_options.host: '999.1.1.1': no address of that name"
+    assert validate(content, *["--running"] * running) == (2, line)
+
+
+def test_a_host_of_another_machine(validate: Any) -> None:
+    content = config() | {"http_options": {"host": "192.0.2.1", "port": PORT}}
+
+    line = "FILE: http_options.host: '192.0.2.1': not an address of this machine"
+    assert validate(content) == (2, line)
+    assert validate(content, "--running") == (0, "FILE: valid")
+
+
+def test_a_check_leaves_nothing_behind(
+    validate: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    home = tmp_path / "home"
+    monkeypatch.setenv("RAYFLEET_HOME", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+
+    status, said = validate(config())
+
+    line = f"not in the model registry at sqlite:///{home}/mlflow.db, registered: none"
+    assert (status, said) == (2, f"FILE: {MODELS}.models.churn: {line}")
+    assert not home.exists()
 
 
 def test_a_running_fleet_s_port_may_be_in_use(tmp_path: Path) -> None:
@@ -330,6 +447,15 @@ def test_a_running_fleet_s_port_may_be_in_use(tmp_path: Path) -> None:
         path.write_text(yaml.safe_dump(config() | {"http_options": options}))
 
         assert cli.main(["validate", "--running", str(path)]) == 0
+
+
+def test_the_environment_s_store_is_looked_at_too(
+    validate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYFLEET_STORE", "redis://h")
+
+    line = f"RAYFLEET_STORE: 'redis://h', allowed: {STORES}"
+    assert validate(config()) == (2, f"FILE: {line}")
 
 
 def test_all_files_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

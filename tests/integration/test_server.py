@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,10 +63,10 @@ def test_ctrl_c_ends_it_cleanly(served: "Served") -> None:
 
     served.process.send_signal(signal.SIGINT)
 
-    output, _ = served.process.communicate(timeout=120)
-    assert served.process.returncode == 0
-    assert "rayfleet: ready at" in output
-    assert output.rstrip().endswith("rayfleet: stopped")
+    assert served.process.wait(timeout=120) == 0
+    output = served.output()
+    assert "rayfleet: tiny version 1 READY\n" in output
+    assert output.endswith("rayfleet: stopped\n")
     assert "Traceback" not in output
     assert served.survivors() == []
 
@@ -95,6 +96,15 @@ def test_a_port_in_use_is_refused_before_anything_starts(home: Path, tmp_path: P
     )
 
 
+def test_an_address_without_a_ray_is_refused_at_once(home: Path) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+
+    refused = run_rayfleet(environment(home), "serve", "--address", nowhere)
+
+    assert refused.returncode == 2
+    assert refused.stderr == f"--address: '{nowhere}': no Ray there: Connection refused\n"
+
+
 def test_stop_with_nothing_to_stop(tmp_path: Path) -> None:
     stopped = run_rayfleet(environment(tmp_path), "stop")
 
@@ -119,11 +129,25 @@ class Served:
             text=True,
         )
         self.members: list[psutil.Process] = []
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def wait_ready(self) -> None:
-        eventually("the fleet", lambda: answers(f"{self.url}/v2/health/ready"))
+        ready = f"rayfleet: ready at {self.url}, Ctrl-C stops\n"
+        eventually("the fleet", lambda: ready in self._lines)
+        assert answers(f"{self.url}/v2/health/ready")
         self.members = tree(self.process.pid)
         assert len(self.members) > 5
+
+    def output(self) -> str:
+        """All that it printed; call when it has ended."""
+        self._reader.join(timeout=30)
+        return "".join(self._lines)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self._lines.extend(self.process.stdout)
 
     def survivors(self) -> list[str]:
         return [

@@ -105,6 +105,7 @@ def test_what_the_model_raises_is_the_versions_failure(fleet: Fleet) -> None:
     assert answer == {
         "error": "model 'moody' version 1 failed: ValueError: negative numbers are beyond me"
     }
+    assert "moody version 1 raised" in replica_log(fleet, "moody--v1_Predictor")
     # The other gateway learns of it with the next poll, within a second.
     eventually("the count", lambda: errors_of(fleet, "moody", "version") == before + 2)
 
@@ -210,7 +211,20 @@ def test_a_killed_replica_loses_no_request(fleet: Fleet) -> None:
     assert statuses == {200: 240}
 
 
-def test_predictions_and_counters_survive_the_controller(fleet: Fleet) -> None:
+@pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/models/wine", "/metrics"])
+def test_a_page_can_be_asked_for_its_head_alone(fleet: Fleet, path: str) -> None:
+    request = urllib.request.Request(fleet.url + path, method="HEAD")
+
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert (answer.status, answer.read()) == (200, b"")
+        assert answer.headers["content-type"]
+
+
+def test_predictions_and_counters_survive_the_controller(
+    fleet: Fleet, registry: mlflow.MlflowClient
+) -> None:
+    # What is hosted may lose its version meanwhile, which must not stop the next controller.
+    registry.delete_registered_model_alias("columns", "champion")
     row = fleet.models["breast-cancer"].holdout_rows[:1]
     assert fleet.infer("breast-cancer", row)[0] == 200
     watched = Watched(fleet)
@@ -226,6 +240,8 @@ def test_predictions_and_counters_survive_the_controller(fleet: Fleet) -> None:
         assert fleet.infer("breast-cancer", row)[0] == 200
         watched.look()
     assert watched.backwards == []
+    registry.set_registered_model_alias("columns", "champion", "1")
+    eventually("the version is back", lambda: ready(fleet, "columns", "1"))
 
 
 def test_the_champion_moves_without_a_gap(fleet: Fleet, registry: mlflow.MlflowClient) -> None:
@@ -260,9 +276,15 @@ def test_the_champion_moves_without_a_gap(fleet: Fleet, registry: mlflow.MlflowC
         pytest.param(
             {"breast-cancer": {"traffic": {"champion": 90, "challenger": 20}}},
             None,
-            "user_config: models.breast-cancer.traffic: weights {champion: 90, challenger: 20}"
+            "user_config.models.breast-cancer.traffic: weights {champion: 90, challenger: 20}"
             " sum to 110, must sum to 100",
             id="weights",
+        ),
+        pytest.param(
+            {"nobody": {}},
+            None,
+            "user_config.models.nobody: not in the model registry at",
+            id="unregistered-model",
         ),
     ],
 )
@@ -318,6 +340,12 @@ def replica_pids(fleet: Fleet) -> dict[tuple[str, int], float]:
             name = f"{application}#{deployment.partition('.')[0]}"
             found[name, process.pid] = process.info["create_time"]
     return found
+
+
+def replica_log(fleet: Fleet, name: str) -> str:
+    """What the replicas of one deployment have written to files of their own so far."""
+    folder = fleet.ray_tmpdir / "ray" / "session_latest" / "logs" / "serve"
+    return "".join(path.read_text() for path in folder.glob(f"replica_{name}_*.log"))
 
 
 def kill(pids: dict[tuple[str, int], float], name: str) -> int:

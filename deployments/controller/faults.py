@@ -1,0 +1,87 @@
+"""What is wrong with a set of models beyond their spelling: what the registry and Ray say.
+
+`rayfleet validate` and the controller ask the same questions, so that plain `serve run`
+and `serve deploy` answer with the same lines.
+"""
+
+import difflib
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+from ray.runtime_env import RuntimeEnv
+
+from deployments.controller.decide import RegistryView
+from deployments.schema import CANARY_ALIAS, ModelSpec
+from tuning.configfile import unknown_key
+from tuning.probes import without_password
+
+
+def model_faults(
+    specs: Mapping[str, ModelSpec],
+    view: RegistryView,
+    registry_uri: str,
+    hosted: Container[str] = frozenset(),
+) -> Iterator[str]:
+    """Find what cannot be hosted, as `models.NAME...: what is wrong, what is allowed`.
+
+    Args:
+        specs: The models to host.
+        view: What the registry says of them.
+        registry_uri: The registry's address, to name it.
+        hosted: Models that are served now. They may lose their versions and aliases at any
+            time, which must not stop a controller that starts again.
+    """
+    shown = without_password(registry_uri)
+    for model, spec in specs.items():
+        path = f"models.{model}"
+        fault = runtime_env_fault(spec.ray_actor_options.runtime_env)
+        if fault is not None:
+            yield f"{path}.ray_actor_options.{fault}"
+        if model in hosted:
+            continue
+        if model not in view.aliases:
+            registered = ", ".join(sorted(view.aliases)) or "none"
+            yield f"{path}: not in the model registry at {shown}, registered: {registered}"
+        else:
+            yield from _version_faults(path, model, spec, view)
+
+
+def runtime_env_fault(value: Mapping[str, Any]) -> str | None:
+    """Say what Ray 2.60 would drop without a word, or refuse only once a replica starts."""
+    known = {key for key in RuntimeEnv.known_fields if not key.startswith("_")}
+    for key in value:
+        if key not in known:
+            return f"runtime_env: {unknown_key(key, known)}"
+    try:
+        RuntimeEnv(**value)
+    except (TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0].removeprefix("runtime_env")
+        return f"runtime_env: {reason}"
+    return None
+
+
+def _version_faults(path: str, model: str, spec: ModelSpec, view: RegistryView) -> Iterator[str]:
+    aliases = view.aliases[model]
+    for key in spec.traffic:
+        version = key if key.isdigit() else aliases.get(key)
+        if version is None:
+            # The canary comes and goes; the others are set by hand, or misspelt.
+            if key != CANARY_ALIAS or key == spec.stable_key:
+                yield f"{path}.traffic: {_unknown_alias(key, aliases)}"
+            continue
+        facts = view.versions.get((model, version))
+        if facts is None:
+            yield f"{path}.traffic: version {version!r} is not registered"
+        elif spec.runtime not in {"auto", "pyfunc", facts.native}:
+            allowed = ", ".join(["auto", *filter(None, [facts.native]), "pyfunc"])
+            yield (
+                f"{path}.runtime: {spec.runtime!r}: cannot run version {version},"
+                f" allowed: {allowed}"
+            )
+
+
+def _unknown_alias(key: str, aliases: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(key, aliases, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    known = ", ".join(sorted(aliases)) or "none"
+    return f"no version has the alias {key!r}{hint}, aliases: {known}"

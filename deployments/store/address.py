@@ -1,0 +1,44 @@
+"""The fleet store's address, checked before anything starts; no database is opened or made."""
+
+import os
+from pathlib import Path
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from tuning.home import STORE_VARIABLE
+from tuning.probes import without_password
+
+BACKENDS = ("postgresql", "sqlite")
+
+
+def store_url_fault(configured: str | None) -> str | None:
+    """Say why a fleet could not keep its state at the address that it is given.
+
+    Args:
+        configured: `store_url` of the fleet's `args`; None takes the environment's, and
+            there is nothing wrong with the embedded default.
+
+    Returns:
+        One line that begins with the name of the setting; None when all is well.
+    """
+    name = STORE_VARIABLE if configured is None else "args.store_url"
+    url = os.environ.get(STORE_VARIABLE) if configured is None else configured
+    if not url:
+        return None
+    shown = f"{name}: {without_password(url)!r}"
+    allowed = f"{shown}, allowed: sqlite:////FOLDER/FILE or postgresql://USER@HOST/DATABASE"
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() not in BACKENDS:
+            return allowed
+        create_engine(parsed).dispose()
+    except (ArgumentError, ValueError):
+        return allowed
+    except ImportError as error:
+        return f"{shown}: {error}; install rayfleet[postgresql]"
+    folder = Path(parsed.database or "").parent
+    if parsed.get_backend_name() == "sqlite" and not folder.is_dir():
+        return f"{shown}: there is no folder {str(folder)!r}"
+    return None

@@ -1,0 +1,69 @@
+"""Dependencies that are not there are noticed at once, and secrets stay out of the message."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from tests.integration.sweeping import free_ports
+from tuning.errors import ConfigError
+from tuning.probes import is_missing_file, require_database, require_ray, without_password
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_ray_that_does_not_answer_is_refused(scheme: str) -> None:
+    address = f"{scheme}127.0.0.1:{free_ports(1)[0]}"
+
+    with pytest.raises(ConfigError) as refused:
+        require_ray(address, "RAY_ADDRESS")
+
+    assert str(refused.value) == f"RAY_ADDRESS: '{address}': no Ray there: Connection refused"
+
+
+def test_a_port_beyond_all_ports_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no Ray there"):
+        require_ray("127.0.0.1:99999", "RAY_ADDRESS")
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_ray_that_answers_is_let_pass(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        require_ray(f"{scheme}127.0.0.1:{server.getsockname()[1]}", "RAY_ADDRESS")
+
+
+@pytest.mark.parametrize("address", ["", "auto", "local"])
+def test_words_that_name_no_machine_are_ray_s_affair(address: str) -> None:
+    require_ray(address, "RAY_ADDRESS")
+
+
+def test_a_database_that_does_not_answer_is_noticed() -> None:
+    with pytest.raises(OperationalError, match="Connection refused"):
+        require_database(f"postgresql://nobody@127.0.0.1:{free_ports(1)[0]}/mlflow")
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////no/such/file.db", "http://127.0.0.1:1", "databricks"])
+def test_other_stores_are_mlflow_s_affair(uri: str) -> None:
+    require_database(uri)
+
+
+def test_only_a_file_can_be_missing(tmp_path: Path) -> None:
+    there = tmp_path / "there.db"
+    there.touch()
+
+    assert is_missing_file(f"sqlite:///{tmp_path}/gone.db")
+    assert not is_missing_file(f"sqlite:///{there}")
+    assert not is_missing_file("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        pytest.param("postgresql://u:secret@h:5432/d", "postgresql://u:***@h:5432/d", id="secret"),
+        pytest.param("postgresql://u@h/d", "postgresql://u@h/d", id="user-alone"),
+        pytest.param("http://h:5000", "http://h:5000", id="port"),
+        pytest.param("sqlite:////a/b.db", "sqlite:////a/b.db", id="file"),
+    ],
+)
+def test_secrets_are_blanked_out(uri: str, shown: str) -> None:
+    assert without_password(uri) == shown
