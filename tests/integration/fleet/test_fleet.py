@@ -140,13 +140,13 @@ def test_clients_that_leave_take_no_others_along(fleet: Fleet) -> None:
                 client.close()
 
     def stay() -> None:
-        for _ in range(100):
+        for _ in range(50):
             statuses[fleet.infer("breast-cancer", row)[0]] += 1
         done.set()
 
     in_parallel([leave, *[stay] * 4])
 
-    assert statuses == {200: 400}
+    assert statuses == {200: 200}
 
 
 def test_a_request_larger_than_grpc_s_default_is_answered(fleet: Fleet) -> None:
@@ -264,41 +264,39 @@ def test_the_champion_moves_without_a_gap(fleet: Fleet, registry: mlflow.MlflowC
     eventually("version 1 is back", lambda: version_for(fleet, "anyone") == "1")
 
 
-@pytest.mark.parametrize(
-    ("models", "args", "line"),
-    [
-        pytest.param(
-            {"breast-cancer": {}},
-            {"request_deadline": 8},
-            "args: unknown key 'request_deadline' (did you mean 'request_deadline_s'?)",
-            id="unknown-key-in-args",
-        ),
-        pytest.param(
-            {"breast-cancer": {"traffic": {"champion": 90, "challenger": 20}}},
-            None,
+REFUSED: list[tuple[Any, Any, str]] = [
+    (
+        {"breast-cancer": {}},
+        {"request_deadline": 8},
+        "args: unknown key 'request_deadline' (did you mean 'request_deadline_s'?)",
+    ),
+    (
+        {"breast-cancer": {"traffic": {"champion": 90, "challenger": 20}}},
+        None,
+        (
             "user_config.models.breast-cancer.traffic: weights {champion: 90, challenger: 20}"
-            " sum to 110, must sum to 100",
-            id="weights",
+            " sum to 110, must sum to 100"
         ),
-        pytest.param(
-            {"nobody": {}},
-            None,
-            "user_config.models.nobody: not in the model registry at",
-            id="unregistered-model",
-        ),
-    ],
-)
-def test_serve_deploy_reports_a_bad_config_as_the_status_message(
-    fleet: Fleet, models: Any, args: Any, line: str
-) -> None:
+    ),
+    ({"nobody": {}}, None, "user_config.models.nobody: not in the model registry at"),
+]
+"""Models, args, and the status message that they lead to."""
+
+
+def test_serve_deploy_reports_a_bad_config_as_the_status_message(fleet: Fleet) -> None:
     row = fleet.models["wine"].holdout_rows[:1]
 
-    fleet.deploy(models, args)
+    for models, args, line in REFUSED:
+        fleet.deploy(models, args)
+        eventually(line, partial(is_said, fleet, line))
+        assert fleet.infer("wine", row)[0] == 200
 
-    eventually("the status message", lambda: line in status_messages(fleet))
-    assert fleet.infer("wine", row)[0] == 200
     fleet.deploy(fleet.user_config)
     eventually("the fleet is well", lambda: fleet.status()["fleet"]["status"] == "RUNNING")
+
+
+def is_said(fleet: Fleet, line: str) -> bool:
+    return line in status_messages(fleet)
 
 
 def failed(entry: dict[str, Any]) -> dict[str, Any] | None:
