@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from tuning.data import Labels, Rows
 from tuning.errors import ConfigError
+from tuning.safeformat import import_skops
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -52,7 +53,7 @@ class SklearnFlavor:
     def prepare(self) -> None:
         """Import MLflow's flavor and the format that it is stored in."""
         importlib.import_module("mlflow.sklearn")
-        importlib.import_module("skops.io")
+        import_skops()
 
     def outputs(self, model: Any, rows: Rows) -> NDArray[Any]:
         """Return what `predict` says."""
@@ -61,10 +62,10 @@ class SklearnFlavor:
     def log(self, model: Any, **arguments: Any) -> "ModelInfo":
         """Store in the skops format, which unlike a pickle runs no code when it is read."""
         import mlflow.sklearn  # noqa: PLC0415, seconds, which a validation must not cost
-        import skops.io  # noqa: PLC0415, as above
 
+        skops_io = import_skops()
         # We fitted it a moment ago, so the types in it are the ones to trust later.
-        trusted = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+        trusted = skops_io.get_untrusted_types(data=skops_io.dumps(model))
         logged: ModelInfo = mlflow.sklearn.log_model(
             model, serialization_format="skops", skops_trusted_types=trusted, **arguments
         )

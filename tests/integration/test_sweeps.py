@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_until, wait_until
+from tests.stores import new_mlflow
 from tuning.tracking import TRACEBACK, TRIAL_STATE
 
 pytestmark = pytest.mark.ray
@@ -41,6 +42,7 @@ def head() -> Iterator[Head]:
 @pytest.fixture
 def shared_bench(tmp_path: Path, head: Head) -> Bench:
     """Where sweeps run on a cluster that is already there."""
+    new_mlflow(tmp_path / "home")
     return Bench(tmp_path, head.folder).on(head)
 
 

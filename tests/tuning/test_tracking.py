@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.stores import new_mlflow
 from tests.tuning.test_registry import home_at
 from tests.tuning.trials import reports, trial
 from tuning.ledger import Manifest, Trial, TrialState
@@ -29,7 +30,7 @@ MANIFEST = Manifest("id-of-s", SPEC.tied(), "0" * 64)
 
 @pytest.fixture
 def client(tmp_path: Path) -> MlflowClient:
-    return MlflowClient(home_at(tmp_path).tracking_uri)
+    return MlflowClient(new_mlflow(tmp_path))
 
 
 @pytest.fixture
