@@ -3,6 +3,15 @@
 import importlib
 import sys
 from types import ModuleType
+from typing import Any
+
+
+class _NoTorch:
+    """Answers an import of PyTorch as if it were not installed."""
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "torch":
+            raise ModuleNotFoundError("PyTorch is not wanted here", name=name)
 
 
 def import_skops() -> ModuleType:
@@ -10,12 +19,12 @@ def import_skops() -> ModuleType:
 
     skops 0.16 lists every estimator that there is, for which scikit-learn walks through all
     of its packages, one of which imports PyTorch: 1.2 s and 180 MB that no estimator needs.
-    Call it while no other thread may import PyTorch.
+    The walk passes over what cannot be imported. Call this while no other thread may import
+    PyTorch.
     """
-    if "torch" in sys.modules:
-        return importlib.import_module("skops.io")
-    sys.modules["torch"] = None  # type: ignore[assignment]  # the walk passes over what is missing
+    hidden: Any = _NoTorch()
+    sys.meta_path.insert(0, hidden)
     try:
         return importlib.import_module("skops.io")
     finally:
-        del sys.modules["torch"]
+        sys.meta_path.remove(hidden)

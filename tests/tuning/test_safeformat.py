@@ -11,6 +11,7 @@ assert skops_io.loads(skops_io.dumps({"a": 1})) == {"a": 1}
 assert "torch" not in sys.modules
 assert importlib.util.find_spec("torch") is not None
 """
+"""What a process does that has imported nothing else before."""
 
 
 @pytest.mark.ray  # a second and a half

@@ -14,13 +14,11 @@ def test_a_sweep_runs_as_a_ray_job(cluster: Cluster) -> None:
     output = cluster.run(
         "ray", "job", "submit", "--address", cluster.dashboard, "--working-dir", REPOSITORY,
         "--", "python", "-m", "tuning", "configs/sweeps/breast-cancer-challenger.yaml",
-        "--trials", "2",
+        "--trials", "1",
     )  # fmt: skip
 
     assert "succeeded" in output
-    runs = child_runs(cluster)
-    assert [run.info.status for run in runs].count("FINISHED") >= 1
-    assert len(runs) == 2
+    assert [run.info.status for run in child_runs(cluster)] == ["FINISHED"]
 
 
 def child_runs(cluster: Cluster) -> list[Any]:
