@@ -5,7 +5,7 @@ and `serve deploy` answer with the same lines.
 """
 
 import difflib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from ray.runtime_env import RuntimeEnv
@@ -14,6 +14,9 @@ from deployments.controller.decide import RegistryView
 from deployments.schema import CANARY_ALIAS, ModelSpec
 from tuning.configfile import unknown_key
 from tuning.probes import without_password
+
+MOST_NAMES = 20
+"""Names that one line lists; a registry may hold thousands."""
 
 
 def model_faults(
@@ -40,8 +43,10 @@ def model_faults(
         if model in hosted:
             continue
         if model not in view.aliases:
-            registered = ", ".join(sorted(view.aliases)) or "none"
-            yield f"{path}: not in the model registry at {shown}, registered: {registered}"
+            yield (
+                f"{path}: not in the model registry at {shown}"
+                f"{_meant(model, view.aliases)}, registered: {_listed(view.aliases)}"
+            )
         else:
             yield from _version_faults(path, model, spec, view)
 
@@ -52,6 +57,13 @@ def runtime_env_fault(value: Mapping[str, Any]) -> str | None:
     for key in value:
         if key not in known:
             return f"runtime_env: {unknown_key(key, known)}"
+    code = [value.get("working_dir"), *_entries(value.get("py_modules"))]
+    local = next((each for each in code if isinstance(each, str) and "://" not in each), None)
+    if local is not None:
+        return (
+            f"runtime_env: {local!r}: should be an address that every node can reach, such as"
+            " s3://BUCKET/CODE.zip"
+        )
     try:
         RuntimeEnv(**value)
     except (TypeError, ValueError) as error:
@@ -81,7 +93,18 @@ def _version_faults(path: str, model: str, spec: ModelSpec, view: RegistryView) 
 
 
 def _unknown_alias(key: str, aliases: Mapping[str, str]) -> str:
-    close = difflib.get_close_matches(key, aliases, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    known = ", ".join(sorted(aliases)) or "none"
-    return f"no version has the alias {key!r}{hint}, aliases: {known}"
+    return f"no version has the alias {key!r}{_meant(key, aliases)}, aliases: {_listed(aliases)}"
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:MOST_NAMES]) or "none"
+    return f"{shown} and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else shown
+
+
+def _entries(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

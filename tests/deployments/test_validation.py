@@ -294,6 +294,18 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
             id="value-that-ray-refuses",
         ),
         pytest.param(
+            hosting(churn={"ray_actor_options": {"runtime_env": {"py_modules": ["./mine"]}}}),
+            f"FILE: {MODELS}.models.churn.ray_actor_options.runtime_env: './mine': should be an"
+            " address that every node can reach, such as s3://BUCKET/CODE.zip",
+            id="code-on-this-machine-alone",
+        ),
+        pytest.param(
+            hosting(chrun={}),
+            f"FILE: {MODELS}.models.chrun: not in the model registry at http://registry (did you"
+            " mean 'churn'?), registered: bare, churn",
+            id="misspelt-model",
+        ),
+        pytest.param(
             hosting(churn={"runtime": "torch"}),
             f"FILE: {MODELS}.models.churn.runtime: 'torch': cannot run version 1, allowed: auto,"
             " sklearn, pyfunc",
@@ -362,6 +374,22 @@ def test_one_file_s_addresses_are_not_the_next_one_s_defaults(
 
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://registry"
     assert "MLFLOW_REGISTRY_URI" not in os.environ
+
+
+def test_a_large_registry_is_not_listed_whole(
+    validate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Large(FakeRegistry):
+        def look(self, _: object) -> RegistryView:
+            return RegistryView({f"m{number:04d}": {} for number in range(5000)}, answered=True)
+
+    monkeypatch.setattr(validation, "Registry", Large)
+
+    _, said = validate(config())
+
+    assert said.endswith(
+        "registered: " + ", ".join(f"m{n:04d}" for n in range(20)) + " and 4980 more"
+    )
 
 
 def test_every_fault_of_a_model_is_said(validate: Any) -> None:
