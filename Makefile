@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 # State of a clone stays in the clone; a deployment sets its own.
 export RAYFLEET_HOME ?= $(CURDIR)/.rayfleet
 CONFIG ?= configs/fleet.yaml
+# Else every process of the hundreds that tests start would compile our modules anew, and
+# pytest all of its assertions.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo serve stop test test-fast lint format bench clean
 

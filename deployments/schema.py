@@ -10,17 +10,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     field_validator,
     model_validator,
 )
 
 from tuning.configfile import Spec
 
+MOST = 1_000_000
+"""Of anything that is counted; beyond it a number is a slip, and larger ones fit no wire."""
+
 Percent = Annotated[int, Field(ge=0, le=100)]
+Count = Annotated[int, Field(gt=0, le=MOST)]
+CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
+Amount = Annotated[float, Field(ge=0, le=MOST)]
+Seconds = Annotated[float, Field(ge=0, le=MOST)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=MOST)]
 
 STABLE_ALIAS = "champion"
 """Registry alias of the version that answers by default."""
@@ -52,10 +56,10 @@ class FleetSpec(Spec):
     registry_poll_s: Annotated[float, Field(gt=0, le=2)] = 1.0
     """Time between two looks at the registry's aliases, seconds."""
 
-    request_deadline_s: PositiveFloat = 30.0
+    request_deadline_s: PositiveSeconds = 30.0
     """Longest time from the last byte of a request to its answer, seconds."""
 
-    max_body_bytes: PositiveInt = 64 * 1024 * 1024
+    max_body_bytes: Annotated[int, Field(gt=0, le=2**40)] = 64 * 1024 * 1024
     """Largest request body, before and after decompression, bytes."""
 
     strict_startup: bool = False
@@ -65,16 +69,16 @@ class FleetSpec(Spec):
 class RayActorOptionsSpec(Spec):
     """What one replica of a version takes from the cluster, in Ray's words."""
 
-    num_cpus: NonNegativeFloat = 0.1
+    num_cpus: Amount = 0.1
     """CPUs that Ray's scheduler sets aside; a share to place by, not a limit."""
 
-    num_gpus: NonNegativeFloat = 0.0
+    num_gpus: Amount = 0.0
     """GPUs, fractions allowed."""
 
-    memory: NonNegativeFloat | None = None
+    memory: Annotated[float, Field(ge=0, le=2**60)] | None = None
     """Memory that the scheduler sets aside, bytes; None sets none aside."""
 
-    resources: dict[str, NonNegativeFloat] = Field(default={})
+    resources: dict[str, Amount] = Field(default={})
     """Custom resources by name."""
 
     accelerator_type: str | None = None
@@ -82,6 +86,13 @@ class RayActorOptionsSpec(Spec):
 
     runtime_env: dict[str, Any] = Field(default={})
     """Ray runtime environment of this model's replicas."""
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _only_one_gpu_can_be_shared(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"{value}: should be a fraction up to 1, or whole")
+        return value
 
     @field_validator("resources")
     @classmethod
@@ -95,20 +106,20 @@ class RayActorOptionsSpec(Spec):
 class AutoscalingSpec(Spec):
     """When replicas are added and removed, in Serve's words."""
 
-    min_replicas: NonNegativeInt = 1
-    initial_replicas: NonNegativeInt | None = None
-    max_replicas: PositiveInt = 1
+    min_replicas: CountOrZero = 1
+    initial_replicas: CountOrZero | None = None
+    max_replicas: Count = 1
 
-    target_ongoing_requests: PositiveFloat = 32.0
+    target_ongoing_requests: Annotated[float, Field(gt=0, le=MOST)] = 32.0
     """Requests in flight or queued at the gateways for each replica."""
 
-    metrics_interval_s: PositiveFloat = 1.0
-    look_back_period_s: PositiveFloat = 5.0
-    upscale_delay_s: NonNegativeFloat = 5.0
-    downscale_delay_s: NonNegativeFloat = 60.0
-    downscale_to_zero_delay_s: NonNegativeFloat | None = None
-    upscaling_factor: PositiveFloat | None = None
-    downscaling_factor: PositiveFloat | None = None
+    metrics_interval_s: PositiveSeconds = 1.0
+    look_back_period_s: PositiveSeconds = 5.0
+    upscale_delay_s: Seconds = 5.0
+    downscale_delay_s: Seconds = 60.0
+    downscale_to_zero_delay_s: Seconds | None = None
+    upscaling_factor: Annotated[float, Field(gt=0, le=MOST)] | None = None
+    downscaling_factor: Annotated[float, Field(gt=0, le=MOST)] | None = None
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> Self:
@@ -138,7 +149,7 @@ class ModelSpec(Spec):
     runtime: RuntimeName = "auto"
     """What runs the model; `auto` takes the native runtime of its MLflow flavor."""
 
-    num_replicas: PositiveInt | None = None
+    num_replicas: Count | None = None
     """Fixed number of replicas for each version; None means 1, or autoscaling if given."""
 
     autoscaling_config: AutoscalingSpec | None = None
@@ -146,7 +157,7 @@ class ModelSpec(Spec):
 
     ray_actor_options: RayActorOptionsSpec = RayActorOptionsSpec()
 
-    max_batch_size: PositiveInt = 32
+    max_batch_size: Count = 32
     """Most rows that the gateway joins into one call; a larger request goes alone."""
 
     batch_wait_timeout_s: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -155,13 +166,13 @@ class ModelSpec(Spec):
     None adapts: no wait for a lone client or a cheap model, else up to a quarter of a call.
     """
 
-    max_concurrent_batches: PositiveInt = 1
+    max_concurrent_batches: Count = 1
     """Batches in flight for each replica, as each gateway counts them."""
 
-    max_queued_requests: PositiveInt = 1000
+    max_queued_requests: Count = 1000
     """Requests that may wait at each gateway; one more is answered 503."""
 
-    request_deadline_s: PositiveFloat | None = None
+    request_deadline_s: PositiveSeconds | None = None
     """This model's own deadline, seconds; None takes the fleet's."""
 
     @field_validator("traffic", mode="before")
@@ -219,7 +230,12 @@ def application_name(model: str, version: str) -> str:
     return f"{model}--v{version}"
 
 
+def is_version(key: str) -> bool:
+    """Whether an entry of `traffic` is a version, as MLflow numbers them, and not an alias."""
+    return key.isascii() and key.isdigit() and key[0] != "0"
+
+
 def parse_application_name(name: str) -> tuple[str, str] | None:
     """Split an application's name into model and version; None when it is not a version's."""
     model, separator, version = name.rpartition("--v")
-    return (model, version) if separator and version.isdigit() else None
+    return (model, version) if separator and is_version(version) else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -34,6 +35,9 @@ class Running:
     child_pid: int
     child_started_at_s: float
 
+    folder: str
+    """Its sockets and logs of HAProxy; goes with it."""
+
 
 def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
     """Run a fleet config until Ctrl-C or SIGTERM.
@@ -58,7 +62,7 @@ def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
         tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp", ignore_cleanup_errors=True) as folder,
         ProcessTree(command, {**environment, **_proxy(use_haproxy, Path(folder))}) as server,
     ):
-        record = _record(home, server.pid)
+        record = _record(home, server.pid, folder)
         stop = threading.Event()
         watcher = threading.Thread(target=_announce, args=(base_url(config), stop), daemon=True)
         watcher.start()
@@ -89,6 +93,7 @@ def stop() -> int:
         os.kill(running.pid, signal.SIGTERM)
         psutil.wait_procs([psutil.Process(running.pid)], GRACE_S)
     end_tree(running.child_pid, GRACE_S)
+    shutil.rmtree(running.folder, ignore_errors=True)
     _record_path(home).unlink(missing_ok=True)
     print("rayfleet: stopped")
     return 0
@@ -145,10 +150,10 @@ def _record_path(home: Home) -> Path:
     return home.root / "serve.json"
 
 
-def _record(home: Home, child_pid: int) -> Path:
+def _record(home: Home, child_pid: int, folder: str) -> Path:
     path = _record_path(home)
     started_at_s = psutil.Process(child_pid).create_time()
-    path.write_text(json.dumps(asdict(Running(os.getpid(), child_pid, started_at_s))))
+    path.write_text(json.dumps(asdict(Running(os.getpid(), child_pid, started_at_s, folder))))
     return path
 
 

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
+from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.controller.decide import RegistryView
 from deployments.controller.faults import model_faults, runtime_env_fault
@@ -23,9 +24,10 @@ from deployments.schema import FleetSpec, ModelsSpec, parse_application_name
 from deployments.settings import resolve_settings
 from deployments.store.address import store_url_fault
 from tuning import errors as tuning_errors
-from tuning.configfile import fault_lines, read_yaml, unknown_key
-from tuning.home import REGISTRY_VARIABLE, TRACKING_VARIABLE
-from tuning.probes import is_missing_file, without_password
+from tuning.configfile import AnySpec, fault_lines, read_yaml, unknown_key
+from tuning.home import REGISTRY_VARIABLE, STORE_VARIABLE, TRACKING_VARIABLE
+from tuning.probes import is_missing_file, require_database, without_password
+from tuning.trainers.factory import in_one_line
 
 IMPORT_PATH = "deployments.fleet:build"
 DEPLOYMENTS = ("Controller", "Gateway")
@@ -56,14 +58,25 @@ def validate_fleet(path: Path, *, port_is_free: bool = True) -> ModelsSpec:
     place, application = _fleet_application(path, raw)
     models_place, user_config = _controller_config(f"{path}: {place}", application)
     args = application.get("args") or {}
-    try:
-        spec = FleetSpec.load(args, where=str(path), path=f"{place}.args")
-        models = ModelsSpec.load(user_config, where=str(path), path=f"{place}.{models_place}")
-    except tuning_errors.ConfigError as error:
-        raise ConfigError(str(error)) from None
-    _raise_any([f"{path}: {fault}" for fault in _application_faults(place, spec, application)])
+    faults: list[str] = []
+    spec = _loaded(FleetSpec, args, path, f"{place}.args", faults)
+    models = _loaded(ModelsSpec, user_config, path, f"{place}.{models_place}", faults)
+    if spec is None or models is None:
+        raise ConfigError("\n".join(faults))
+    _raise_any([f"{path}: {fault}" for fault in _store_faults(place, spec)])
     _raise_any(_registry_faults(f"{path}: {place}.{models_place}", spec, models))
     return models
+
+
+def _loaded(
+    spec: type[AnySpec], value: Any, path: Path, place: str, faults: list[str]
+) -> AnySpec | None:
+    """Read one part of a config, so that faults in one do not hide those in another."""
+    try:
+        return spec.load(value, where=str(path), path=place)
+    except tuning_errors.ConfigError as error:
+        faults.append(str(error))
+        return None
 
 
 def unknown_keys(value: Any, schema: type[BaseModel], path: str = "") -> Iterator[str]:
@@ -73,7 +86,11 @@ def unknown_keys(value: Any, schema: type[BaseModel], path: str = "") -> Iterato
     fields = {field.alias or name: field for name, field in schema.model_fields.items()}
     for key, item in value.items():
         if key not in fields:
-            yield f"{path}: {unknown_key(key, fields)}" if path else unknown_key(key, fields)
+            yield (
+                f"{path}: {unknown_key(key, allowed=fields)}"
+                if path
+                else unknown_key(key, allowed=fields)
+            )
         elif key not in FREE_FORM:
             inner = f"{path}.{key}" if path else str(key)
             nested = _nested_schema(fields[key].annotation)
@@ -97,13 +114,15 @@ def _nested_schema(annotation: Any) -> type[BaseModel] | None:
 
 
 def _serve_faults(path: Path, raw: Any) -> list[str]:
-    faults = [*unknown_keys(raw, ServeDeploySchema), *_not_mappings(raw)]
+    faults = [*unknown_keys(raw, ServeDeploySchema), *_not_mappings(raw), *_runtime_env_faults(raw)]
     if faults:
         return [f"{path}: {fault}" for fault in faults]
     try:
         ServeDeploySchema.model_validate(raw)
     except ValidationError as error:
         return fault_lines(error, raw, where=str(path)).splitlines()
+    except Exception as error:  # noqa: BLE001, Serve's own validators stumble over wrong types
+        return [f"{path}: Serve cannot read it: {in_one_line(error)}"]
     faults = list(_autoscaling_faults(path, raw))
     return faults + [
         f"{path}: applications[{index}].name: {application['name']!r} is how the controller"
@@ -125,6 +144,28 @@ def _autoscaling_faults(path: Path, raw: Mapping[str, Any]) -> Iterator[str]:
                 AutoscalingConfig.model_validate(config)
             except ValidationError as error:
                 yield fault_lines(error, config, where=str(path), path=place)
+
+
+def _runtime_env_faults(raw: Any) -> Iterator[str]:
+    """Find what Ray would drop without a word, in an application's and its deployments'."""
+    for index, application in enumerate(_mappings(raw, "applications")):
+        place = f"applications[{index}]"
+        fault = runtime_env_fault(application.get("runtime_env"))
+        if fault is not None:
+            yield f"{place}.{fault}"
+        for each, deployment in enumerate(_mappings(application, "deployments")):
+            options = deployment.get("ray_actor_options")
+            env = options.get("runtime_env") if isinstance(options, Mapping) else None
+            fault = runtime_env_fault(env)
+            if fault is not None:
+                yield f"{place}.deployments[{each}].ray_actor_options.{fault}"
+
+
+def _mappings(raw: Any, key: str) -> list[Mapping[str, Any]]:
+    """The entries of a list, where it is one; what is no mapping there is refused elsewhere."""
+    entries = raw.get(key) if isinstance(raw, Mapping) else None
+    listed = entries if isinstance(entries, list) else []
+    return [entry if isinstance(entry, Mapping) else {} for entry in listed]
 
 
 def _not_mappings(raw: Any) -> Iterator[str]:
@@ -188,15 +229,26 @@ def _controller_config(where: str, application: Mapping[str, Any]) -> tuple[str,
     return found
 
 
-def _application_faults(
-    place: str, spec: FleetSpec, application: Mapping[str, Any]
-) -> Iterator[str]:
-    runtime_env = runtime_env_fault(application.get("runtime_env") or {})
-    if runtime_env is not None:
-        yield f"{place}.{runtime_env}"
-    store = store_url_fault(spec.store_url)
+def _store_faults(place: str, spec: FleetSpec) -> Iterator[str]:
+    store = store_url_fault(spec.store_url) or _store_is_away(spec)
     if store is not None:
         yield f"{place}.{store}" if spec.store_url is not None else store
+
+
+def _store_is_away(spec: FleetSpec) -> str | None:
+    """A fleet that starts waits for its store, to learn what an earlier one left there."""
+    name = STORE_VARIABLE if spec.store_url is None else "args.store_url"
+    url = spec.store_url or os.environ.get(STORE_VARIABLE) or ""
+    try:
+        require_database(url)
+    except (SQLAlchemyError, OSError) as error:
+        return f"{name}: {without_password(url)!r}: cannot be reached: {_first_line(error)}"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return without_password(text) or type(error).__name__
 
 
 def _registry_faults(where: str, spec: FleetSpec, models: ModelsSpec) -> list[str]:
@@ -212,7 +264,7 @@ def _registry_faults(where: str, spec: FleetSpec, models: ModelsSpec) -> list[st
             else Registry(settings.tracking_uri, settings.registry_uri).look(models.models)
         )
     except Exception as error:  # noqa: BLE001, whatever the driver says, the line must name it
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _first_line(error)
         shown = without_password(settings.registry_uri)
         return [f"{where}: the model registry at {shown} cannot be read: {reason}"]
     finally:
@@ -234,9 +286,10 @@ def address_faults(path: Path, raw: Mapping[str, Any], *, port_is_free: bool) ->
     """
     options = raw.get("http_options") or {}
     host = options.get("host", "0.0.0.0")  # noqa: S104, Serve's own
-    port = int(options.get("port", 8000))
-    if not 0 < port < 65536:
-        return [f"{path}: http_options.port: {port}: should be 1 to 65535"]
+    given = options.get("port", 8000)
+    port = int(given)
+    if isinstance(given, bool) or not 0 < port < 65536:
+        return [f"{path}: http_options.port: {given}: should be 1 to 65535"]
     with socket.socket() as probe:
         # As Serve does, so that connections still closing do not count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

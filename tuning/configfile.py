@@ -6,7 +6,7 @@ that is all a person needs to mend it; tracebacks are for our mistakes, not thei
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
@@ -43,9 +43,9 @@ class Spec(BaseModel):
         # pydantic's own message for an extra key does not say which ones exist.
         if isinstance(value, Mapping):
             allowed = [field.alias or name for name, field in cls.model_fields.items()]
-            for key in value:
-                if key not in allowed:
-                    raise ValueError(unknown_key(key, allowed))
+            unknown = [key for key in value if key not in allowed]
+            if unknown:
+                raise ValueError(unknown_key(*unknown, allowed=allowed))
         return value
 
     @field_validator("*", mode="before")
@@ -90,6 +90,7 @@ PLAIN_WORDS: Mapping[str, str] = {
     "tuple_type": "should be a list",
     "int_type": "should be a whole number",
     "int_parsing": "should be a whole number",
+    "int_parsing_size": "should be a whole number",
     "int_from_float": "should be a whole number",
     "float_type": "should be a number",
     "float_parsing": "should be a number",
@@ -97,17 +98,25 @@ PLAIN_WORDS: Mapping[str, str] = {
     "bool_parsing": "should be true or false",
     "string_type": "should be text",
     "string_pattern_mismatch": "should be letters, digits and . _ -, first a letter or digit",
+    "string_too_short": "should not be empty",
     "too_short": "should not be empty",
 }
 """What pydantic says in words of its own, by its name for the fault."""
 
 
-def unknown_key(key: object, allowed: Any) -> str:
-    """Say that a key does not exist, which do, and which one was probably meant."""
+MOST_SHOWN = 100
+"""Characters of a value that a line quotes."""
+
+
+def unknown_key(*keys: object, allowed: Iterable[object]) -> str:
+    """Say that keys do not exist, which do, and which ones were probably meant."""
     names = sorted(map(str, allowed))
-    close = difflib.get_close_matches(str(key), names, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"unknown key {key!r}{hint}, allowed: {', '.join(names)}"
+    said = []
+    for key in keys:
+        close = difflib.get_close_matches(str(key), names, n=1)
+        said.append(f"{key!r} (did you mean {close[0]!r}?)" if close else repr(key))
+    word = "key" if len(keys) == 1 else "keys"
+    return f"unknown {word} {', '.join(said)}, allowed: {', '.join(names)}"
 
 
 def read_yaml(path: Path) -> Any:
@@ -154,13 +163,14 @@ def fault_lines(error: ValidationError, given: Any, *, where: str, path: str = "
             PLAIN_WORDS.get(fault["type"], fault["msg"])
             .removeprefix("Value error, ")
             .replace("Input should", "should")
+            .replace("String should", "should")
+            .replace("Tuple should", "should")
         )
         value = fault.get("input")
         start = f"{path}.{place}" if path and place and place[0] != "[" else path + place
-        # Our own validators already name the value; containers would flood the line.
-        plain = not isinstance(value, Mapping | list | tuple)
-        if plain and fault["type"] not in {"value_error", "missing"}:
-            start = _joined(start, f"{value!r:.100}")
+        # Our own validators already name the value.
+        if fault["type"] not in {"value_error", "missing"}:
+            start = _joined(start, f"{value!r:.{MOST_SHOWN}}")
         # What fits no member of a union has a fault for each; one of the right type is closest.
         line = _joined(where, start)
         if line not in lines or lines[line][0].endswith("_type"):

@@ -1,5 +1,6 @@
 """Ask at once whether a dependency is there, where its own client would wait for minutes."""
 
+import errno
 import re
 import socket
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 from tuning.errors import ConfigError
 
 DATABASE_SERVERS = ("postgresql", "mysql")
+FILE = "sqlite:///"
 
 RAY_ADDRESS = re.compile(r"(?:ray://)?\[?(?P<host>[^\s/]+?)\]?:(?P<port>[0-9]{1,5})")
 """What names a machine; `auto` and `local` do not."""
 
-PASSWORD = re.compile(r"(?<=:)[^:/@]*(?=@)")
+PASSWORD = re.compile(r"(://[^\s/@:]*:)\S*@|([?&]password=)[^&\s]*")
+"""Up to the last @: a password may hold one, and a slash, that should have been escaped."""
 
 CONNECT_TIMEOUT_S = 10
 
@@ -20,17 +23,25 @@ def require_database(uri: str) -> None:
     """Raise at once what MLflow 3.17 would retry for minutes: a database that is not there.
 
     Args:
-        uri: Any address that MLflow takes; only those of database servers are looked at.
+        uri: Any address that MLflow takes; only those of databases are looked at. A file that
+            is not there will be made, if its folder is.
 
     Raises:
         SQLAlchemyError: It does not answer, or does not let us in.
+        OSError: The folder of a file is not there.
         ImportError: Its driver is not installed.
     """
-    if not uri.startswith(DATABASE_SERVERS):
+    if not uri.startswith((*DATABASE_SERVERS, FILE)):
+        return
+    if is_missing_file(uri):
+        folder = Path(uri.removeprefix(FILE)).parent
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {str(folder)!r}")
         return
     from sqlalchemy import create_engine  # noqa: PLC0415, slower than --help should be
 
-    engine = create_engine(uri, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+    timeout = {} if uri.startswith(FILE) else {"connect_timeout": CONNECT_TIMEOUT_S}
+    engine = create_engine(uri, connect_args=timeout)
     try:
         engine.connect().close()
     finally:
@@ -39,8 +50,7 @@ def require_database(uri: str) -> None:
 
 def is_missing_file(uri: str) -> bool:
     """Whether an address is of an SQLite file that nobody has made yet."""
-    _, separator, file = uri.partition("sqlite:///")
-    return bool(separator) and not Path(file).exists()
+    return uri.startswith(FILE) and not Path(uri.removeprefix(FILE)).exists()
 
 
 def require_ray(address: str, name: str) -> None:
@@ -64,6 +74,6 @@ def require_ray(address: str, name: str) -> None:
         raise ConfigError(f"{name}: {address!r}: no Ray there: {reason}") from None
 
 
-def without_password(uri: str) -> str:
-    """Blank out an address's secret part, for messages."""
-    return PASSWORD.sub("***", uri)
+def without_password(text: str) -> str:
+    """Blank out the secret part of an address, or of a message that quotes one."""
+    return PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)

@@ -139,7 +139,9 @@ def parse_dimension(value: Any) -> Any:
         unknown = next((key for key in value if key not in DISTRIBUTIONS), None)
         if names or unknown is None:
             raise ValueError(f"exactly one distribution of: {', '.join(DISTRIBUTIONS)}")
-        raise ValueError(unknown_key(unknown, DISTRIBUTIONS).replace("key", "distribution", 1))
+        raise ValueError(
+            unknown_key(unknown, allowed=DISTRIBUTIONS).replace("key", "distribution", 1)
+        )
     kind = DISTRIBUTIONS[names[0]]
     if kind is Choice and isinstance(value["choice"], Mapping):
         kind = Branches

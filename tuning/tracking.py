@@ -354,7 +354,7 @@ def reachable(home: Home) -> Iterator[None]:
     try:
         yield
     except MLFLOW_ERRORS as error:
-        reason = str(error).partition("\n")[0][:200]
+        reason = without_password(str(error).partition("\n")[0][:200])
         shown = without_password(home.tracking_uri)
         raise ConfigError(f"MLFLOW_TRACKING_URI: {shown!r}: cannot be used: {reason}") from None
 

@@ -24,7 +24,7 @@ from deployments.controller.failures import (
     retry_at_s,
 )
 from deployments.protocols.tensors import Layout, Signature
-from deployments.schema import ModelSpec, application_name, parse_application_name
+from deployments.schema import ModelSpec, application_name, is_version, parse_application_name
 from deployments.traffic.table import (
     Batching,
     ModelRoutes,
@@ -172,7 +172,7 @@ def _wanted(seen: Observation, model: str, spec: ModelSpec) -> tuple[dict[str, i
 
 
 def _resolve(registry: RegistryView, model: str, key: str) -> str | None:
-    version = key if key.isdigit() else registry.aliases.get(model, {}).get(key)
+    version = key if is_version(key) else registry.aliases.get(model, {}).get(key)
     return version if version is not None and (model, version) in registry.versions else None
 
 

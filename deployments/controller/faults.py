@@ -11,7 +11,7 @@ from typing import Any
 from ray.runtime_env import RuntimeEnv
 
 from deployments.controller.decide import RegistryView
-from deployments.schema import CANARY_ALIAS, ModelSpec
+from deployments.schema import CANARY_ALIAS, ModelSpec, is_version
 from tuning.configfile import unknown_key
 from tuning.probes import without_password
 
@@ -51,12 +51,16 @@ def model_faults(
             yield from _version_faults(path, model, spec, view)
 
 
-def runtime_env_fault(value: Mapping[str, Any]) -> str | None:
+def runtime_env_fault(value: Any) -> str | None:
     """Say what Ray 2.60 would drop without a word, or refuse only once a replica starts."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        return f"runtime_env: {value!r:.60}: should be a mapping of keys to values"
     known = {key for key in RuntimeEnv.known_fields if not key.startswith("_")}
     for key in value:
         if key not in known:
-            return f"runtime_env: {unknown_key(key, known)}"
+            return f"runtime_env: {unknown_key(key, allowed=known)}"
     code = [value.get("working_dir"), *_entries(value.get("py_modules"))]
     local = next((each for each in code if isinstance(each, str) and "://" not in each), None)
     if local is not None:
@@ -75,7 +79,7 @@ def runtime_env_fault(value: Mapping[str, Any]) -> str | None:
 def _version_faults(path: str, model: str, spec: ModelSpec, view: RegistryView) -> Iterator[str]:
     aliases = view.aliases[model]
     for key in spec.traffic:
-        version = key if key.isdigit() else aliases.get(key)
+        version = key if is_version(key) else aliases.get(key)
         if version is None:
             # The canary comes and goes; the others are set by hand, or misspelt.
             if key != CANARY_ALIAS or key == spec.stable_key:

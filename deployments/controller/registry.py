@@ -10,7 +10,7 @@ from mlflow.models.model import ModelInfo, get_model_info
 
 from deployments.controller.decide import RegistryView, VersionFacts
 from deployments.protocols.signature import signature_from_mlflow
-from deployments.schema import ModelSpec
+from deployments.schema import ModelSpec, is_version
 from tuning.probes import require_database
 
 NATIVE = (
@@ -91,7 +91,7 @@ def _named(
 ) -> Iterable[tuple[str, str]]:
     for model, spec in specs.items():
         for key in spec.traffic:
-            version = key if key.isdigit() else aliases.get(model, {}).get(key)
+            version = key if is_version(key) else aliases.get(model, {}).get(key)
             if model in aliases and version is not None:
                 yield model, version
 

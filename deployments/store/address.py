@@ -38,7 +38,19 @@ def store_url_fault(configured: str | None) -> str | None:
         return allowed
     except ImportError as error:
         return f"{shown}: {error}; install rayfleet[postgresql]"
-    folder = Path(parsed.database or "").parent
-    if parsed.get_backend_name() == "sqlite" and not folder.is_dir():
-        return f"{shown}: there is no folder {str(folder)!r}"
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    file = Path(parsed.database or "")
+    # Processes of a fleet run in other folders than the command that started them.
+    reason = _file_fault(file) if file.is_absolute() else "should be an absolute path"
+    return f"{shown}: {reason}" if reason is not None else None
+
+
+def _file_fault(file: Path) -> str | None:
+    if not file.parent.is_dir():
+        return f"there is no folder {str(file.parent)!r}"
+    if file.is_dir():
+        return "is a folder"
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        return "cannot be written"
     return None

@@ -84,6 +84,17 @@ def models(**changes: Any) -> dict[str, Any]:
             id="boolean-as-a-weight",
         ),
         pytest.param(
+            models(max_batch_size=10**40),
+            f"FILE: models.m.max_batch_size: {10**40}: should be less than or equal to 1000000",
+            id="more-than-a-wire-carries",
+        ),
+        pytest.param(
+            models(ray_actor_options={"num_gpus": 1.5}),
+            "FILE: models.m.ray_actor_options.num_gpus: 1.5: should be a fraction up to 1, or"
+            " whole",
+            id="one-gpu-and-a-half",
+        ),
+        pytest.param(
             models(max_batch_size=0),
             "FILE: models.m.max_batch_size: 0: should be greater than 0",
             id="zero-batch",

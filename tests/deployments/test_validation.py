@@ -203,7 +203,7 @@ def test_a_good_config_is_said_to_be_good(validate: Any) -> None:
         ),
         pytest.param(
             config(deployments=[{"name": "Controller", "user_config": [1]}]),
-            "FILE: applications[0].deployments[0].user_config: should be a mapping of keys to"
+            "FILE: applications[0].deployments[0].user_config: [1]: should be a mapping of keys to"
             " values",
             id="models-are-a-list",
         ),
@@ -340,6 +340,64 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
             id="store-of-another-kind",
         ),
         pytest.param(
+            config(args={"store_url": "sqlite:///rel.db"}),
+            "FILE: applications[0].args.store_url: 'sqlite:///rel.db': should be an absolute path",
+            id="store-in-whatever-folder",
+        ),
+        pytest.param(
+            config(args={"store_url": f"postgresql://u:secret@127.0.0.1:{PORT}/d"}),
+            f"FILE: applications[0].args.store_url: 'postgresql://u:***@127.0.0.1:{PORT}/d': cannot"
+            " be reached: (psycopg.OperationalError) connection failed: connection to server at"
+            f' "127.0.0.1", port {PORT} failed: Connection refused',
+            id="store-that-is-away",
+        ),
+        pytest.param(
+            config(
+                deployments=[{"name": "Gateway", "num_replicas": 1, "gang_scheduling_config": True}]
+            ),
+            "FILE: Serve cannot read it: AttributeError: 'bool' object has no attribute"
+            " 'gang_size'",
+            id="what-serve-stumbles-over",
+        ),
+        pytest.param(
+            config(runtime_env={"working_dir": 5}),
+            "FILE: applications[0].runtime_env: `working_dir` must be a string, got <class 'int'>.",
+            id="code-that-is-no-address",
+        ),
+        pytest.param(
+            config(
+                deployments=[
+                    {
+                        "name": "Gateway",
+                        "autoscaling_config": {"policy": {"policy_function": "nope:x"}},
+                    }
+                ]
+            ),
+            "FILE: Serve cannot read it: ModuleNotFoundError: No module named 'nope'",
+            id="policy-that-is-not-there",
+        ),
+        pytest.param(
+            config() | {"http_options": {"port": True}},
+            "FILE: http_options.port: True: should be 1 to 65535",
+            id="boolean-as-a-port",
+        ),
+        pytest.param(
+            config(
+                deployments=[
+                    {"name": "Gateway", "ray_actor_options": {"runtime_env": {"bogus": 1}}}
+                ]
+            ),
+            "FILE: applications[0].deployments[0].ray_actor_options.runtime_env: unknown key"
+            f" 'bogus', allowed: {RUNTIME_ENV_KEYS}",
+            id="typo-in-a-deployment-s-runtime-env",
+        ),
+        pytest.param(
+            hosting(churn={"traffic": {"01": 100}}),
+            f"FILE: {MODELS}.models.churn.traffic: no version has the alias '01', aliases:"
+            " champion",
+            id="version-with-a-leading-zero",
+        ),
+        pytest.param(
             config(args={"store_url": "sqlite:////no/such/folder/fleet.db"}),
             "FILE: applications[0].args.store_url: 'sqlite:////no/such/folder/fleet.db':"
             " there is no folder '/no/such/folder'",
@@ -390,6 +448,19 @@ def test_a_large_registry_is_not_listed_whole(
     assert said.endswith(
         "registered: " + ", ".join(f"m{n:04d}" for n in range(20)) + " and 4980 more"
     )
+
+
+def test_every_fault_of_a_file_is_said(validate: Any) -> None:
+    content = hosting(churn={"trafic": {}, "max_batch": 1}, bare={"runtime": "nope"})
+    content["applications"][0]["args"] = {"registry_poll_s": 9}
+
+    status, said = validate(content)
+
+    lines = said.splitlines()
+    assert (status, len(lines)) == (2, 3)
+    assert lines[0].startswith("FILE: applications[0].args.registry_poll_s: 9: should be")
+    assert "models.churn: unknown keys 'trafic' (did you mean 'traffic'?), 'max_batch'" in lines[1]
+    assert "models.bare.runtime: 'nope': should be" in lines[2]
 
 
 def test_every_fault_of_a_model_is_said(validate: Any) -> None:

@@ -1,5 +1,6 @@
 """`rayfleet serve` and `rayfleet stop`, used as from a terminal."""
 
+import json
 import os
 import signal
 import socket
@@ -71,8 +72,10 @@ def test_ctrl_c_ends_it_cleanly(served: "Served") -> None:
     assert served.survivors() == []
 
 
-def test_stop_ends_what_a_killed_terminal_left(served: "Served") -> None:
+def test_stop_ends_what_a_killed_terminal_left(served: "Served", home: Path) -> None:
     served.wait_ready()
+    folder = Path(json.loads((home / "serve.json").read_text())["folder"])
+    assert folder.is_dir()
     os.kill(served.process.pid, signal.SIGKILL)
     served.process.wait()
 
@@ -80,6 +83,7 @@ def test_stop_ends_what_a_killed_terminal_left(served: "Served") -> None:
 
     assert (stopped.returncode, stopped.stdout) == (0, "rayfleet: stopped\n")
     eventually("nothing is left", lambda: served.survivors() == [], within_s=30)
+    assert not folder.exists()
 
 
 def test_a_port_in_use_is_refused_before_anything_starts(home: Path, tmp_path: Path) -> None:

@@ -42,7 +42,20 @@ def test_a_database_that_does_not_answer_is_noticed() -> None:
         require_database(f"postgresql://nobody@127.0.0.1:{free_ports(1)[0]}/mlflow")
 
 
-@pytest.mark.parametrize("uri", ["sqlite:////no/such/file.db", "http://127.0.0.1:1", "databricks"])
+def test_a_file_that_is_no_database_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(OperationalError, match="unable to open database file"):
+        require_database(f"sqlite:///{tmp_path}")
+    with pytest.raises(FileNotFoundError, match="there is no folder '/no/such'"):
+        require_database("sqlite:////no/such/file.db")
+
+
+def test_a_file_is_not_made(tmp_path: Path) -> None:
+    require_database(f"sqlite:///{tmp_path}/new.db")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "databricks"])
 def test_other_stores_are_mlflow_s_affair(uri: str) -> None:
     require_database(uri)
 
@@ -60,6 +73,11 @@ def test_only_a_file_can_be_missing(tmp_path: Path) -> None:
     ("uri", "shown"),
     [
         pytest.param("postgresql://u:secret@h:5432/d", "postgresql://u:***@h:5432/d", id="secret"),
+        pytest.param("postgresql://u:s@c@h/d", "postgresql://u:***@h/d", id="secret-with-an-at"),
+        pytest.param("pg://u:s/c:r@h/d", "pg://u:***@h/d", id="secret-with-a-slash"),
+        pytest.param("pg://h/d?user=u&password=s", "pg://h/d?user=u&password=***", id="last"),
+        pytest.param("pg://h/d?password=s&a=1", "pg://h/d?password=***&a=1", id="in-the-query"),
+        pytest.param("bad: pg://u:s@h now", "bad: pg://u:***@h now", id="in-a-message"),
         pytest.param("postgresql://u@h/d", "postgresql://u@h/d", id="user-alone"),
         pytest.param("http://h:5000", "http://h:5000", id="port"),
         pytest.param("sqlite:////a/b.db", "sqlite:////a/b.db", id="file"),

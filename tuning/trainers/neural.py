@@ -31,8 +31,11 @@ def check_params(params: Params, limits: Mapping[str, Bounds]) -> None:
     """
     for name, value in params.items():
         if name not in limits:
-            raise ConfigError(unknown_key(name, limits).replace("key", "parameter", 1))
+            raise ConfigError(unknown_key(name, allowed=limits).replace("key", "parameter", 1))
         low, high = limits[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # Whole bounds are of counts; a fraction of one would be cut in silence.
+        whole = isinstance(low, int) and isinstance(high, int)
+        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if not number or not low <= float(value) <= high:  # type: ignore[arg-type]
-            raise ConfigError(f"{name}: {value!r}, allowed: a number from {low:g} to {high:g}")
+            kind = "whole number" if whole else "number"
+            raise ConfigError(f"{name}: {value!r}, allowed: a {kind} from {low:g} to {high:g}")

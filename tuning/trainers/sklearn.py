@@ -59,7 +59,7 @@ class SklearnTrainer:
         known = self._estimator({"estimator": params["estimator"]}).get_params()
         for name in params:
             if name != "estimator" and name not in known:
-                raise ConfigError(f"{params['estimator']}: {unknown_key(name, known)}")
+                raise ConfigError(f"{params['estimator']}: {unknown_key(name, allowed=known)}")
         try:
             # What `fit` would begin with.
             self._estimator(params)._validate_params()  # noqa: SLF001, scikit-learn's developer API
