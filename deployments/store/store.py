@@ -1,5 +1,6 @@
 """Read and write the fleet store. Every call may block on the database; none is on a hot path."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -23,6 +24,8 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 BUSY_TIMEOUT_S = 10.0
 """Longest wait for another process's write to SQLite, seconds."""
+
+BUSY_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +174,18 @@ def _connect(url: str) -> Engine:
 
     # Write-ahead logging lets gateways read while the controller writes.
     @event.listens_for(engine, "connect")
-    def _use_wal(connection: object, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
+    def _use_wal(connection: sqlite3.Connection, _record: object) -> None:
+        # Alone among statements, the switch to it does not wait for others by itself.
+        give_up_at_s = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() > give_up_at_s:
+                    raise
+                time.sleep(BUSY_POLL_S)
+            else:
+                return
 
     return engine
 
