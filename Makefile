@@ -46,7 +46,7 @@ test: install .venvs/clients/.installed ## Run every test
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test-fast: install ## Run the tests that need neither Ray nor a server
-	$(BIN)/python -m pytest -m "not ray"
+	$(BIN)/python -m pytest -m "not ray" --ignore=tests/integration
 
 lint: install ## Check format, style, types and layers
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """What every test file may rely on."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,10 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+# What is imported and collected lives as long as the tests: the garbage collector need not
+# look through it again and again, nor at the end.
+gc.disable()
 
 ON_ONE_CLUSTER = "tests/integration/fleet/"
 """Folder of the tests that share a cluster and the fleet on it, which take a minute to start."""
@@ -35,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return starts.index(True) if any(starts) else len(starts)
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, and only what the tests leave."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="module")
