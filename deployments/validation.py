@@ -5,6 +5,7 @@ Serve's own schemas as well as in ours.
 """
 
 import errno
+import math
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from deployments.schema import FleetSpec, ModelsSpec, parse_application_name
 from deployments.settings import resolve_settings
 from deployments.store.address import store_url_fault
 from tuning import errors as tuning_errors
-from tuning.configfile import AnySpec, fault_lines, read_yaml, unknown_key
+from tuning.configfile import AnySpec, fault_lines, leaves, read_yaml, unknown_key
 from tuning.home import REGISTRY_VARIABLE, STORE_VARIABLE, TRACKING_VARIABLE
 from tuning.probes import is_missing_file, require_database, without_password
 from tuning.trainers.factory import in_one_line
@@ -93,6 +94,9 @@ def unknown_keys(value: Any, schema: type[BaseModel], path: str = "") -> Iterato
             )
         elif key not in FREE_FORM:
             inner = f"{path}.{key}" if path else str(key)
+            types = leaves(fields[key].annotation)
+            if {int, float} & types and _is_no_number(item, types):
+                yield f"{inner}: {item!r}: should be a number"
             nested = _nested_schema(fields[key].annotation)
             if nested is None:
                 continue
@@ -100,6 +104,13 @@ def unknown_keys(value: Any, schema: type[BaseModel], path: str = "") -> Iterato
             for index, entry in enumerate(items):
                 place = f"{inner}[{index}]" if isinstance(item, list) else inner
                 yield from unknown_keys(entry, nested, place)
+
+
+def _is_no_number(value: Any, types: set[Any]) -> bool:
+    """Whether Serve's lax schema would take for a number what is none."""
+    if isinstance(value, bool):
+        return bool not in types
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _nested_schema(annotation: Any) -> type[BaseModel] | None:

@@ -53,7 +53,7 @@ class Spec(BaseModel):
     def _exponents_are_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         # Serve reads its config files itself, and takes 1e-3 for text as YAML 1.1 does.
         if isinstance(value, str) and EXPONENT.fullmatch(value) and info.field_name is not None:
-            types = _leaves(cls.model_fields[info.field_name].annotation)
+            types = leaves(cls.model_fields[info.field_name].annotation)
             return float(value) if float in types and str not in types else value
         return value
 
@@ -209,10 +209,10 @@ def _joined(*parts: str) -> str:
     return ": ".join(part for part in parts if part)
 
 
-def _leaves(annotation: Any) -> set[Any]:
+def leaves(annotation: Any) -> set[Any]:
     """The plain types inside an annotation such as `Annotated[float, ...] | None`."""
     inner = [part for part in get_args(annotation) if not isinstance(part, str)]
-    return set().union(*map(_leaves, inner)) if inner else {annotation}
+    return set().union(*map(leaves, inner)) if inner else {annotation}
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

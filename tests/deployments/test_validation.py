@@ -378,8 +378,18 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
         ),
         pytest.param(
             config() | {"http_options": {"port": True}},
-            "FILE: http_options.port: True: should be 1 to 65535",
+            "FILE: http_options.port: True: should be a number",
             id="boolean-as-a-port",
+        ),
+        pytest.param(
+            config(deployments=[{"name": "Gateway", "num_replicas": True}]),
+            "FILE: applications[0].deployments[0].num_replicas: True: should be a number",
+            id="boolean-as-a-number-of-replicas",
+        ),
+        pytest.param(
+            config() | {"http_options": {"request_timeout_s": float("nan")}},
+            "FILE: http_options.request_timeout_s: nan: should be a number",
+            id="time-that-is-no-number",
         ),
         pytest.param(
             config(
