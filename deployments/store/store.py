@@ -180,8 +180,9 @@ def _connect(url: str) -> Engine:
         while True:
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
-            except sqlite3.OperationalError:
-                if time.monotonic() > give_up_at_s:
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > give_up_at_s:
                     raise
                 time.sleep(BUSY_POLL_S)
             else:

@@ -1,5 +1,6 @@
 """What the fleet store owes, on SQLite, and on PostgreSQL where a server may be started."""
 
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
 
 from deployments.store.schema import metadata
-from deployments.store.store import FleetStore, StoredCounters, StoredFailure
+from deployments.store.store import BUSY_TIMEOUT_S, FleetStore, StoredCounters, StoredFailure
 from tests.fakes import FakeClock
 
 VERSION_TABLE = "rayfleet_alembic_version"
@@ -173,6 +174,19 @@ class TestSqlite(StoreContract):
             writer.exec_driver_sql("BEGIN IMMEDIATE")
 
             assert store.load_table() == b"table"
+
+    def test_the_first_connection_waits_for_a_writer(self, url: str, tmp_path: Path) -> None:
+        writer = sqlite3.connect(tmp_path / "fleet.db", isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+
+        with ThreadPoolExecutor(1) as pool:
+            migrated = pool.submit(FleetStore(url, "one").migrate)
+            with pytest.raises(TimeoutError):
+                migrated.result(timeout=0.3)
+            writer.execute("COMMIT")
+            writer.close()
+
+            migrated.result(timeout=BUSY_TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")
