@@ -80,18 +80,18 @@ def _loaded(
         return None
 
 
-def unknown_keys(value: Any, schema: type[BaseModel], path: str = "") -> Iterator[str]:
-    """Find keys that a pydantic schema would drop in silence, as `path: what is allowed`."""
+def schema_faults(value: Any, schema: type[BaseModel], path: str = "") -> Iterator[str]:
+    """Find what a lax pydantic schema takes in silence, as `path: what is allowed`.
+
+    That is keys that it does not know, and booleans and infinities where numbers belong.
+    """
     if not isinstance(value, Mapping):
         return
     fields = {field.alias or name: field for name, field in schema.model_fields.items()}
     for key, item in value.items():
         if key not in fields:
-            yield (
-                f"{path}: {unknown_key(key, allowed=fields)}"
-                if path
-                else unknown_key(key, allowed=fields)
-            )
+            fault = unknown_key(key, allowed=fields)
+            yield f"{path}: {fault}" if path else fault
         elif key not in FREE_FORM:
             inner = f"{path}.{key}" if path else str(key)
             types = leaves(fields[key].annotation)
@@ -103,7 +103,7 @@ def unknown_keys(value: Any, schema: type[BaseModel], path: str = "") -> Iterato
             items = item if isinstance(item, list) else [item]
             for index, entry in enumerate(items):
                 place = f"{inner}[{index}]" if isinstance(item, list) else inner
-                yield from unknown_keys(entry, nested, place)
+                yield from schema_faults(entry, nested, place)
 
 
 def _is_no_number(value: Any, types: set[Any]) -> bool:
@@ -125,7 +125,11 @@ def _nested_schema(annotation: Any) -> type[BaseModel] | None:
 
 
 def _serve_faults(path: Path, raw: Any) -> list[str]:
-    faults = [*unknown_keys(raw, ServeDeploySchema), *_not_mappings(raw), *_runtime_env_faults(raw)]
+    faults = [
+        *schema_faults(raw, ServeDeploySchema),
+        *_not_mappings(raw),
+        *_runtime_env_faults(raw),
+    ]
     if faults:
         return [f"{path}: {fault}" for fault in faults]
     try:
@@ -297,10 +301,9 @@ def address_faults(path: Path, raw: Mapping[str, Any], *, port_is_free: bool) ->
     """
     options = raw.get("http_options") or {}
     host = options.get("host", "0.0.0.0")  # noqa: S104, Serve's own
-    given = options.get("port", 8000)
-    port = int(given)
-    if isinstance(given, bool) or not 0 < port < 65536:
-        return [f"{path}: http_options.port: {given}: should be 1 to 65535"]
+    port = int(options.get("port", 8000))
+    if not 0 < port < 65536:
+        return [f"{path}: http_options.port: {port}: should be 1 to 65535"]
     with socket.socket() as probe:
         # As Serve does, so that connections still closing do not count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -22,7 +22,7 @@ from deployments.protocols.mlflow_scoring import decode_cheaply
 from deployments.protocols.open_inference import decode_infer
 from deployments.protocols.tensors import Layout, Request, Signature, TensorSpec
 from deployments.schema import FleetSpec, ModelsSpec
-from deployments.validation import IMPORT_PATH, unknown_keys
+from deployments.validation import IMPORT_PATH, schema_faults
 from tests.documents import (
     DOCUMENTS,
     README,
@@ -214,7 +214,7 @@ def test_yaml_is_a_valid_config(block: Block) -> None:
     raw = yaml.safe_load(block.text)
 
     if "applications" in raw:
-        assert list(unknown_keys(raw, ServeDeploySchema)) == []
+        assert list(schema_faults(raw, ServeDeploySchema)) == []
         ServeDeploySchema.model_validate(raw)
         (application,) = raw["applications"]
         assert application["import_path"] == IMPORT_PATH

@@ -111,12 +111,15 @@ MOST_SHOWN = 100
 def unknown_key(*keys: object, allowed: Iterable[object]) -> str:
     """Say that keys do not exist, which do, and which ones were probably meant."""
     names = sorted(map(str, allowed))
-    said = []
-    for key in keys:
-        close = difflib.get_close_matches(str(key), names, n=1)
-        said.append(f"{key!r} (did you mean {close[0]!r}?)" if close else repr(key))
+    said = ", ".join(f"{key!r}{meant(str(key), names)}" for key in keys)
     word = "key" if len(keys) == 1 else "keys"
-    return f"unknown {word} {', '.join(said)}, allowed: {', '.join(names)}"
+    return f"unknown {word} {said}, allowed: {', '.join(names)}"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Ask whether a known name was meant, in brackets; empty when none is close."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def read_yaml(path: Path) -> Any:

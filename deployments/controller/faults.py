@@ -4,15 +4,14 @@
 and `serve deploy` answer with the same lines.
 """
 
-import difflib
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from typing import Any
 
 from ray.runtime_env import RuntimeEnv
 
 from deployments.controller.decide import RegistryView
 from deployments.schema import CANARY_ALIAS, ModelSpec, is_version
-from tuning.configfile import unknown_key
+from tuning.configfile import meant, unknown_key
 from tuning.probes import without_password
 
 MOST_NAMES = 20
@@ -45,7 +44,7 @@ def model_faults(
         if model not in view.aliases:
             yield (
                 f"{path}: not in the model registry at {shown}"
-                f"{_meant(model, view.aliases)}, registered: {_listed(view.aliases)}"
+                f"{meant(model, view.aliases)}, registered: {_listed(view.aliases)}"
             )
         else:
             yield from _version_faults(path, model, spec, view)
@@ -97,12 +96,7 @@ def _version_faults(path: str, model: str, spec: ModelSpec, view: RegistryView) 
 
 
 def _unknown_alias(key: str, aliases: Mapping[str, str]) -> str:
-    return f"no version has the alias {key!r}{_meant(key, aliases)}, aliases: {_listed(aliases)}"
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return f"no version has the alias {key!r}{meant(key, aliases)}, aliases: {_listed(aliases)}"
 
 
 def _listed(names: Collection[str]) -> str:

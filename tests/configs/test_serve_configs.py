@@ -8,7 +8,7 @@ import yaml
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
 from deployments.schema import FleetSpec, ModelsSpec
-from deployments.validation import IMPORT_PATH, unknown_keys
+from deployments.validation import IMPORT_PATH, schema_faults
 from tuning.spec import validate_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -40,11 +40,11 @@ def test_serve_accepts_the_config_and_drops_none_of_its_keys(path: Path) -> None
 
     ServeDeploySchema.model_validate(raw)
 
-    assert list(unknown_keys(raw, ServeDeploySchema)) == []
+    assert list(schema_faults(raw, ServeDeploySchema)) == []
     for application in raw["applications"]:
-        assert list(unknown_keys(application, ServeApplicationSchema)) == []
+        assert list(schema_faults(application, ServeApplicationSchema)) == []
         for deployment in application.get("deployments", []):
-            assert list(unknown_keys(deployment, DeploymentSchema)) == []
+            assert list(schema_faults(deployment, DeploymentSchema)) == []
 
 
 @pytest.mark.parametrize("path", FLEETS, ids=lambda path: path.stem)
@@ -72,7 +72,7 @@ def test_a_misspelt_key_is_found_at_every_level(place: tuple[Any, ...], key: str
         target = target[step]
     target[key] = 3
 
-    faults = list(unknown_keys(raw, ServeDeploySchema))
+    faults = list(schema_faults(raw, ServeDeploySchema))
 
     assert len(faults) == 1
     assert key in faults[0]
