@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 # State of a clone stays in the clone; a deployment sets its own.
 export RAYFLEET_HOME ?= $(CURDIR)/.rayfleet
@@ -43,10 +44,10 @@ stop: install ## Stop what make serve left running
 	@$(BIN)/rayfleet stop
 
 test: install .venvs/clients/.installed ## Run every test
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
+	$(PYTEST)
 
 test-fast: install ## Run the tests that need neither Ray nor a server
-	$(BIN)/python -m pytest -m "not ray" --ignore=tests/integration
+	$(PYTEST) -m "not ray" --ignore=tests/integration
 
 lint: install ## Check format, style, types and layers
 	$(BIN)/ruff format --check .
