@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.exceptions import AuthenticationError
 
 from tuning.authentication import ADDRESS_VARIABLE, LOCAL
@@ -29,19 +30,35 @@ class Cluster:
     """Whether it consists of this machine alone, and ends with this process."""
 
 
+def require_room(resources: ResourcesSpec) -> None:
+    """Refuse trials that a Ray of one's own, which is yet to start, could never hold.
+
+    A cluster of somebody else's is not asked: it may grow.
+
+    Raises:
+        ConfigError: Not even one fits.
+    """
+    if not _starts_own():
+        return
+    # What Ray itself will find; starting it to hear so takes seconds (Ray 2.60 has no other way).
+    found = ResourceAndLabelSpec().resolve(is_head=True)
+    cpus, gpus = found.num_cpus or 0, found.num_gpus or 0
+    if resources.cpu > cpus or resources.gpu > gpus:
+        raise ConfigError(
+            f"resources: cpu {resources.cpu:g}, gpu {resources.gpu:g}: no trial fits, "
+            f"allowed: up to cpu {cpus:g}, gpu {gpus:g}"
+        )
+
+
 @contextmanager
 def ray_cluster(resources: ResourcesSpec) -> Iterator[Cluster]:
     """Connect to Ray.
 
     Raises:
-        ConfigError: There is no Ray at the address, or no trial fits on one's own.
+        ConfigError: There is no Ray at the address.
     """
-    address = os.environ.get(ADDRESS_VARIABLE) or LOCAL
-    own = address == LOCAL
-    if not own:
-        with muted_stderr():
-            _connect(address)
-    else:
+    own = _starts_own()
+    if own:
         ray.init(
             address=LOCAL,
             include_dashboard=False,
@@ -49,11 +66,17 @@ def ray_cluster(resources: ResourcesSpec) -> Iterator[Cluster]:
             logging_level=logging.ERROR,
             object_store_memory=OBJECT_STORE_BYTES,
         )
+    else:
+        with muted_stderr():
+            _connect(os.environ[ADDRESS_VARIABLE])
     try:
-        # A cluster of somebody else's may grow when asked; our own will not.
-        yield Cluster(_capacity(resources, refuse=own), own=own)
+        yield Cluster(_capacity(resources), own=own)
     finally:
         ray.shutdown()
+
+
+def _starts_own() -> bool:
+    return (os.environ.get(ADDRESS_VARIABLE) or LOCAL) == LOCAL
 
 
 def _connect(address: str) -> None:
@@ -64,15 +87,9 @@ def _connect(address: str) -> None:
         raise ConfigError(f"{ADDRESS_VARIABLE}: {address!r}: no Ray there: {reason}") from None
 
 
-def _capacity(resources: ResourcesSpec, *, refuse: bool) -> int:
+def _capacity(resources: ResourcesSpec) -> int:
     available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     capacity = int(available.get("CPU", 0.0) // resources.cpu)
     if resources.gpu:
         capacity = min(capacity, int(available.get("GPU", 0.0) // resources.gpu))
-    if capacity < 1 and refuse:
-        cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
-        raise ConfigError(
-            f"resources: cpu {resources.cpu:g}, gpu {resources.gpu:g}: no trial fits, "
-            f"allowed: up to cpu {cpus:g}, gpu {gpus:g}"
-        )
     return max(capacity, 1)

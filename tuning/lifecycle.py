@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from rich.console import Console
 
 from tuning.book import Book
-from tuning.cluster import Cluster, ray_cluster
+from tuning.cluster import Cluster, ray_cluster, require_room
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.data import Labels, Rows
 from tuning.errors import ConfigError, SweepError, TrackingError, TuningError
@@ -58,7 +58,7 @@ def run_sweep(task: Task, *, home: Home, console: Console, where: str, restart: 
         restart: Whether to forget an earlier sweep of this name.
 
     Raises:
-        ConfigError: It runs already, or began with another spec or other data.
+        ConfigError: It runs already, began with another spec or other data, or no trial fits.
         SweepError: No trial completed.
         TrackingError: MLflow was away for too long.
         KeyboardInterrupt: By SIGINT or SIGTERM; the same call resumes.
@@ -66,6 +66,7 @@ def run_sweep(task: Task, *, home: Home, console: Console, where: str, restart: 
     spec = task.spec
     folder = home.sweeps / spec.name
     try:
+        require_room(spec.resources)
         with locked(folder, name=spec.name):
             ledger = Ledger(folder)
             manifest = _begin(task, ledger, home, restart=restart)

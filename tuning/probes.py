@@ -11,7 +11,10 @@ DATABASE_SERVERS = ("postgresql", "mysql")
 FILE = "sqlite:///"
 
 RAY_ADDRESS = re.compile(r"(?:ray://)?\[?(?P<host>[^\s/]+?)\]?:(?P<port>[0-9]{1,5})")
-"""What names a machine; `auto` and `local` do not."""
+"""What names a machine."""
+
+RAY_WORDS = ("", "auto", "local")
+"""What Ray takes in an address's place."""
 
 PASSWORD = re.compile(r"(://[^\s/@:]*:)\S*@|([?&]password=)[^&\s]*")
 """Up to the last @: a password may hold one, and a slash, that should have been escaped."""
@@ -61,11 +64,16 @@ def require_ray(address: str, name: str) -> None:
         name: The variable or option that it comes from.
 
     Raises:
-        ConfigError: Nothing listens there.
+        ConfigError: Nothing listens there, or it is no address.
     """
     named = RAY_ADDRESS.fullmatch(address)
     if named is None:
-        return
+        # Ray's clients know other schemes than its own, by plug-ins.
+        if address in RAY_WORDS or ("://" in address and not address.startswith("ray://")):
+            return
+        raise ConfigError(
+            f"{name}: {address!r}: no address, allowed: HOST:PORT, ray://HOST:PORT, auto, local"
+        )
     try:
         place = named["host"], int(named["port"])
         socket.create_connection(place, timeout=CONNECT_TIMEOUT_S).close()

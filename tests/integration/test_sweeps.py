@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -202,6 +203,16 @@ def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_pa
     assert "died" in run.data.tags[TRACEBACK]
 
 
+def test_a_sweep_that_finds_no_ray_ties_no_later_one(bench: Bench) -> None:
+    refused = replace(bench, ray_address="plugin://anywhere").run(bench.write())
+
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].endswith("no Ray there: Module: plugin does not exist.")
+    assert bench.sweep_runs() == []
+    # Or a changed spec would be refused, as no resume of something that never was.
+    assert not (bench.folder / "home" / "sweeps" / "fake" / "sweep.json").exists()
+
+
 def test_a_sweep_that_cannot_begin_leaves_nothing(bench: Bench) -> None:
     path = bench.write(resources={"gpu": 100})
 
@@ -210,8 +221,7 @@ def test_a_sweep_that_cannot_begin_leaves_nothing(bench: Bench) -> None:
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"{path}: resources: cpu 1, gpu 100: no trial fits, allowed:")
     assert bench.sweep_runs() == []
-    # Or a changed spec would be refused, as no resume of something that never was.
-    assert not (bench.folder / "home" / "sweeps" / "fake" / "sweep.json").exists()
+    assert not (bench.folder / "home" / "sweeps").exists()
 
 
 def test_interrupted_sweep_resumes_where_it_was(bench: Bench, head: Head, tmp_path: Path) -> None:

@@ -32,8 +32,18 @@ def test_a_ray_that_answers_is_let_pass(scheme: str) -> None:
         require_ray(f"{scheme}127.0.0.1:{server.getsockname()[1]}", "RAY_ADDRESS")
 
 
-@pytest.mark.parametrize("address", ["", "auto", "local"])
-def test_words_that_name_no_machine_are_ray_s_affair(address: str) -> None:
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:", "ray://head"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        require_ray(address, "RAY_ADDRESS")
+
+    assert str(refused.value) == (
+        f"RAY_ADDRESS: '{address}': no address, allowed: HOST:PORT, ray://HOST:PORT, auto, local"
+    )
+
+
+@pytest.mark.parametrize("address", ["", "auto", "local", "plugin://anywhere"])
+def test_what_names_no_machine_are_ray_s_affair(address: str) -> None:
     require_ray(address, "RAY_ADDRESS")
 
 
