@@ -23,8 +23,8 @@ from rich.table import Table
 from deployments.errors import FleetError
 from deployments.processes import ProcessTree
 from deployments.protocols.tensors import Array
+from deployments.serveconfig import address_faults
 from deployments.server import base_url, console_script, is_ready
-from deployments.validation import address_faults
 from tuning.configfile import read_yaml
 from tuning.flavors import predicted_codes
 from tuning.holdout import holdout_rows

@@ -14,6 +14,9 @@ from deployments.schema import CANARY_ALIAS, ModelSpec, is_version
 from tuning.configfile import meant, unknown_key
 from tuning.probes import without_password
 
+TEXT = ("image_uri", "py_executable")
+"""Keys of a runtime environment that Ray 2.60 takes with any value, to stumble over it later."""
+
 MOST_NAMES = 20
 """Names that one line lists; a registry may hold thousands."""
 
@@ -60,13 +63,9 @@ def runtime_env_fault(value: Any) -> str | None:
     for key in value:
         if key not in known:
             return f"runtime_env: {unknown_key(key, allowed=known)}"
-    code = [value.get("working_dir"), *_entries(value.get("py_modules"))]
-    local = next((each for each in code if isinstance(each, str) and "://" not in each), None)
-    if local is not None:
-        return (
-            f"runtime_env: {local!r}: should be an address that every node can reach, such as"
-            " s3://BUCKET/CODE.zip"
-        )
+    fault = _text_fault(value) or _code_fault(value)
+    if fault is not None:
+        return fault
     try:
         RuntimeEnv(**value)
     except (TypeError, ValueError) as error:
@@ -102,6 +101,24 @@ def _unknown_alias(key: str, aliases: Mapping[str, str]) -> str:
 def _listed(names: Collection[str]) -> str:
     shown = ", ".join(sorted(names)[:MOST_NAMES]) or "none"
     return f"{shown} and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else shown
+
+
+def _text_fault(env: Mapping[str, Any]) -> str | None:
+    for key in TEXT:
+        if not isinstance(env.get(key, ""), str):
+            return f"runtime_env.{key}: {env[key]!r:.60}: should be text"
+    return None
+
+
+def _code_fault(env: Mapping[str, Any]) -> str | None:
+    code = [env.get("working_dir"), *_entries(env.get("py_modules"))]
+    local = next((each for each in code if isinstance(each, str) and "://" not in each), None)
+    if local is None:
+        return None
+    return (
+        f"runtime_env: {local!r}: should be an address that every node can reach, such as"
+        " s3://BUCKET/CODE.zip"
+    )
 
 
 def _entries(value: Any) -> list[Any]:

@@ -8,7 +8,8 @@ import yaml
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
 from deployments.schema import FleetSpec, ModelsSpec
-from deployments.validation import IMPORT_PATH, schema_faults
+from deployments.serveconfig import schema_faults
+from deployments.validation import IMPORT_PATH
 from tuning.spec import validate_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"

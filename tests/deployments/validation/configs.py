@@ -1,0 +1,67 @@
+"""Fleet configs with one thing changed, and the registries that they are checked against."""
+
+from typing import Any
+
+from deployments.controller.decide import RegistryView, VersionFacts
+from deployments.haproxy import free_port
+from tests.fakes import SIGNATURE
+
+PORT = free_port()
+
+MODELS = "applications[0].deployments[0].user_config"
+RUNTIME_ENV_KEYS = (
+    "conda, config, container, env_vars, excludes, image_uri, java_jars, pip, py_executable,"
+    " py_modules, uv, worker_process_setup_hook, working_dir"
+)
+STORES = "sqlite:////FOLDER/FILE or postgresql://USER@HOST/DATABASE"
+
+
+class FakeRegistry:
+    """Knows the model `churn` with one version, its champion, and `bare` without aliases."""
+
+    def __init__(self, *_: str) -> None:
+        pass
+
+    def look(self, _: object) -> RegistryView:
+        facts = {("churn", "1"): VersionFacts("sklearn", SIGNATURE, native="sklearn")}
+        return RegistryView({"churn": {"champion": "1"}, "bare": {}}, facts, answered=True)
+
+
+class SilentRegistry(FakeRegistry):
+    """A server that is not there."""
+
+    def look(self, _: object) -> RegistryView:
+        raise ConnectionError("connection refused\nand a long story")
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """The smallest fleet, with parts of its `fleet` application replaced."""
+    application = {
+        "name": "fleet",
+        "route_prefix": "/",
+        "import_path": "deployments.fleet:build",
+        "deployments": [{"name": "Controller", "user_config": {"models": {"churn": {}}}}],
+    }
+    return {
+        "http_options": {"host": "127.0.0.1", "port": PORT},
+        "applications": [application | changes],
+    }
+
+
+def hosting(**models: Any) -> dict[str, Any]:
+    """A fleet of these models."""
+    return config(deployments=[{"name": "Controller", "user_config": {"models": models}}])
+
+
+def gateways(**options: Any) -> dict[str, Any]:
+    """A fleet whose gateways have options of their own."""
+    fleet = config()
+    fleet["applications"][0]["deployments"].append({"name": "Gateway", **options})
+    return fleet
+
+
+def listening(**options: Any) -> dict[str, Any]:
+    """A fleet with other HTTP options."""
+    fleet = config()
+    fleet["http_options"] |= options
+    return fleet
