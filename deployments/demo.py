@@ -23,9 +23,8 @@ from rich.table import Table
 from deployments.errors import FleetError
 from deployments.processes import ProcessTree
 from deployments.protocols.tensors import Array
-from deployments.serveconfig import address_faults
 from deployments.server import base_url, console_script, is_ready
-from tuning.configfile import read_yaml
+from deployments.validation import address_faults
 from tuning.flavors import predicted_codes
 from tuning.holdout import holdout_rows
 from tuning.home import Home, resolve_home
@@ -99,7 +98,7 @@ def run() -> int:
     console = Console()
     home = resolve_home()
     started_s = time.monotonic()
-    faults = address_faults(CONFIG, read_yaml(CONFIG), port_is_free=True)
+    faults = address_faults(CONFIG)
     if faults:
         raise DemoError("\n".join(faults))
 

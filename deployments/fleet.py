@@ -23,6 +23,9 @@ CONTROLLER_CALLS = 1000
 GATEWAY_REQUESTS = 2000
 """Requests in flight in one gateway before Serve holds the next back."""
 
+LEAVING_S = 40.0
+"""What a gateway needs to leave beside its last request: Serve's 30 s, and our own port's."""
+
 LOGGING = {"enable_access_log": False}
 """A line for each request, and for each poll, would cost more than many a predict."""
 
@@ -52,6 +55,7 @@ def build(args: dict[str, Any]) -> Application:
         name="Gateway",
         num_replicas=1,
         max_ongoing_requests=GATEWAY_REQUESTS,
+        graceful_shutdown_timeout_s=LEAVING_S + settings.request_deadline_s,
         ray_actor_options={"num_cpus": 0.1},
         logging_config=LOGGING,
     )(serve.ingress()(Gateway))

@@ -41,6 +41,42 @@ NAMED_RESOURCES = {"CPU": "num_cpus", "GPU": "num_gpus"}
 RuntimeName = Literal["auto", "sklearn", "torch", "tensorflow", "pyfunc"]
 
 
+class ExpressSpec(Spec):
+    """The express port: each gateway's own HTTP server, which spares Serve's work per request."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` is every one of the node."""
+
+    port: Annotated[int, Field(gt=0, lt=65536)] = 8080
+    """Port that all gateways of a node share."""
+
+    keep_alive_timeout_s: Annotated[float, Field(ge=1, le=MOST)] = 90.0
+    """How long a connection stays open between requests, seconds."""
+
+    read_timeout_s: PositiveSeconds = 60.0
+    """Longest time from the first byte of a request to its last, seconds."""
+
+    ssl_keyfile: str | None = None
+    """Private key for HTTPS, a path on every node; with `ssl_certfile`."""
+
+    ssl_certfile: str | None = None
+    """Certificate chain for HTTPS, a path on every node."""
+
+    ssl_keyfile_password: str | None = None
+    """Password of the private key."""
+
+    ssl_ca_certs: str | None = None
+    """Authorities whose client certificates are asked for and accepted; None asks for none."""
+
+    @model_validator(mode="after")
+    def _key_and_certificate_go_together(self) -> Self:
+        if (self.ssl_keyfile is None) != (self.ssl_certfile is None):
+            raise ValueError("ssl_keyfile and ssl_certfile go together, or neither")
+        if self.ssl_certfile is None and self.ssl_ca_certs is not None:
+            raise ValueError("ssl_ca_certs needs ssl_keyfile and ssl_certfile")
+        return self
+
+
 class FleetSpec(Spec):
     """`args` of the fleet application: addresses and limits. A change restarts the gateways."""
 
@@ -61,6 +97,9 @@ class FleetSpec(Spec):
 
     max_body_bytes: Annotated[int, Field(gt=0, le=2**40)] = 64 * 1024 * 1024
     """Largest request body, before and after decompression, bytes."""
+
+    express: ExpressSpec | None = ExpressSpec()
+    """The gateways' own HTTP port beside Serve's; null closes it."""
 
     strict_startup: bool = False
     """Whether a model that cannot be loaded keeps the fleet from becoming ready."""

@@ -181,23 +181,27 @@ def _nested_schema(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def address_faults(path: Path, raw: Mapping[str, Any], *, port_is_free: bool) -> list[str]:
-    """Say that a fleet config's HTTP address cannot be had, and why; nothing when it can.
+def http_place(raw: Mapping[str, Any]) -> tuple[str, int]:
+    """Host and port of Serve's own door, as a config that its schema accepts says them."""
+    options = raw.get("http_options") or {}
+    return options.get("host", "0.0.0.0"), int(options.get("port", 8000))  # noqa: S104, Serve's
+
+
+def listening_fault(where: str, host: str, port: int, *, port_is_free: bool) -> str | None:
+    """Say that an address to listen on cannot be had, and why; None when it can.
 
     Args:
-        path: The config file, to name it.
-        raw: What it says; checked against Serve's schema already.
-        port_is_free: Whether the port must be free.
+        where: What has the keys `host` and `port`, to name them.
+        host: Name or address.
+        port: Whatever number stands there.
+        port_is_free: Whether nothing may listen there yet.
     """
-    options = raw.get("http_options") or {}
-    host = options.get("host", "0.0.0.0")  # noqa: S104, Serve's own
-    port = int(options.get("port", 8000))
     if not 0 < port < 65536:
-        return [f"{path}: http_options.port: {port}: should be 1 to 65535"]
+        return f"{where}.port: {port}: should be 1 to 65535"
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError):
-        return [f"{path}: http_options.host: {host!r}: no address of that name"]
+        return f"{where}.host: {host!r}: no address of that name"
     with socket.socket(family) as probe:
         # As Serve does, so that connections still closing do not count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -205,9 +209,9 @@ def address_faults(path: Path, raw: Mapping[str, Any], *, port_is_free: bool) ->
             probe.bind(place)
         except OSError as error:
             if not port_is_free:
-                return []
+                return None
             if error.errno == errno.EADDRNOTAVAIL:
-                return [f"{path}: http_options.host: {host!r}: not an address of this machine"]
+                return f"{where}.host: {host!r}: not an address of this machine"
             reason = error.strerror or "cannot be bound"
-            return [f"{path}: http_options.port: {port} on {host}: {reason}; free it or change it"]
-    return []
+            return f"{where}.port: {port} on {host}: {reason}; free it or change it"
+    return None

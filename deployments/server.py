@@ -16,7 +16,8 @@ import psutil
 
 from deployments import haproxy
 from deployments.processes import ProcessTree, end_tree
-from deployments.validation import validate_fleet
+from deployments.serveconfig import http_place
+from deployments.validation import read_express, validate_fleet
 from tuning.configfile import read_yaml
 from tuning.home import Home, resolve_home
 from tuning.probes import require_ray
@@ -64,7 +65,8 @@ def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
     ):
         record = _record(home, server.pid, folder)
         stop = threading.Event()
-        watcher = threading.Thread(target=_announce, args=(base_url(config), stop), daemon=True)
+        doors = (base_url(config), express_url(config))
+        watcher = threading.Thread(target=_announce, args=(*doors, stop), daemon=True)
         watcher.start()
         try:
             status = server.wait()
@@ -101,10 +103,20 @@ def stop() -> int:
 
 def base_url(config: Path) -> str:
     """Where a fleet config's HTTP port will be, as seen from this machine."""
-    options = read_yaml(config).get("http_options") or {}
-    host = options.get("host", "0.0.0.0")  # noqa: S104, Serve's own default
-    reachable = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
-    return f"http://{reachable}:{options.get('port', 8000)}"
+    return _url("http", *http_place(read_yaml(config)))
+
+
+def express_url(config: Path) -> str | None:
+    """The same for its express port; None when it has none."""
+    express = read_express(config)
+    if express is None:
+        return None
+    return _url("https" if express.ssl_certfile else "http", express.host, express.port)
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"{scheme}://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
 
 
 def is_ready(url: str) -> bool:
@@ -123,7 +135,7 @@ def _proxy(wanted: bool, folder: Path) -> dict[str, str]:
     return haproxy.environment(folder) if wanted else haproxy.OFF
 
 
-def _announce(url: str, stop: threading.Event) -> None:
+def _announce(url: str, express: str | None, stop: threading.Event) -> None:
     while not stop.wait(POLL_S):
         if is_ready(url):
             index_url = f"{url}/v2/repository/index"
@@ -133,7 +145,8 @@ def _announce(url: str, stop: threading.Event) -> None:
                 reason = f"  {entry['reason']}" if entry["reason"] else ""
                 line = f"{entry['name']} version {entry['version']} {entry['state']}{reason}"
                 print(f"rayfleet: {line}", flush=True)
-            print(f"rayfleet: ready at {url}, Ctrl-C stops", flush=True)
+            also = f", express port {express}" if express is not None else ""
+            print(f"rayfleet: ready at {url}{also}, Ctrl-C stops", flush=True)
             return
 
 

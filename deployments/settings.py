@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deployments.schema import FleetSpec
+from deployments.schema import ExpressSpec, FleetSpec
 from tuning.home import resolve_home
 
 
@@ -22,6 +22,9 @@ class Settings:
     max_body_bytes: int
     strict_startup: bool
 
+    express: ExpressSpec | None
+    """None where the gateways have Serve's door alone."""
+
 
 def resolve_settings(spec: FleetSpec, *, create_home: bool = True) -> Settings:
     """Resolve addresses: the config's, else the environment's, else the embedded defaults.
@@ -40,4 +43,5 @@ def resolve_settings(spec: FleetSpec, *, create_home: bool = True) -> Settings:
         request_deadline_s=spec.request_deadline_s,
         max_body_bytes=spec.max_body_bytes,
         strict_startup=spec.strict_startup,
+        express=spec.express,
     )

@@ -14,8 +14,8 @@ from deployments.controller.decide import RegistryView
 from deployments.controller.faults import model_faults
 from deployments.controller.registry import Registry
 from deployments.errors import ConfigError
-from deployments.schema import FleetSpec, ModelsSpec
-from deployments.serveconfig import address_faults, serve_faults
+from deployments.schema import ExpressSpec, FleetSpec, ModelsSpec
+from deployments.serveconfig import http_place, listening_fault, serve_faults
 from deployments.settings import resolve_settings
 from deployments.store.address import store_url_fault
 from tuning import errors as tuning_errors
@@ -45,7 +45,6 @@ def validate_fleet(path: Path, *, port_is_free: bool = True) -> ModelsSpec:
     except tuning_errors.ConfigError as error:
         raise ConfigError(str(error)) from None
     _raise_any(serve_faults(path, raw))
-    _raise_any(address_faults(path, raw, port_is_free=port_is_free))
     place, application = _fleet_application(path, raw)
     models_place, user_config = _controller_config(f"{path}: {place}", application)
     args = application.get("args") or {}
@@ -54,6 +53,8 @@ def validate_fleet(path: Path, *, port_is_free: bool = True) -> ModelsSpec:
     models = _loaded(ModelsSpec, user_config, path, f"{place}.{models_place}", faults)
     if spec is None or models is None:
         raise ConfigError("\n".join(faults))
+    faults = _address_faults(raw, place, spec.express, port_is_free=port_is_free)
+    _raise_any([f"{path}: {fault}" for fault in faults])
     _raise_any([f"{path}: {fault}" for fault in _store_faults(place, spec)])
     _raise_any(_registry_faults(f"{path}: {place}.{models_place}", spec, models))
     return models
@@ -117,6 +118,44 @@ def _require_one(where: str, controller: Mapping[str, Any]) -> None:
         raise ConfigError(f"{where}.num_replicas: {n_replicas!r}: should be 1; {why}")
     if controller.get("autoscaling_config") is not None:
         raise ConfigError(f"{where}.autoscaling_config: the Controller takes none; {why}")
+
+
+def read_express(path: Path) -> ExpressSpec | None:
+    """The express port of a config; None when it has none.
+
+    Raises:
+        ConfigError: The config says something else where it should stand.
+    """
+    place, application = _fleet_application(path, read_yaml(path))
+    args = application.get("args") or {}
+    return FleetSpec.load(args, where=str(path), path=f"{place}.args").express
+
+
+def address_faults(path: Path) -> list[str]:
+    """Say which addresses of a valid config cannot be had on this machine, a line for each."""
+    raw = read_yaml(path)
+    place, _ = _fleet_application(path, raw)
+    faults = _address_faults(raw, place, read_express(path), port_is_free=True)
+    return [f"{path}: {fault}" for fault in faults]
+
+
+def _address_faults(
+    raw: Mapping[str, Any], place: str, express: ExpressSpec | None, *, port_is_free: bool
+) -> list[str]:
+    host, port = http_place(raw)
+    faults = [listening_fault("http_options", host, port, port_is_free=port_is_free)]
+    if express is not None:
+        where = f"{place}.args.express"
+        if express.port == port:
+            faults.append(f"{where}.port: {port}: is Serve's own, see http_options; change one")
+        elif port_is_free:
+            faults += [
+                f"{where}.{key}: {file!r}: no such file"
+                for key in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs")
+                if (file := getattr(express, key)) is not None and not Path(file).is_file()
+            ]
+            faults.append(listening_fault(where, express.host, express.port, port_is_free=True))
+    return [fault for fault in faults if fault is not None]
 
 
 def _store_faults(place: str, spec: FleetSpec) -> Iterator[str]:

@@ -36,6 +36,7 @@ from deployments.protocols.signature import ParamsMismatchError, SignatureMismat
 from deployments.protocols.statuses import mlflow_error, open_inference_error
 from deployments.schema import (
     AutoscalingSpec,
+    ExpressSpec,
     FleetSpec,
     ModelSpec,
     ModelsSpec,
@@ -61,6 +62,7 @@ PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
 
 SPECS = [
     pytest.param(FleetSpec, SERVING, "Fleet", id="fleet"),
+    pytest.param(ExpressSpec, SERVING, "Express port", id="express"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),

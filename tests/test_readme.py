@@ -222,6 +222,8 @@ def test_yaml_is_a_valid_config(block: Block) -> None:
         FleetSpec.load(application["args"], where=block.place)
         (controller,) = application["deployments"]
         ModelsSpec.load(controller["user_config"], where=block.place)
+    elif "args" in raw:
+        FleetSpec.load(raw["args"], where=block.place)
     elif "models" in raw:
         ModelsSpec.load(raw, where=block.place)
     else:

@@ -10,7 +10,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -111,6 +111,23 @@ class GatewayApp:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
+        await self.respond(scope, receive, send)
+
+    async def respond(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        extra: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Answer one HTTP request.
+
+        Args:
+            scope: ASGI's, of type `http`.
+            receive: ASGI's.
+            send: ASGI's.
+            extra: Headers that the door adds to the answer.
+        """
         path: str = scope["path"]
         call = Call(
             method=scope["method"],
@@ -124,7 +141,7 @@ class GatewayApp:
             answer = await self._respond(call)
         except ClientGoneError:
             return
-        await send_answer(send, self._compressed(call, answer))
+        await send_answer(send, self._compressed(call, answer), extra)
         if call.counted:
             self._count(call, answer.status)
 

@@ -41,6 +41,14 @@ Shape = tuple[object, ...]
 
 
 @dataclass(slots=True, eq=False)
+class _Flight:
+    """A batch on its way, and how many still wait for it."""
+
+    task: asyncio.Task[None]
+    waiting: int
+
+
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """One request on its way through a queue."""
 
@@ -51,6 +59,7 @@ class _Waiting:
     expires_s: float
     alone: bool = False
     lost: bool = False
+    flight: _Flight | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -130,9 +139,15 @@ class VersionQueue:
             self._leave(waiting)
 
     def _leave(self, waiting: _Waiting) -> None:
-        """Give up a place in the line, so that nobody is refused for one that is gone."""
-        with suppress(ValueError):  # it may be in flight
-            self._waiting.remove(waiting)
+        """Give up a place in the line, or the batch in flight that nobody else waits for."""
+        flight = waiting.flight
+        if flight is None:
+            with suppress(ValueError):  # it may be about to fly
+                self._waiting.remove(waiting)
+            return
+        flight.waiting -= 1
+        if flight.waiting == 0:
+            flight.task.cancel()
 
     def _pump_soon(self, delay_s: float = 0.0) -> None:
         # On the next turn of the loop, so that requests read in this turn share a batch.
@@ -165,6 +180,9 @@ class VersionQueue:
                 # request woke the pump, and cancel everybody's when that client leaves.
                 loop = asyncio.get_running_loop()
                 task = loop.create_task(self._send(batch), context=Context())
+                flight = _Flight(task, len(batch))
+                for item in batch:
+                    item.flight = flight
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -262,6 +280,7 @@ class VersionQueue:
         _fail([item for item in batch if item.lost], ReplicaLostError(self.model, self.version))
         for item in reversed(again):
             item.lost = item.alone = True
+            item.flight = None
             self._waiting.appendleft(item)
 
     def _run_alone_or_fail(self, batch: list[_Waiting], error: FleetError) -> None:
@@ -270,6 +289,7 @@ class VersionQueue:
             return
         for item in reversed(batch):
             item.alone = True
+            item.flight = None
             self._waiting.appendleft(item)
 
     def _hand_out(self, batch: list[_Waiting], prediction: Prediction, started_s: float) -> None:

@@ -15,10 +15,14 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.errors import ConfigError
 from deployments.gateway.app import GatewayApp
+from deployments.gateway.express import ExpressServer
 from deployments.gateway.inference import Inference
+from deployments.gateway.listeners import Address, Claim, node_folder
 from deployments.gateway.transport import HandleTransport
 from deployments.logs import log_as_serve_does
+from deployments.schema import ExpressSpec
 from deployments.settings import Settings
 from deployments.store.store import FleetStore
 from deployments.telemetry import Counters, Snapshot, exposition
@@ -45,6 +49,8 @@ class Gateway:
         log_as_serve_does()
         self._id = serve.get_replica_context().replica_id.unique_id
         self._controller = controller
+        self._express: ExpressServer | None = None
+        self._deadline_s = settings.request_deadline_s
         self._counters = Counters(self._id)
         self._inference = Inference(
             lambda application: HandleTransport(application, self._id), self._counters
@@ -60,6 +66,7 @@ class Gateway:
         # KubeRay moves traffic here once the application is RUNNING, so it must not be
         # before the models are.
         await self._settled.wait()
+        self._express = await self._open_express(settings.express, cluster)
 
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Hand Serve the application."""
@@ -69,6 +76,31 @@ class Gateway:
         """Serve replaces a gateway that no longer follows the table."""
         if self._following.done():
             raise RuntimeError("the gateway no longer follows the routing table")
+        if self._express is not None:
+            self._express.check()
+
+    async def __del__(self) -> None:
+        """Serve awaits it once its own door has drained."""
+        if self._express is not None:
+            await self._express.drain(self._deadline_s)
+
+    async def _open_express(self, spec: ExpressSpec | None, fleet: str) -> ExpressServer | None:
+        """Listen on the express port, if there is one.
+
+        Raises:
+            ConfigError: The port is another fleet's, or cannot be bound.
+        """
+        if spec is None:
+            return None
+        try:
+            folder = node_folder()
+            claim = await asyncio.to_thread(Claim, Address(spec.host, spec.port), fleet, folder)
+            express = ExpressServer(self._app, spec, claim, self._id)
+            await express.start()
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"express.port: {spec.port} on {spec.host}: {reason}") from None
+        return express
 
     async def _follow(self) -> None:
         away = False

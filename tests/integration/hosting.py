@@ -65,7 +65,13 @@ class Fleet:
     url: str
     folder: Path
     models: dict[str, HostedModel]
+    express_url: str
     user_config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """Of the fleet's application, unless a test says otherwise."""
+        return {"request_deadline_s": 8, "express": {"port": port_of(self.express_url)}}
 
     @property
     def ray_tmpdir(self) -> Path:
@@ -74,12 +80,12 @@ class Fleet:
 
     def deploy(self, models: Mapping[str, Any], args: Mapping[str, Any] | None = None) -> None:
         """Do what `serve deploy` does with a config of these models, in less time."""
-        config = fleet_config(self.url, models, args or {"request_deadline_s": 8})
+        config = fleet_config(self.url, models, {**self.args, **(args or {})})
         self._ask_serve("PUT", json.dumps(config).encode())
 
     def deploy_by_command(self, models: Mapping[str, Any]) -> None:
         """`serve deploy` a config with these models; returns when Serve has it."""
-        config = fleet_config(self.url, models, {"request_deadline_s": 8})
+        config = fleet_config(self.url, models, self.args)
         path = self.folder / "fleet.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         self.cluster.run("serve", "deploy", path, "-a", self.cluster.dashboard)
@@ -101,10 +107,16 @@ class Fleet:
             return content
 
     def call(
-        self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        door: str | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
-        """Send one request; any status is an answer."""
-        request = urllib.request.Request(self.url + path, data=body, headers=dict(headers or {}))
+        """Send one request, to Serve's door unless said otherwise; any status is an answer."""
+        url = (door or self.url) + path
+        request = urllib.request.Request(url, data=body, headers=dict(headers or {}))
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, lowered(answer.headers), answer.read()
@@ -147,12 +159,18 @@ def eventually(what: str, condition: Callable[[], Any], within_s: float = READY_
         time.sleep(0.1)
 
 
+def port_of(url: str) -> int:
+    """The port at the end of a base address."""
+    return int(url.rpartition(":")[2])
+
+
 def fleet_config(url: str, models: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
     """The shipped config with other models, another port and two gateways."""
     config: dict[str, Any] = yaml.safe_load((REPOSITORY / "configs" / "fleet.yaml").read_text())
-    config["http_options"]["port"] = int(url.rpartition(":")[2])
+    config["http_options"]["port"] = port_of(url)
     application = config["applications"][0]
-    application["args"] = dict(args)
+    # Nobody's default port: other tests run beside this one.
+    application["args"] = {"express": None, **args}
     application["deployments"] = [
         {"name": "Gateway", "num_replicas": 2},
         {"name": "Controller", "user_config": {"models": dict(models)}},

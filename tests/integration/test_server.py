@@ -89,7 +89,7 @@ def test_stop_ends_what_a_killed_terminal_left(served: "Served", home: Path) -> 
 def test_a_port_in_use_is_refused_before_anything_starts(home: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        path = write_config(tmp_path, port)
+        path = write_config(tmp_path, port, free_port())
 
         refused = run_rayfleet(environment(home), "serve", str(path))
 
@@ -120,9 +120,10 @@ class Served:
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._environment = environment
-        port = free_port()
+        port, express_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
-        path = write_config(folder, port)
+        self.express_url = f"http://127.0.0.1:{express_port}"
+        path = write_config(folder, port, express_port)
 
         self.process = subprocess.Popen(
             [BIN / "rayfleet", "serve", path, "--no-haproxy", "--address", "local"],
@@ -138,9 +139,11 @@ class Served:
         self._reader.start()
 
     def wait_ready(self) -> None:
-        ready = f"rayfleet: ready at {self.url}, Ctrl-C stops\n"
+        where = f"{self.url}, express port {self.express_url}"
+        ready = f"rayfleet: ready at {where}, Ctrl-C stops\n"
         eventually("the fleet", lambda: ready in self._lines)
         assert answers(f"{self.url}/v2/health/ready")
+        assert answers(f"{self.express_url}/v2/health/ready")
         self.members = tree(self.process.pid)
         assert len(self.members) > 5
 
@@ -164,8 +167,9 @@ class Served:
         return run_rayfleet(self._environment, *arguments)
 
 
-def write_config(folder: Path, port: int) -> Path:
-    config = fleet_config(f"http://127.0.0.1:{port}", {"tiny": {}}, {})
+def write_config(folder: Path, port: int, express_port: int) -> Path:
+    args = {"express": {"port": express_port}}
+    config = fleet_config(f"http://127.0.0.1:{port}", {"tiny": {}}, args)
     config["applications"][0]["deployments"][0]["num_replicas"] = 1
     path = folder / "fleet.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))

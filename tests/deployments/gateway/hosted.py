@@ -2,12 +2,21 @@
 
 import asyncio
 import json
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from deployments.gateway.app import GatewayApp
+from deployments.gateway.express import ExpressServer
 from deployments.gateway.inference import Inference
+from deployments.gateway.listeners import Address, Claim
+from deployments.haproxy import free_port
+from deployments.schema import ExpressSpec
 from deployments.telemetry import REQUESTS, Counters, exposition
 from deployments.traffic.table import RouteState, RoutingTable, Track
 from tests.fakes import FakeTransport, make_route, make_table, sums
@@ -24,6 +33,45 @@ SPLIT = make_table(
 LOADING = make_route(weight=0, state=RouteState.LOADING, reason="its first replica is starting")
 
 
+@asynccontextmanager
+async def plain_door(app: GatewayApp) -> AsyncIterator[httpx.AsyncClient]:
+    """The application as Serve calls it, without a network."""
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://fleet") as client:
+        yield client
+
+
+@asynccontextmanager
+async def express_door(
+    app: GatewayApp, folder: Path | None = None, **spec: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The application behind a real express port."""
+    with tempfile.TemporaryDirectory() as made:
+        server, url = await open_express(app, folder or Path(made), **spec)
+        try:
+            async with httpx.AsyncClient(base_url=url) as client:
+                yield client
+        finally:
+            await server.drain(5.0)
+
+
+async def open_express(
+    app: GatewayApp, folder: Path, name: str = "gateway-1", **spec: Any
+) -> tuple[ExpressServer, str]:
+    """Start an express port; returns its server and address."""
+    express = ExpressSpec(**{"port": free_port(), **spec})
+    claim = Claim(Address(express.host, express.port), "the tests", folder)
+    server = ExpressServer(app, express, claim, name)
+    await server.start()
+    return server, f"http://{express.host}:{express.port}"
+
+
+DOOR: ContextVar[Callable[[GatewayApp], AbstractAsyncContextManager[httpx.AsyncClient]]] = (
+    ContextVar("DOOR", default=plain_door)
+)
+"""Where requests of the tests go in."""
+
+
 class Fleet:
     """A gateway, what it counts and what reaches its replicas."""
 
@@ -35,11 +83,14 @@ class Fleet:
         self._inference = inference
         self._table = table
 
-    async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def apply(self) -> None:
+        """Put the table in force; needs a running loop."""
         if self._inference.table is not self._table:
             self._inference.apply(self._table)
-        transport = httpx.ASGITransport(self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://fleet") as client:
+
+    async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        self.apply()
+        async with DOOR.get()(self.app) as client:
             return await client.request(method, path, **options)
 
     def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:

@@ -15,6 +15,7 @@ from tests.deployments.gateway.hosted import INFER, INVOKE, LOADING, READY, ROW,
 from tests.fakes import SIGNATURE, make_route, make_table
 
 
+@pytest.mark.usefixtures("door")
 class TestPaths:
     @pytest.mark.parametrize(
         ("path", "expected"),

@@ -24,6 +24,7 @@ from tests.deployments.gateway.hosted import (
 from tests.fakes import make_table
 
 
+@pytest.mark.usefixtures("door")
 class TestFailures:
     @pytest.mark.parametrize(
         ("path", "body", "status"),
@@ -120,7 +121,7 @@ class TestFailures:
         for n in range(5):
             assert post(fleet, f"/v2/models/m{n}/infer").status_code == 404
             assert post(fleet, f"/v2/models/churn/versions/9{n}/infer").status_code == 404
-            assert fleet(f"M{n}", INFER).status_code == 405
+            assert fleet("PATCH", INFER).status_code == 405
 
         assert {labels[:3] for labels in fleet.counted(REQUESTS)} == {
             ("", "", ""), ("churn", "", ""),
@@ -136,6 +137,7 @@ class TestFailures:
         assert fleet.counted(REQUESTS) == {}
 
 
+@pytest.mark.usefixtures("door")
 class TestBodies:
     @pytest.mark.parametrize(
         ("coding", "pack"),
@@ -193,6 +195,14 @@ class TestBodies:
 
         assert response.json()["outputs"][0]["data"] == [3.5]
 
+
+class TestAsgi:
+    """What clients keep from reaching a real port, or what Serve's door alone may do."""
+
+    @staticmethod
+    def scope(kind: str = "http", path: str = INFER) -> dict[str, Any]:
+        return {"type": kind, "method": "POST", "path": path, "headers": []}
+
     def test_a_body_in_chunks_that_never_ends(self) -> None:
         n_chunks = 0
 
@@ -212,12 +222,6 @@ class TestBodies:
         response = post(Fleet(), INFER, headers={"content-length": length})
 
         assert response.status_code == 400
-
-
-class TestAsgi:
-    @staticmethod
-    def scope(kind: str = "http", path: str = INFER) -> dict[str, Any]:
-        return {"type": kind, "method": "POST", "path": path, "headers": []}
 
     def test_a_client_that_leaves_is_neither_answered_nor_counted(self) -> None:
         fleet = Fleet()

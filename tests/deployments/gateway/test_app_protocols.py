@@ -6,6 +6,8 @@ import pytest
 
 from tests.deployments.gateway.hosted import INFER, INVOKE, ROW, SPLIT, Fleet, post
 
+pytestmark = pytest.mark.usefixtures("door")
+
 
 class TestInfer:
     def test_json(self) -> None:

@@ -36,15 +36,19 @@ class SilentRegistry(FakeRegistry):
 
 def config(**changes: Any) -> dict[str, Any]:
     """The smallest fleet, with parts of its `fleet` application replaced."""
-    application = {
+    application: dict[str, Any] = {
         "name": "fleet",
         "route_prefix": "/",
         "import_path": "deployments.fleet:build",
+        # Its default port may be in use: perhaps a fleet runs on this machine.
+        "args": {"express": None},
         "deployments": [{"name": "Controller", "user_config": {"models": {"churn": {}}}}],
     }
     return {
         "http_options": {"host": "127.0.0.1", "port": PORT},
-        "applications": [application | changes],
+        "applications": [
+            application | changes | {"args": application["args"] | changes.get("args", {})}
+        ],
     }
 
 

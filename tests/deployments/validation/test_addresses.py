@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from deployments import cli
-from tests.deployments.validation.configs import listening
+from tests.deployments.validation.configs import PORT, config, listening
+
+EXPRESS = "applications[0].args.express"
 
 
 @pytest.mark.parametrize("as_text", [False, True], ids=["number", "text"])
@@ -66,3 +68,64 @@ def test_a_running_fleet_s_port_may_be_in_use(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["localhost", "::1"])
 def test_a_host_may_be_a_name_or_of_the_sixth_version(validate: Any, host: str) -> None:
     assert validate(listening(host=host)) == (0, "FILE: valid")
+
+
+def test_an_express_port_in_use_is_refused_unless_the_fleet_runs(validate: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        content = config(args={"express": {"port": port}})
+
+        refused, running = validate(content), validate(content, "--running")
+
+    line = f"{EXPRESS}.port: {port} on 127.0.0.1: Address already in use; free it or change it"
+    assert (refused, running) == ((2, f"FILE: {line}"), (0, "FILE: valid"))
+
+
+def test_an_express_port_that_another_would_share_is_refused(validate: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+        port = taken.getsockname()[1]
+
+        status, said = validate(config(args={"express": {"port": port}}))
+
+    assert (status, said.startswith(f"FILE: {EXPRESS}.port: {port} on 127.0.0.1")) == (2, True)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_the_two_doors_need_two_ports(validate: Any, running: bool) -> None:
+    content = config(args={"express": {"port": PORT}})
+
+    line = f"{EXPRESS}.port: {PORT}: is Serve's own, see http_options; change one"
+    assert validate(content, *["--running"] * running) == (2, f"FILE: {line}")
+
+
+@pytest.mark.parametrize(
+    ("express", "line"),
+    [
+        pytest.param({"port": 0}, ".port: 0: should be greater than 0", id="no-port"),
+        pytest.param({"port": "80"}, ".port: '80': should be a whole number", id="text"),
+        pytest.param(
+            {"ssl_keyfile": "key.pem"},
+            ": ssl_keyfile and ssl_certfile go together, or neither",
+            id="half-a-certificate",
+        ),
+        pytest.param(
+            {"ssl_ca_certs": "ca.pem"},
+            ": ssl_ca_certs needs ssl_keyfile and ssl_certfile",
+            id="authorities-alone",
+        ),
+        pytest.param(
+            {"port": PORT + 1, "ssl_keyfile": "/no/key", "ssl_certfile": "/dev/null"},
+            ".ssl_keyfile: '/no/key': no such file",
+            id="missing-key",
+        ),
+        pytest.param(
+            {"host": "no.such.host.invalid"},
+            ".host: 'no.such.host.invalid': no address of that name",
+            id="unknown-host",
+        ),
+    ],
+)
+def test_what_cannot_be_an_express_port(validate: Any, express: Any, line: str) -> None:
+    status, said = validate(config(args={"express": express}))
+
+    assert (status, said.splitlines()[0]) == (2, f"FILE: {EXPRESS}{line}")

@@ -72,7 +72,8 @@ def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     for name in SERVED:
         known = np.load(folder / f"{name}.npz")
         models[name] = HostedModel("1", known["rows"], known["expected"])
-    fleet = Fleet(cluster, f"http://127.0.0.1:{free_port()}", folder, models)
+    doors = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
+    fleet = Fleet(cluster, doors[0], folder, models, express_url=doors[1])
     fleet.user_config = {name: {} for name in (*SERVED, "moody", "broken", "columns")}
     # Short for the others, so that a retired version goes soon; here a replica is killed,
     # and on a busy machine its replacement imports PyTorch for longer than that.
