@@ -2,22 +2,28 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SERVED = ("breast-cancer", "digits", "wine")
+
+REPLICA_TITLE = "ray::ServeReplica:"
+"""How Ray titles the processes of Serve's replicas."""
 
 READY_S = 180.0
 """Longest wait for anything on a busy machine, seconds."""
@@ -187,3 +193,35 @@ def answers(url: str) -> bool:
         return error.code == 401
     except OSError:
         return False
+
+
+def in_parallel(calls: Sequence[Callable[[], None]]) -> None:
+    """Run each call in a thread of its own, to its end."""
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def replica_pids(fleet: Fleet) -> dict[tuple[str, int], float]:
+    """Start times of the replicas' processes, by application#deployment and process id."""
+    session = str(fleet.ray_tmpdir)
+    found = {}
+    for process in psutil.process_iter(["cmdline", "environ", "create_time"]):
+        # ray::ServeReplica:APPLICATION:DEPLOYMENT, then `.method` while one runs, then blanks.
+        title = " ".join(process.info["cmdline"] or []).strip()
+        ours = (process.info["environ"] or {}).get("RAY_TMPDIR") == session
+        if ours and title.startswith(REPLICA_TITLE):
+            application, deployment = title.removeprefix(REPLICA_TITLE).split(":")[:2]
+            name = f"{application}#{deployment.partition('.')[0]}"
+            found[name, process.pid] = process.info["create_time"]
+    return found
+
+
+def kill(pids: dict[tuple[str, int], float], name: str) -> int:
+    """Kill one of the processes that `replica_pids` found; returns which."""
+    pid = next(pid for (replica, pid) in pids if replica == name)
+    os.kill(pid, signal.SIGKILL)
+    return pid

@@ -1,29 +1,31 @@
 """A fleet on a real cluster, seen from outside: predictions, releases, faults."""
 
 import json
-import os
-import signal
 import socket
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 from urllib.error import HTTPError
 
 import mlflow
 import numpy as np
-import psutil
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.hosting import SERVED, Fleet, eventually, infer_body
+from tests.integration.hosting import (
+    SERVED,
+    Fleet,
+    eventually,
+    in_parallel,
+    infer_body,
+    kill,
+    replica_pids,
+)
 
 pytestmark = pytest.mark.ray
-
-REPLICA_TITLE = "ray::ServeReplica:"
 
 
 @pytest.fixture
@@ -318,40 +320,10 @@ def version_for(fleet: Fleet, key: str) -> str:
     return str(answer["model_version"])
 
 
-def in_parallel(calls: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=call) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert not any(thread.is_alive() for thread in threads)
-
-
-def replica_pids(fleet: Fleet) -> dict[tuple[str, int], float]:
-    """Start times of the replicas' processes, by application#deployment and process id."""
-    session = str(fleet.ray_tmpdir)
-    found = {}
-    for process in psutil.process_iter(["cmdline", "environ", "create_time"]):
-        # ray::ServeReplica:APPLICATION:DEPLOYMENT, then `.method` while one runs, then blanks.
-        title = " ".join(process.info["cmdline"] or []).strip()
-        ours = (process.info["environ"] or {}).get("RAY_TMPDIR") == session
-        if ours and title.startswith(REPLICA_TITLE):
-            application, deployment = title.removeprefix(REPLICA_TITLE).split(":")[:2]
-            name = f"{application}#{deployment.partition('.')[0]}"
-            found[name, process.pid] = process.info["create_time"]
-    return found
-
-
 def replica_log(fleet: Fleet, name: str) -> str:
     """What the replicas of one deployment have written to files of their own so far."""
     folder = fleet.ray_tmpdir / "ray" / "session_latest" / "logs" / "serve"
     return "".join(path.read_text() for path in folder.glob(f"replica_{name}_*.log"))
-
-
-def kill(pids: dict[tuple[str, int], float], name: str) -> int:
-    pid = next(pid for (replica, pid) in pids if replica == name)
-    os.kill(pid, signal.SIGKILL)
-    return pid
 
 
 def new_controller(fleet: Fleet, dead: int) -> bool:

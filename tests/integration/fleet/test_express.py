@@ -1,0 +1,145 @@
+"""The express port of a real fleet: the same answers as at Serve's door, whoever comes or goes."""
+
+import http.client
+import json
+import threading
+from collections import Counter
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.integration.hosting import (
+    SERVED,
+    Fleet,
+    eventually,
+    in_parallel,
+    infer_body,
+    kill,
+    replica_pids,
+)
+
+pytestmark = pytest.mark.ray
+
+GATEWAY = "fleet#Gateway"
+JSON = {"Content-Type": "application/json"}
+
+OF_THE_DOOR = {"date", "server", "x-request-id", "connection", "keep-alive", "transfer-encoding"}
+"""Headers that belong to a server, or to one request."""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        pytest.param("/v2", None, id="server"),
+        pytest.param("/v2/health/ready", None, id="ready"),
+        pytest.param("/v2/models/wine", None, id="metadata"),
+        pytest.param("/v2/repository/index", b"", id="index"),
+        pytest.param("/ping", None, id="ping"),
+        pytest.param("/v2/models/nobody", None, id="unknown-model"),
+        pytest.param("/nowhere", None, id="unknown-path"),
+        pytest.param("/v2/models/wine/infer", b"{", id="not-json"),
+        pytest.param("/models/wine/invocations", b"{}", id="no-rows"),
+        pytest.param("/-/healthz", None, id="load-balancer"),
+    ],
+)
+def test_both_doors_answer_alike(fleet: Fleet, path: str, body: bytes | None) -> None:
+    at_serve = fleet.call(path, body, JSON)
+    at_express = fleet.call(path, body, JSON, door=fleet.express_url)
+
+    assert comparable(at_express) == comparable(at_serve)
+
+
+@pytest.mark.parametrize("model", SERVED)
+def test_both_doors_predict_alike(fleet: Fleet, model: str) -> None:
+    body = infer_body(fleet.models[model].holdout_rows)
+    headers = {**JSON, "X-Request-Id": "one", "X-Routing-Key": "one"}
+    path = f"/v2/models/{model}/infer"
+
+    at_serve = fleet.call(path, body, headers)
+    at_express = fleet.call(path, body, headers, door=fleet.express_url)
+
+    assert comparable(at_express) == comparable(at_serve)
+    assert at_express[1]["x-request-id"] == at_serve[1]["x-request-id"] == "one"
+
+
+def test_gateways_replaced_under_load_lose_no_request(fleet: Fleet) -> None:
+    before = gateways(fleet)
+    body = infer_body(fleet.models["breast-cancer"].holdout_rows[:1])
+    statuses: Counter[Any] = Counter()
+    done = threading.Event()
+
+    def keep() -> None:
+        connection = connect(fleet)
+        while not done.is_set():
+            statuses[post(connection, body)] += 1  # it reconnects when it was told to close
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            statuses[post(connect(fleet), body, {"Connection": "close"})] += 1
+
+    def replace() -> None:
+        try:
+            fleet.deploy(fleet.user_config, {"request_deadline_s": 9})
+            eventually("two new gateways", partial(are_replaced, fleet, before))
+        finally:
+            done.set()
+
+    in_parallel([replace, *[keep] * 4, *[come_and_go] * 2])
+
+    assert set(statuses) == {200}
+    assert statuses[200] > 100
+    fleet.deploy(fleet.user_config)  # as the other tests want it
+    eventually("the deadline is back", partial(are_replaced, fleet, gateways(fleet)))
+
+
+def test_a_killed_gateway_leaves_the_port_to_the_others(fleet: Fleet) -> None:
+    eventually("two gateways", partial(are_replaced, fleet, set()))
+    body = infer_body(fleet.models["breast-cancer"].holdout_rows[:1])
+
+    dead = kill(replica_pids(fleet), GATEWAY)
+    eventually("it is dead", lambda: dead not in gateways(fleet))
+    answered = [post(connect(fleet), body, {"Connection": "close"}) for _ in range(50)]
+
+    assert answered == [200] * 50
+    eventually("Serve replaces it", partial(are_replaced, fleet, {dead}))
+
+
+def connect(fleet: Fleet) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(urlsplit(fleet.express_url).netloc, timeout=60)
+
+
+def post(
+    connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str] | None = None
+) -> Any:
+    try:
+        connection.request(
+            "POST", "/v2/models/breast-cancer/infer", body, {**JSON, **(headers or {})}
+        )
+        answer = connection.getresponse()
+        answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        return repr(error)
+    return answer.status
+
+
+def gateways(fleet: Fleet) -> set[int]:
+    return {pid for (name, pid) in replica_pids(fleet) if name == GATEWAY}
+
+
+def are_replaced(fleet: Fleet, before: set[int]) -> bool:
+    """Whether two gateways answer that were not there before."""
+    now = gateways(fleet)
+    well = fleet.status()["fleet"]["status"] == "RUNNING"
+    return well and len(now) == 2 and not now & before
+
+
+def comparable(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, str], Any]:
+    status, headers, body = answer
+    kept = {name: value for name, value in headers.items() if name not in OF_THE_DOOR}
+    try:
+        return status, kept, json.loads(body)
+    except ValueError:
+        return status, kept, body
