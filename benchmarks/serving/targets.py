@@ -50,27 +50,29 @@ class Target:
     """Pinned environment that it needs, named as the target; None means ours."""
 
 
-def rayfleet(**settings: float) -> Callable[[Site], Launch]:
-    """Host the model as users do, through Serve's own port in HAProxy mode.
+def rayfleet(*, express: bool = False, **settings: float) -> Callable[[Site], Launch]:
+    """Host the model as users do, with Serve's own port in HAProxy mode.
 
     Args:
+        express: Whether the express port is measured instead of Serve's.
         settings: Of the model; without any it has the defaults.
     """
-    return lambda site: _rayfleet(site, settings)
+    return lambda site: _rayfleet(site, settings, express=express)
 
 
-def _rayfleet(site: Site, settings: Mapping[str, float]) -> Launch:
+def _rayfleet(site: Site, settings: Mapping[str, float], *, express: bool) -> Launch:
+    serve_port, express_port = (free_port(), site.port) if express else (site.port, free_port())
     models = {site.workload.model: dict(settings)}
     controller = {"name": "Controller", "user_config": {"models": models}}
     config = {
         "proxy_location": "HeadOnly",
-        "http_options": {"host": "127.0.0.1", "port": site.port},
+        "http_options": {"host": "127.0.0.1", "port": serve_port},
         "applications": [
             {
                 "name": "fleet",
                 "route_prefix": "/",
                 "import_path": "deployments.fleet:build",
-                "args": {},
+                "args": {"express": {"port": express_port}},
                 "deployments": [controller],
             }
         ],
@@ -131,6 +133,7 @@ def uvicorn(factory: Callable[[], bare.App]) -> Callable[[Site], Launch]:
 
 TARGETS: Mapping[str, Target] = {
     "rayfleet": Target("Rayfleet, Serve's port", Role.OURS, rayfleet()),
+    "express": Target("Rayfleet, express port", Role.OURS, rayfleet(express=True)),
     "rayfleet-0": Target("Rayfleet, no window", Role.BARE, rayfleet(batch_wait_timeout_s=0)),
     "rayfleet-1": Target("Rayfleet, 1 ms window", Role.BARE, rayfleet(batch_wait_timeout_s=0.001)),
     "mlserver": Target("MLServer, adaptive batching", Role.PEER, mlserver, MLSERVER_LOCK),
@@ -139,5 +142,5 @@ TARGETS: Mapping[str, Target] = {
 }
 """By name on the command line, in the order of the report."""
 
-USUAL = ("rayfleet", "mlserver", "uvicorn", "uvicorn-batched")
+USUAL = ("rayfleet", "express", "mlserver", "uvicorn", "uvicorn-batched")
 """What is measured unless somebody asks for others."""
