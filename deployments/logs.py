@@ -1,23 +1,35 @@
 """Our log lines where Ray keeps a replica's."""
 
 import logging
+from logging.handlers import MemoryHandler
 
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
 
 def log_as_serve_does() -> None:
-    """Write what this process logs to the replica's own file.
+    """Write what this process logs to the replica's own file, at once.
 
     Serve 2.60 takes other loggers' lines from stderr as information, whatever their level,
-    and holds up to a thousand back in throughput mode: an error would not be in the file
-    when somebody looks, and be lost with the process. Outside of a replica this does nothing.
+    and holds up to a thousand back in throughput mode until an error of its own: a line would
+    not be in the file when somebody looks, and be lost with the process. Outside of a replica
+    this does nothing.
     """
     try:
         serve.get_replica_context()
     except RayServeException:
         return
     ours, serves = logging.getLogger("deployments"), logging.getLogger("ray.serve")
-    ours.handlers = list(serves.handlers)
+    ours.handlers = [_prompt(handler) for handler in serves.handlers]
     ours.setLevel(logging.INFO)
     ours.propagate = False
+
+
+def _prompt(handler: logging.Handler) -> logging.Handler:
+    """The same handler, if it holds lines back then without doing so."""
+    if not isinstance(handler, MemoryHandler) or handler.target is None:
+        return handler
+    prompt = MemoryHandler(capacity=1, target=handler.target)
+    for each in handler.filters:  # Serve puts them here, not on the file's own handler
+        prompt.addFilter(each)
+    return prompt

@@ -38,6 +38,8 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?!-))*\Z")
 NAMED_RESOURCES = {"CPU": "num_cpus", "GPU": "num_gpus"}
 """Resources that Ray 2.60 refuses as custom ones, and the option that each is called by."""
 
+TransportName = Literal["handle", "direct"]
+
 RuntimeName = Literal["auto", "sklearn", "torch", "tensorflow", "pyfunc"]
 
 
@@ -187,6 +189,9 @@ class ModelSpec(Spec):
 
     runtime: RuntimeName = "auto"
     """What runs the model; `auto` takes the native runtime of its MLflow flavor."""
+
+    transport: TransportName = "handle"
+    """How batches reach the replicas: Serve's `handle`, or `direct` connections past it."""
 
     num_replicas: Count | None = None
     """Fixed number of replicas for each version; None means 1, or autoscaling if given."""

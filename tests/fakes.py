@@ -2,17 +2,18 @@
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from deployments.predictor.predictor import Prediction
+from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Array, Batch, Form, Layout, Signature, TensorSpec
 from deployments.schema import application_name
 from deployments.traffic.table import (
     Batching,
+    Endpoint,
     ModelRoutes,
     Route,
     RouteState,
@@ -119,6 +120,7 @@ class FakeTransport:
         self._predict = predict
         self.takes_s = takes_s
         self.sent: list[Sent] = []
+        self.endpoints: tuple[Endpoint, ...] = ()
         self.running = 0
         self.most_running = 0
 
@@ -127,7 +129,11 @@ class FakeTransport:
         """What each batch held."""
         return [sent.rows for sent in self.sent]
 
-    async def predict(self, batch: Batch, depth: int) -> Prediction:
+    def update(self, endpoints: Iterable[Endpoint]) -> None:
+        """See `ReplicaTransport.update`."""
+        self.endpoints = tuple(endpoints)
+
+    async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """See `Transport.predict`."""
         self.sent.append(Sent(batch, depth, loop_time()))
         self.running += 1
@@ -152,6 +158,7 @@ def make_route(
     replicas: int = 1,
     signature: Signature = SIGNATURE,
     reason: str = "",
+    endpoints: tuple[Endpoint, ...] = (),
 ) -> Route:
     """A route that is ready and has all the traffic, unless said otherwise."""
     return Route(
@@ -164,6 +171,7 @@ def make_route(
         signature=signature,
         platform="sklearn",
         reason=reason,
+        endpoints=endpoints,
     )
 
 

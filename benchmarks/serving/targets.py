@@ -50,7 +50,7 @@ class Target:
     """Pinned environment that it needs, named as the target; None means ours."""
 
 
-def rayfleet(*, express: bool = False, **settings: float) -> Callable[[Site], Launch]:
+def rayfleet(*, express: bool = False, **settings: float | str) -> Callable[[Site], Launch]:
     """Host the model as users do, with Serve's own port in HAProxy mode.
 
     Args:
@@ -60,7 +60,7 @@ def rayfleet(*, express: bool = False, **settings: float) -> Callable[[Site], La
     return lambda site: _rayfleet(site, settings, express=express)
 
 
-def _rayfleet(site: Site, settings: Mapping[str, float], *, express: bool) -> Launch:
+def _rayfleet(site: Site, settings: Mapping[str, float | str], *, express: bool) -> Launch:
     serve_port, express_port = (free_port(), site.port) if express else (site.port, free_port())
     models = {site.workload.model: dict(settings)}
     controller = {"name": "Controller", "user_config": {"models": models}}
@@ -134,6 +134,9 @@ def uvicorn(factory: Callable[[], bare.App]) -> Callable[[Site], Launch]:
 TARGETS: Mapping[str, Target] = {
     "rayfleet": Target("Rayfleet, Serve's port", Role.OURS, rayfleet()),
     "express": Target("Rayfleet, express port", Role.OURS, rayfleet(express=True)),
+    "direct": Target(
+        "Rayfleet, express and direct", Role.OURS, rayfleet(express=True, transport="direct")
+    ),
     "rayfleet-0": Target("Rayfleet, no window", Role.BARE, rayfleet(batch_wait_timeout_s=0)),
     "rayfleet-1": Target("Rayfleet, 1 ms window", Role.BARE, rayfleet(batch_wait_timeout_s=0.001)),
     "mlserver": Target("MLServer, adaptive batching", Role.PEER, mlserver, MLSERVER_LOCK),
@@ -142,5 +145,5 @@ TARGETS: Mapping[str, Target] = {
 }
 """By name on the command line, in the order of the report."""
 
-USUAL = ("rayfleet", "express", "mlserver", "uvicorn", "uvicorn-batched")
+USUAL = ("rayfleet", "express", "direct", "mlserver", "uvicorn", "uvicorn-batched")
 """What is measured unless somebody asks for others."""

@@ -14,7 +14,7 @@ from ray.serve.schema import ApplicationStatus, ReplicaState  # type: ignore[att
 from deployments.controller.decide import Deployment
 from deployments.controller.failures import ApplicationState
 from deployments.predictor.autoscaling import POLICY
-from deployments.predictor.predictor import Predictor
+from deployments.predictor.served import ServedPredictor
 from deployments.schema import ModelSpec, parse_application_name
 
 DEPLOYMENT = "Predictor"
@@ -28,6 +28,9 @@ ERROR_LINE = re.compile(r"[\w.]*(?:Error|Exception)(?:: .*)?$")
 
 TRACEBACK = "Traceback (most recent call last):"
 
+LEAVING_S = 10.0
+"""What a replica needs to leave beside its last batch, seconds."""
+
 ONGOING_BATCHES = 100
 """More batches than all gateways together have in flight at one replica: they do the queueing."""
 
@@ -35,10 +38,11 @@ ONGOING_BATCHES = 100
 class Applications:
     """The versions' applications on this cluster."""
 
-    def __init__(self, fleet: str, tracking_uri: str, registry_uri: str) -> None:
+    def __init__(self, fleet: str, tracking_uri: str, registry_uri: str, deadline_s: float) -> None:
         self._fleet = fleet
         self._tracking_uri = tracking_uri
         self._registry_uri = registry_uri
+        self._deadline_s = deadline_s
 
     def look(self, fingerprints: Mapping[str, str]) -> dict[str, ApplicationState] | None:
         """State of every application that hosts a version.
@@ -108,14 +112,18 @@ class Applications:
             }
         else:
             options["num_replicas"] = spec.num_replicas or 1
+        deadline_s = spec.request_deadline_s or self._deadline_s
         decorate = serve.deployment(
             name=DEPLOYMENT,
             max_ongoing_requests=ONGOING_BATCHES,
             max_constructor_retry_count=LOAD_ATTEMPTS,
+            graceful_shutdown_timeout_s=deadline_s + LEAVING_S,
             logging_config={"enable_access_log": False},
             **options,
         )
-        return decorate(Predictor).bind(
+        return decorate(ServedPredictor).bind(
+            fleet=self._fleet,
+            deadline_s=deadline_s,
             model=item.model,
             version=item.version,
             runtime=item.facts.platform if spec.runtime == "auto" else spec.runtime,

@@ -26,6 +26,7 @@ from deployments.controller.decide import (
     decide,
     is_moving,
 )
+from deployments.controller.doors import Doors
 from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults
 from deployments.controller.registry import Registry
@@ -37,6 +38,7 @@ from deployments.store.store import FleetStore, StoredFailure
 from deployments.telemetry import Snapshot
 from deployments.traffic.table import (
     EMPTY,
+    Endpoint,
     RoutingTable,
     decode_revision,
     decode_table,
@@ -77,7 +79,10 @@ class Controller:
         self._registry_view = RegistryView()
         self._registry_due_at_s = 0.0
         self._applications = Applications(
-            serve.get_replica_context().app_name, settings.tracking_uri, settings.registry_uri
+            serve.get_replica_context().app_name,
+            settings.tracking_uri,
+            settings.registry_uri,
+            settings.request_deadline_s,
         )
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)
@@ -85,6 +90,7 @@ class Controller:
         self._fingerprints: dict[str, str] = {}
         self._failures: dict[str, Failure] = {}
         self._retired_at_s: dict[str, float] = {}
+        self._doors = Doors(clock)
         self._gateways: dict[str, _Gateway] = {}
         self._table: RoutingTable = EMPTY
         self._table_body = encode_table(EMPTY)
@@ -131,6 +137,16 @@ class Controller:
             except TimeoutError:
                 return None
         return self._table.revision, self._table_body
+
+    async def announce(self, application: str, endpoint: Endpoint) -> None:
+        """Hear from a replica that it takes batches directly; it says so every few seconds."""
+        if self._doors.heard(application, endpoint):
+            self._wake.set()
+
+    async def retract(self, application: str, replica: str) -> None:
+        """Hear from a replica that it leaves."""
+        self._doors.left(application, replica)
+        self._wake.set()
 
     async def counters(self, snapshot: Snapshot) -> list[Snapshot]:
         """Take the asking gateway's snapshot and return every gateway's, persisted first."""
@@ -183,6 +199,7 @@ class Controller:
             failures=self._failures,
             table=self._table,
             retired_at_s=self._retired_at_s,
+            endpoints=self._doors.open(),
             deadline_s=self._settings.request_deadline_s,
             strict_startup=self._settings.strict_startup,
             now_s=self._clock(),
@@ -213,6 +230,7 @@ class Controller:
         await asyncio.to_thread(self._counters.restore)
         if body is not None and self._table is EMPTY:
             self._set_table(_stored_table(body))
+            self._doors.restore(self._table)
         return True
 
     async def _look_at_registry(self) -> None:

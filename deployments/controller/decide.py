@@ -27,11 +27,13 @@ from deployments.protocols.tensors import Layout, Signature
 from deployments.schema import ModelSpec, application_name, is_version, parse_application_name
 from deployments.traffic.table import (
     Batching,
+    Endpoint,
     ModelRoutes,
     Route,
     RouteState,
     RoutingTable,
     Track,
+    TransportKind,
 )
 
 
@@ -80,6 +82,9 @@ class Observation:
     deadline_s: float
     strict_startup: bool
     now_s: float
+
+    endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    """Replicas that take batches directly, by application."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +227,8 @@ def _routes(
                 signature=_facts(seen, model, version).signature,
                 platform=_facts(seen, model, version).platform,
                 reason=states[version][1],
+                transport=TransportKind(spec.transport),
+                endpoints=_endpoints(seen, model, version, spec),
             )
             for version in weights
         ),
@@ -253,6 +260,14 @@ def _weights(
         if version != stable
     }
     return {**weights, stable: 100 - sum(weights.values())}
+
+
+def _endpoints(
+    seen: Observation, model: str, version: str, spec: ModelSpec
+) -> tuple[Endpoint, ...]:
+    if TransportKind(spec.transport) is not TransportKind.DIRECT:
+        return ()
+    return seen.endpoints.get(application_name(model, version), ())
 
 
 def _replicas(seen: Observation, model: str, version: str) -> int:

@@ -26,9 +26,9 @@ from deployments.errors import (
     PredictionError,
     ReplicaLostError,
 )
-from deployments.gateway.transport import ReplicaGoneError, Transport
+from deployments.gateway.transport import ReplicaGoneError, ReplicaTransport
 from deployments.gateway.window import AdaptiveWindow
-from deployments.predictor.predictor import Prediction
+from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch, Outputs, Request
 from deployments.telemetry import BATCH, IN_FLIGHT, PREDICT, QUEUE, Counters
 from deployments.traffic.table import Batching
@@ -69,7 +69,7 @@ class VersionQueue:
     model: str
     version: str
     track: str
-    transport: Transport
+    transport: ReplicaTransport
     batching: Batching
     replicas: int
     counters: Counters
@@ -255,11 +255,12 @@ class VersionQueue:
     async def _send_within_deadline(self, batch: list[_Waiting]) -> None:
         started_s = self.clock()
         last_s = max(item.expires_s for item in batch)
-        limit = asyncio.timeout(max(0.0, last_s - started_s))
+        left_s = max(0.0, last_s - started_s)
+        limit = asyncio.timeout(left_s)
         try:
             async with limit:
                 prediction = await self.transport.predict(
-                    join([item.request for item in batch]), self.depth
+                    join([item.request for item in batch]), self.depth, left_s
                 )
         except TimeoutError:
             if not limit.expired():

@@ -17,11 +17,13 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.errors import ConfigError
 from deployments.gateway.app import GatewayApp
+from deployments.gateway.direct import DirectTransport
 from deployments.gateway.express import ExpressServer
 from deployments.gateway.inference import Inference
-from deployments.gateway.listeners import Address, Claim, node_folder
+from deployments.gateway.listeners import Address, Claim
 from deployments.gateway.transport import HandleTransport
 from deployments.logs import log_as_serve_does
+from deployments.node import node_folder
 from deployments.schema import ExpressSpec
 from deployments.settings import Settings
 from deployments.store.store import FleetStore
@@ -52,8 +54,12 @@ class Gateway:
         self._express: ExpressServer | None = None
         self._deadline_s = settings.request_deadline_s
         self._counters = Counters(self._id)
+        node = ray.get_runtime_context().get_node_id()
         self._inference = Inference(
-            lambda application: HandleTransport(application, self._id), self._counters
+            lambda application: DirectTransport(
+                self._id, node, HandleTransport(application, self._id)
+            ),
+            self._counters,
         )
         self._app = GatewayApp(
             self._inference, self._counters, self._metrics, settings.max_body_bytes

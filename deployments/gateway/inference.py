@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from deployments.errors import ModelNotReadyError, NotFoundError
 from deployments.gateway.batching import VersionQueue
-from deployments.gateway.transport import Transport
+from deployments.gateway.transport import ReplicaTransport
 from deployments.protocols.tensors import Outputs, Request
 from deployments.telemetry import REVISION, Counters
 from deployments.traffic.split import choose
@@ -21,7 +21,7 @@ class Inference:
 
     def __init__(
         self,
-        make_transport: Callable[[str], Transport],
+        make_transport: Callable[[str], ReplicaTransport],
         counters: Counters,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -130,16 +130,20 @@ class Inference:
         now_s = self._clock()
         longest_s = max((model.deadline_s for model in table.models.values()), default=0.0)
         left = {name: (queue, now_s) for name, queue in self._queues.items()}
-        self._leaving = {
+        kept = {
             name: (queue, at_s)
             for name, (queue, at_s) in (self._leaving | left).items()
             if name not in queues and now_s - at_s < longest_s
         }
+        for name, (queue, _) in self._leaving.items():
+            if name not in kept and name not in queues:
+                queue.transport.update(())
+        self._leaving = kept
 
     def _queue(self, model: str, routes: ModelRoutes, route: Route) -> VersionQueue:
         queue = self._queues.get(route.application) or self._left(route.application)
         if queue is None:
-            return VersionQueue(
+            queue = VersionQueue(
                 model=model,
                 version=route.version,
                 track=route.track,
@@ -149,6 +153,8 @@ class Inference:
                 counters=self._counters,
                 clock=self._clock,
             )
-        queue.track = route.track
-        queue.resize(routes.batching, route.replicas)
+        else:
+            queue.track = route.track
+            queue.resize(routes.batching, route.replicas)
+        queue.transport.update(route.endpoints)
         return queue

@@ -11,8 +11,6 @@ import fcntl
 import logging
 import os
 import socket
-import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -165,21 +163,6 @@ class Neighbourhood:
     def _others(self) -> list[Path]:
         found = self._folder.glob(f"{self._port}-*.sock")
         return sorted(path for path in found if path != self._path)
-
-
-def node_folder() -> Path:
-    """The folder of this user on this node, made if it is not there.
-
-    Raises:
-        OSError: It cannot be made, or is somebody else's.
-    """
-    folder = Path(tempfile.gettempdir()) / f"rayfleet-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    # In a folder that all may write to, somebody else may have made it first.
-    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
-        raise PermissionError(f"{folder} is not a folder of this user")
-    return folder
 
 
 @contextmanager

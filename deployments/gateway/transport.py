@@ -5,6 +5,7 @@ Only two things can go wrong that a caller of `Transport` must tell apart: the m
 case nobody knows whether it was answered and it may be tried once more.
 """
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from ray import serve
@@ -14,9 +15,10 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.controller.applications import DEPLOYMENT
 from deployments.errors import FleetError, ModelNotReadyError, PredictionError
-from deployments.predictor.predictor import Prediction
+from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch
 from deployments.schema import parse_application_name
+from deployments.traffic.table import Endpoint
 
 
 class ReplicaGoneError(Exception):
@@ -26,14 +28,28 @@ class ReplicaGoneError(Exception):
 class Transport(Protocol):
     """A way to the replicas of one version. Cancelling the call gives the batch up."""
 
-    async def predict(self, batch: Batch, depth: int) -> Prediction:
+    async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """Send one batch to a replica and wait for its answer.
+
+        Args:
+            batch: The joined rows of one or more requests.
+            depth: Requests that wait or are in flight for this version at this gateway.
+            timeout_s: After which the caller cancels this, seconds; the replica need not
+                begin then.
 
         Raises:
             PredictionError: The model raised.
             ModelNotReadyError: The application is being removed or could not start.
             ReplicaGoneError: The replica died; the batch may be tried again.
         """
+        ...
+
+
+class ReplicaTransport(Transport, Protocol):
+    """A transport that is told which replicas there are."""
+
+    def update(self, endpoints: Iterable[Endpoint]) -> None:
+        """Use these replicas' own doors and no others'; without any, none."""
         ...
 
 
@@ -48,8 +64,8 @@ class HandleTransport:
         )
         self._predict = handle.options(method_name="predict")
 
-    async def predict(self, batch: Batch, depth: int) -> Prediction:
-        """See `Transport.predict`."""
+    async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
+        """See `Transport.predict`. Serve tells the replica when this is cancelled."""
         try:
             answer: Prediction = await self._predict.remote(batch, self._gateway, depth)
         except RayTaskError as error:

@@ -7,15 +7,15 @@ into a deployment.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 from deployments.errors import PredictionError
 from deployments.logs import log_as_serve_does
 from deployments.predictor.autoscaling import QUEUE_METRIC
+from deployments.predictor.prediction import Prediction
 from deployments.predictor.runtimes.runtime import Runtime, make_runtime
-from deployments.protocols.tensors import Array, Batch, Form, Outputs
+from deployments.protocols.tensors import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -30,25 +30,6 @@ DEPTH_TTL_S = 10.0
 
 MAX_REASON = 500
 """Characters of a model's own error that reach the caller."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a replica answers to one batch."""
-
-    arrays: Mapping[str, Array]
-    form: Form
-
-    predict_s: float
-    """The model's own time."""
-
-    wait_s: float
-    """Time that the batch waited inside the replica for the one before it."""
-
-    @property
-    def outputs(self) -> Outputs:
-        """The answer without its times."""
-        return Outputs(self.arrays, self.form)
 
 
 class Predictor:

@@ -27,6 +27,32 @@ class RouteState(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
+class TransportKind(StrEnum):
+    """How batches reach the replicas of a version."""
+
+    HANDLE = "handle"
+    """Serve's own deployment handle."""
+
+    DIRECT = "direct"
+    """A connection of our own to each replica, and Serve's handle where there is none."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where one replica takes batches without Serve."""
+
+    replica: str
+    """Serve's id of it."""
+
+    node: str
+    """Ray's id of its node; on it, the Unix socket is the shorter way."""
+
+    path: str
+    host: str
+    port: int
+    key: str
+    """What a gateway must know, hexadecimal; made by the replica, known to this fleet alone."""
+
+
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One hosted version of a model."""
 
@@ -49,6 +75,11 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     reason: str = ""
     """Why the version is not READY."""
+
+    transport: TransportKind = TransportKind.HANDLE
+
+    endpoints: tuple[Endpoint, ...] = ()
+    """Replicas that take batches directly; empty unless that is the transport."""
 
 
 class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

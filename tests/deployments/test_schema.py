@@ -31,7 +31,7 @@ def models(**changes: Any) -> dict[str, Any]:
             "FILE: models.m: unknown key 'trafic' (did you mean 'traffic'?), allowed:"
             " autoscaling_config, batch_wait_timeout_s, max_batch_size, max_concurrent_batches,"
             " max_queued_requests, num_replicas, ray_actor_options, request_deadline_s, runtime,"
-            " traffic",
+            " traffic, transport",
             id="typo-in-a-model",
         ),
         pytest.param(

@@ -6,6 +6,7 @@ import pytest
 from deployments.controller.decide import RegistryView, decide
 from deployments.controller.failures import ApplicationState, fingerprint
 from deployments.schema import ModelSpec
+from deployments.traffic.table import Endpoint
 from tests.deployments.controller.observations import (
     DEAD,
     DEADLINE_S,
@@ -192,3 +193,31 @@ class TestOutage:
         decision = decide(seen(table=serving()))
 
         assert (weights(decision), deployed(decision)) == ({"1": 0}, ["m--v1"])
+
+
+class TestTransport:
+    """The doors of replicas are published to gateways that are to use them."""
+
+    door = Endpoint("a", "node-1", "/tmp/a", "127.0.0.1", 1, "00")
+
+    @pytest.mark.parametrize(
+        ("transport", "expected"), [("handle", ()), ("direct", (door,))], ids=["handle", "direct"]
+    )
+    def test_doors_are_for_direct_alone(self, transport: Any, expected: Any) -> None:
+        spec = ModelSpec(transport=transport)
+
+        decision = decide(
+            seen(spec, applications=apps(v1=RUNNING), endpoints={"m--v1": (self.door,)})
+        )
+
+        (route,) = decision.table.models["m"].routes
+        assert (str(route.transport), route.endpoints) == (transport, expected)
+
+    def test_changing_it_deploys_nothing(self) -> None:
+        running = apps(v1=replace(RUNNING, fingerprint=fingerprint(PLAIN)))
+
+        decision = decide(
+            seen(ModelSpec(transport="direct"), applications=running, table=serving())
+        )
+
+        assert (decision.deploy, decision.delete) == ((), ())

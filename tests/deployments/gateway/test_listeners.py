@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from deployments.errors import ConfigError
-from deployments.gateway.listeners import Address, Claim, node_folder
+from deployments.gateway.listeners import Address, Claim
 from deployments.haproxy import free_port
+from deployments.node import node_folder
 
 HOLD = """
 import sys

@@ -77,8 +77,12 @@ def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     fleet.user_config = {name: {} for name in (*SERVED, "moody", "broken", "columns")}
     # Short for the others, so that a retired version goes soon; here a replica is killed,
     # and on a busy machine its replacement imports PyTorch for longer than that.
-    fleet.user_config["digits"] = {"request_deadline_s": 60}
-    fleet.user_config["breast-cancer"] = {"traffic": {"champion": 90, "challenger": 10}}
+    fleet.user_config["digits"] = {"request_deadline_s": 60, "transport": "direct"}
+    fleet.user_config["breast-cancer"] = {
+        "traffic": {"champion": 90, "challenger": 10},
+        "transport": "direct",
+    }
+    fleet.user_config["moody"] = {"transport": "direct"}
     fleet.deploy_by_command(fleet.user_config)
     eventually("the fleet", lambda: answers(f"{fleet.url}/v2/health/ready"))
     return fleet

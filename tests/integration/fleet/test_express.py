@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from tests.integration.hosting import (
@@ -99,11 +100,28 @@ def test_a_killed_gateway_leaves_the_port_to_the_others(fleet: Fleet) -> None:
     body = infer_body(fleet.models["breast-cancer"].holdout_rows[:1])
 
     dead = kill(replica_pids(fleet), GATEWAY)
-    eventually("it is dead", lambda: dead not in gateways(fleet))
+    # Not before: a process that is being killed has lost its memory, but not yet its sockets.
+    eventually("it is dead", lambda: is_dead(dead))
     answered = [post(connect(fleet), body, {"Connection": "close"}) for _ in range(50)]
 
     assert answered == [200] * 50
     eventually("Serve replaces it", partial(are_replaced, fleet, {dead}))
+
+
+def test_batches_go_to_the_replicas_own_doors(fleet: Fleet) -> None:
+    """Two gateways on this node are connected to each replica's Unix socket."""
+
+    def doors() -> Counter[str]:
+        """Sockets with a door's address: the one that listens, and one for each connection."""
+        replicas = {pid: name for (name, pid) in replica_pids(fleet)}
+        found = psutil.net_connections(kind="unix")
+        return Counter(
+            replicas.get(each.pid or 0, "") for each in found if ".replica" in each.laddr
+        )
+
+    eventually("two gateways", partial(are_replaced, fleet, set()))
+    eventually("connections", lambda: doors()["digits--v1#Predictor"] == 3)
+    assert doors()["wine--v1#Predictor"] == 1  # its transport is Serve's handle
 
 
 def connect(fleet: Fleet) -> http.client.HTTPConnection:
@@ -127,6 +145,13 @@ def post(
 
 def gateways(fleet: Fleet) -> set[int]:
     return {pid for (name, pid) in replica_pids(fleet) if name == GATEWAY}
+
+
+def is_dead(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def are_replaced(fleet: Fleet, before: set[int]) -> bool:

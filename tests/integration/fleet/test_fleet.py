@@ -190,7 +190,7 @@ def test_changing_a_weight_or_adding_a_model_restarts_nothing(
     registry.set_registered_model_alias("moody-too", "champion", "1")
 
     models = {**fleet.user_config, "moody-too": {}}
-    models["breast-cancer"] = {"traffic": {"champion": 0, "challenger": 100}}
+    models["breast-cancer"] = {"traffic": {"champion": 0, "challenger": 100}, "transport": "handle"}
     fleet.deploy(models)
 
     eventually("the new model", lambda: fleet.infer("moody-too", np.ones((1, 1)))[0] == 200)

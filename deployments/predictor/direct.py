@@ -1,0 +1,189 @@
+"""A replica's own door: batches arrive here without Serve's work for each call.
+
+The gateways learn of it through the routing table. Serve knows nothing of these batches, so
+what it does for its own is done here: a batch that nobody waits for any more is dropped, and
+a replica that leaves says so first and answers what it has.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from deployments.errors import FleetError, PredictionError
+from deployments.predictor.prediction import Prediction
+from deployments.protocols.frames import (
+    ANSWER_BYTES,
+    GATEWAY,
+    NONCE_BYTES,
+    REPLICA,
+    Frame,
+    FrameError,
+    FrameReader,
+    Handshake,
+    Kind,
+    encode_frame,
+)
+from deployments.protocols.tensors import Batch
+from deployments.traffic.table import Endpoint
+
+logger = logging.getLogger(__name__)
+
+PROOF_TIMEOUT_S = 5.0
+"""A connection that has not proved itself by then is closed, seconds."""
+
+POLL_S = 0.02
+
+Predict = Callable[[Batch, str, int], Awaitable[Prediction]]
+"""A batch, who asks, and that gateway's queue depth."""
+
+
+class DirectDoor:
+    """The listening sockets of one replica. One event loop owns it."""
+
+    def __init__(self, predict: Predict, model: str, version: str) -> None:
+        self._predict = predict
+        self._model = model
+        self._version = version
+        self._key = secrets.token_bytes(32)
+        self._servers: list[asyncio.Server] = []
+        self._peers: set[_Peer] = set()
+        self._path: Path | None = None
+
+    async def open(self, replica: str, node: str, host: str, folder: Path) -> Endpoint:
+        """Listen on a Unix socket and on a TCP port of this node.
+
+        Args:
+            replica: Serve's id, unique on the node.
+            node: Ray's id of the node.
+            host: Its address as other nodes know it.
+            folder: For the Unix socket; its path must be short.
+
+        Raises:
+            OSError: One of them cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        path = folder / f"{replica}.replica"
+        path.unlink(missing_ok=True)
+        self._servers.append(await loop.create_unix_server(self._peer, str(path)))
+        self._path = path
+        server = await loop.create_server(self._peer, host, 0)
+        self._servers.append(server)
+        port: int = server.sockets[0].getsockname()[1]
+        return Endpoint(replica, node, str(path), host, port, self._key.hex())
+
+    async def drain(self, timeout_s: float) -> None:
+        """Leave: take no more batches, answer those under way, close.
+
+        Args:
+            timeout_s: How long those may take, seconds.
+        """
+        for peer in self._peers:
+            peer.say_leaving()
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + timeout_s
+        while any(peer.busy for peer in self._peers) and loop.time() < due_s:
+            await asyncio.sleep(POLL_S)
+        for server in self._servers:
+            server.close()
+        for peer in list(self._peers):
+            peer.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _peer(self) -> "_Peer":
+        return _Peer(self._predict, self._key, self._peers, self._model, self._version)
+
+
+class _Peer(asyncio.Protocol):
+    """One gateway's connection."""
+
+    def __init__(
+        self, predict: Predict, key: bytes, peers: "set[_Peer]", model: str, version: str
+    ) -> None:
+        self._predict = predict
+        self._peers = peers
+        self._model = model
+        self._version = version
+        self._handshake = Handshake(key, REPLICA)
+        self._greeting = b""
+        self._is_trusted = False
+        self._frames = FrameReader()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._tasks)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._unproved = self._loop.call_later(PROOF_TIMEOUT_S, transport.abort)
+        transport.write(self._handshake.nonce)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unproved.cancel()
+        self._peers.discard(self)
+        for task in self._tasks.values():
+            task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if not self._is_trusted:
+                data = self._check(data)
+            for frame in self._frames.feed(data):
+                self._take(frame)
+        except FrameError as error:
+            logger.warning("direct: closing a connection: %s", error)
+            self._transport.abort()
+
+    def say_leaving(self) -> None:
+        self._transport.write(encode_frame(Kind.LEAVING, 0))
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _check(self, data: bytes) -> bytes:
+        """Take the gateway's nonce and proof; returns what came after them."""
+        self._greeting += data
+        if len(self._greeting) < ANSWER_BYTES:
+            return b""
+        nonce, proof = self._greeting[:NONCE_BYTES], self._greeting[NONCE_BYTES:ANSWER_BYTES]
+        self._handshake.check(GATEWAY, proof)
+        self._transport.write(self._handshake.prove(nonce))
+        self._unproved.cancel()
+        self._is_trusted = True
+        self._peers.add(self)
+        return self._greeting[ANSWER_BYTES:]
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind is Kind.ASK:
+            task = self._loop.create_task(self._answer(frame.number, *frame.value))
+            self._tasks[frame.number] = task
+        elif frame.kind is Kind.CANCEL:
+            task_or_none = self._tasks.get(frame.number)
+            if task_or_none is not None:
+                task_or_none.cancel()
+        else:
+            raise FrameError(f"{frame.kind.name} is not a gateway's to send")
+
+    async def _answer(
+        self, number: int, batch: Batch, gateway: str, depth: int, timeout_s: float
+    ) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                prediction = await self._predict(batch, gateway, depth)
+            answer = encode_frame(Kind.ANSWER, number, prediction)
+        except TimeoutError:
+            return  # the gateway has given up as well
+        except FleetError as error:
+            answer = encode_frame(Kind.FAILURE, number, error)
+        except Exception as error:  # the boundary: a fault of ours must be answered, too
+            logger.exception("a batch could not be answered")
+            reason = f"{type(error).__name__}: {error}"
+            failure = PredictionError(self._model, self._version, reason)
+            answer = encode_frame(Kind.FAILURE, number, failure)
+        finally:
+            self._tasks.pop(number, None)
+        self._transport.write(answer)

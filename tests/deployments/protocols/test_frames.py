@@ -1,0 +1,101 @@
+"""Frames survive any cut of the stream, and nothing else is taken for one."""
+
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.protocols.frames import (
+    GATEWAY,
+    HEAD,
+    MAX_BYTES,
+    REPLICA,
+    Frame,
+    FrameError,
+    FrameReader,
+    Handshake,
+    Kind,
+    encode_frame,
+)
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    values=st.lists(st.tuples(VALUES, st.integers(0, 2000)), min_size=1, max_size=5),
+    cuts=st.lists(st.integers(1, 4000), max_size=20),
+)
+def test_any_cut_gives_the_same_frames(values: list[tuple[Any, int]], cuts: list[int]) -> None:
+    sent = [(value, np.arange(size, dtype=np.float32)) for value, size in values]
+    stream = b"".join(encode_frame(Kind.ANSWER, n, each) for n, each in enumerate(sent))
+    reader = FrameReader()
+    got: list[Frame] = []
+
+    for cut in cuts:
+        got += reader.feed(stream[:cut])
+        stream = stream[cut:]
+    got += reader.feed(stream)
+
+    assert [(frame.kind, frame.number) for frame in got] == [
+        (Kind.ANSWER, n) for n in range(len(sent))
+    ]
+    for frame, (value, array) in zip(got, sent, strict=True):
+        assert frame.value[0] == value
+        np.testing.assert_array_equal(frame.value[1], array)
+
+
+def test_arrays_may_be_written_to() -> None:
+    (frame,) = FrameReader().feed(encode_frame(Kind.ASK, 7, np.zeros(3)))
+
+    frame.value[0] = 1.0
+
+    assert frame.value.flags.aligned
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(HEAD.pack(0, 0, 1, 0) + b"x", id="kind"),
+        pytest.param(HEAD.pack(Kind.ASK, 0, 3, 0) + b"abc", id="no-pickle"),
+        pytest.param(HEAD.pack(Kind.ASK, 0, 0, 1) + struct.pack("!Q", MAX_BYTES), id="too-long"),
+        pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", id="http"),
+    ],
+)
+def test_what_is_no_frame_is_refused(data: bytes) -> None:
+    with pytest.raises(FrameError):
+        list(FrameReader().feed(data))
+
+
+def test_errors_of_ours_survive() -> None:
+    error = TimeoutError("late")
+
+    (frame,) = FrameReader().feed(encode_frame(Kind.FAILURE, 1, error))
+
+    assert (type(frame.value), frame.value.args) == (TimeoutError, ("late",))
+
+
+class TestHandshake:
+    def test_both_sides_prove_that_they_know_the_key(self) -> None:
+        gateway, replica = Handshake(b"k" * 32, GATEWAY), Handshake(b"k" * 32, REPLICA)
+
+        replica.check(GATEWAY, gateway.prove(replica.nonce))
+        gateway.check(REPLICA, replica.prove(gateway.nonce))
+
+    def test_another_key_is_no_proof(self) -> None:
+        gateway, replica = Handshake(b"k" * 32, GATEWAY), Handshake(b"l" * 32, REPLICA)
+
+        with pytest.raises(FrameError, match="does not know the key"):
+            replica.check(GATEWAY, gateway.prove(replica.nonce))
+
+    def test_a_proof_sent_back_is_no_proof(self) -> None:
+        replica, mirrored = Handshake(b"k" * 32, REPLICA), Handshake(b"k" * 32, REPLICA)
+
+        with pytest.raises(FrameError):
+            replica.check(GATEWAY, mirrored.prove(replica.nonce))
