@@ -10,9 +10,10 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from deployments.errors import (
     FleetError,
@@ -52,6 +53,10 @@ LARGE_BODY_BYTES = 128 * 1024
 """A body this long takes about a millisecond to decode, so it leaves the event loop."""
 
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+Deliver = Callable[[Answer], Awaitable[None]]
+"""How an answer leaves by one of the doors."""
 
 
 class Protocol(StrEnum):
@@ -111,22 +116,15 @@ class GatewayApp:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
-        await self.respond(scope, receive, send)
+        await self.respond(scope, receive, partial(send_answer, send))
 
-    async def respond(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        extra: Iterable[tuple[bytes, bytes]] = (),
-    ) -> None:
+    async def respond(self, scope: Scope, receive: Receive, deliver: Deliver) -> None:
         """Answer one HTTP request.
 
         Args:
             scope: ASGI's, of type `http`.
             receive: ASGI's.
-            send: ASGI's.
-            extra: Headers that the door adds to the answer.
+            deliver: Writes the answer.
         """
         path: str = scope["path"]
         call = Call(
@@ -141,7 +139,7 @@ class GatewayApp:
             answer = await self._respond(call)
         except ClientGoneError:
             return
-        await send_answer(send, self._compressed(call, answer), extra)
+        await deliver(self._compressed(call, answer))
         if call.counted:
             self._count(call, answer.status)
 

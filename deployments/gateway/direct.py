@@ -70,7 +70,7 @@ class DirectTransport:
         if not ready:
             return await self._otherwise.predict(batch, depth, timeout_s)
         link = min(ready, key=_load)
-        return await link.ask(batch, self._gateway, depth, timeout_s)
+        return await link.ask(batch.plain(), self._gateway, depth, timeout_s)
 
 
 class _Link:
@@ -230,8 +230,9 @@ class _Wire(asyncio.Protocol):
         if answer is None or answer.done():
             return  # cancelled meanwhile
         if frame.kind is Kind.ANSWER:
-            self.wait_s = frame.value.wait_s
-            answer.set_result(frame.value)
+            prediction = Prediction.of(*frame.value)
+            self.wait_s = prediction.wait_s
+            answer.set_result(prediction)
         elif frame.kind is Kind.FAILURE and isinstance(frame.value, FleetError):
             answer.set_exception(frame.value)
         else:

@@ -16,13 +16,18 @@ import secrets
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from deployments.gateway.app import REQUEST_ID, GatewayApp
-from deployments.gateway.http import Answer, Receive, Scope, Send, send_answer
+from deployments.gateway.http import Answer, Receive, Scope, Send
 from deployments.gateway.listeners import NEIGHBOUR_TIMEOUT_S, Claim
 from deployments.schema import ExpressSpec
 
@@ -32,7 +37,6 @@ HEALTH = "/-/healthz"
 """The path at which Serve's own proxies answer load balancers."""
 
 PLAIN = b"text/plain"
-CLOSE = (b"connection", b"close")
 
 ACCEPTS = 32
 """Connections taken at a time: gateways that share a port shall share a crowd, too."""
@@ -52,8 +56,8 @@ TICK_S = 1.0
 DISCARD_S = 0.5
 """How long the rest of a request that is answered already is read and dropped, seconds."""
 
-TASK, GONE = "rayfleet.task", "rayfleet.gone"
-"""Entries of a request's scope: who works on it, and whether its client has left."""
+TASK, GONE, ANSWERING = "rayfleet.task", "rayfleet.gone", "rayfleet.answering"
+"""Entries of a request's scope: who works on it, whether its client has left, where to answer."""
 
 LATE = json.dumps({"error": "the request did not arrive whole in time"}).encode()
 TOO_LATE = (
@@ -252,17 +256,16 @@ class _Door:
         if not request_id:
             request_id = secrets.token_hex(16).encode()
             headers.append((REQUEST_ID, request_id))
-        extra = [(REQUEST_ID, request_id)]
         draining = self._draining()
-        if draining:
-            extra.append(CLOSE)
+        connection, cycle = scope[ANSWERING]
+        deliver = partial(connection.deliver, cycle, request_id, draining)
         if scope["path"] == HEALTH:
             body = b"draining" if draining else b"success"
-            await send_answer(send, Answer(503 if draining else 200, body, PLAIN, tuple(extra)))
+            await deliver(Answer(503 if draining else 200, body, PLAIN))
             return
         scope[TASK] = asyncio.current_task()
         try:
-            await self._app.respond(scope, receive, send, extra)
+            await self._app.respond(scope, receive, deliver)
         except asyncio.CancelledError:
             if GONE not in scope:
                 raise
@@ -292,6 +295,51 @@ class _Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._partial = True
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        scope: Scope = self.scope  # type: ignore[assignment]
+        # With requests in a row, the cycle at hand is not always the one to answer.
+        scope[ANSWERING] = self, self.cycle
+
+    async def deliver(
+        self, cycle: RequestResponseCycle, request_id: bytes, last: bool, answer: Answer
+    ) -> None:
+        """Write an answer whole, and do what uvicorn's `send` does around that.
+
+        Its way, header by header, took a fifth of a cheap request's time in the gateway. Our
+        own headers are well-formed, and the request's id has been through the parser.
+
+        Args:
+            cycle: Uvicorn's state of the request that is answered.
+            request_id: Goes back to the client.
+            last: Whether the connection ends with this answer.
+            answer: What to write.
+        """
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        if last:
+            cycle.keep_alive = False
+        lines = [
+            STATUS_LINE[answer.status],
+            *(b"%b: %b\r\n" % header for header in self.server_state.default_headers),
+            b"content-length: %d\r\nx-request-id: %b\r\n" % (len(answer.body), request_id),
+            *(b"%b: %b\r\n" % header for header in answer.headers),
+        ]
+        if answer.content_type is not None:
+            lines.append(b"content-type: %b\r\n" % answer.content_type)
+        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        if cycle.scope["method"] != "HEAD":
+            lines.append(answer.body)
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(lines))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

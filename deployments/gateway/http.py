@@ -1,7 +1,7 @@
 """The few words of ASGI that the gateway speaks: read a request whole, write an answer whole."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,11 +87,9 @@ async def read_body(headers: Headers, receive: Receive, limit_bytes: int) -> byt
         chunks.append(chunk)
 
 
-async def send_answer(
-    send: Send, answer: Answer, extra: Iterable[tuple[bytes, bytes]] = ()
-) -> None:
-    """Write an answer, with extra headers; its length is always declared."""
-    headers = [(b"content-length", b"%d" % len(answer.body)), *answer.headers, *extra]
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Write an answer; its length is always declared."""
+    headers = [(b"content-length", b"%d" % len(answer.body)), *answer.headers]
     if answer.content_type is not None:
         headers.append((b"content-type", answer.content_type))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

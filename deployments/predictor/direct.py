@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from deployments.errors import FleetError, PredictionError
 from deployments.predictor.prediction import Prediction
@@ -169,12 +170,12 @@ class _Peer(asyncio.Protocol):
             raise FrameError(f"{frame.kind.name} is not a gateway's to send")
 
     async def _answer(
-        self, number: int, batch: Batch, gateway: str, depth: int, timeout_s: float
+        self, number: int, batch: tuple[Any, ...], gateway: str, depth: int, timeout_s: float
     ) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                prediction = await self._predict(batch, gateway, depth)
-            answer = encode_frame(Kind.ANSWER, number, prediction)
+                prediction = await self._predict(Batch.of(*batch), gateway, depth)
+            answer = encode_frame(Kind.ANSWER, number, prediction.plain())
         except TimeoutError:
             return  # the gateway has given up as well
         except FleetError as error:

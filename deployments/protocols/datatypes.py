@@ -6,6 +6,7 @@ Source:
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ _BY_DTYPE: Mapping[str, str] = {
 }
 
 
+@lru_cache(maxsize=256)  # NumPy makes up a type's name anew each time
 def datatype_of(dtype: np.dtype[Any]) -> str | None:
     """Name an array type on the wire; None if the protocol has no word for it, as for complex."""
     if dtype.kind in "OUSM":
