@@ -210,8 +210,11 @@ class ModelSpec(Spec):
     None adapts: no wait for a lone client or a cheap model, else up to a quarter of a call.
     """
 
-    max_concurrent_batches: Count = 1
-    """Batches in flight for each replica, as each gateway counts them."""
+    max_concurrent_batches: Count | None = None
+    """Batches in flight for each replica, as each gateway counts them.
+
+    None adapts: one, or two where the transport is direct and the model quick.
+    """
 
     max_queued_requests: Count = 1000
     """Requests that may wait at each gateway; one more is answered 503."""

@@ -27,6 +27,8 @@ GRACE_S = 90.0
 
 POLL_S = 0.5
 
+NICENESS = "RAY_worker_niceness"
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -57,7 +59,7 @@ def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     command = [console_script("serve"), "run", str(config), "--address", address]
-    environment = {**home.environment(), "RAY_ADDRESS": address}
+    environment = {**home.environment(), "RAY_ADDRESS": address, **_priority()}
     with (
         # Short: HAProxy's socket lies in it.
         tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp", ignore_cleanup_errors=True) as folder,
@@ -126,6 +128,11 @@ def is_ready(url: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def _priority() -> dict[str, str]:
+    """Ray 2.60 runs its workers at niceness 15, behind everything else on the machine."""
+    return {NICENESS: os.environ.get(NICENESS, "0")}
 
 
 def _proxy(wanted: bool, folder: Path) -> dict[str, str]:

@@ -121,6 +121,8 @@ class FakeTransport:
         self.takes_s = takes_s
         self.sent: list[Sent] = []
         self.endpoints: tuple[Endpoint, ...] = ()
+        self.is_direct = False
+        self.predict_s = 0.002
         self.running = 0
         self.most_running = 0
 
@@ -143,7 +145,7 @@ class FakeTransport:
                 await asyncio.sleep(self.takes_s)
             answer = self._predict(batch)
             arrays = await answer if isinstance(answer, Awaitable) else answer
-            return Prediction(arrays, Form.ARRAY, predict_s=0.002, wait_s=0.0)
+            return Prediction(arrays, Form.ARRAY, predict_s=self.predict_s, wait_s=0.0)
         finally:
             self.running -= 1
 

@@ -81,6 +81,7 @@ class VersionQueue:
     _in_flight: int = 0
     _requests_in_flight: int = 0
     _pump_due: asyncio.Handle | None = None
+    _pump_is_next: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def answer(self, request: Request, deadline_s: float) -> Outputs:
@@ -152,10 +153,11 @@ class VersionQueue:
     def _pump_soon(self, delay_s: float = 0.0) -> None:
         # On the next turn of the loop, so that requests read in this turn share a batch.
         if self._pump_due is not None:
-            if delay_s:
+            if delay_s or self._pump_is_next:
                 return
             self._pump_due.cancel()
         loop = asyncio.get_running_loop()
+        self._pump_is_next = delay_s == 0
         if delay_s:
             self._pump_due = loop.call_later(delay_s, self._pump)
         else:
@@ -163,8 +165,10 @@ class VersionQueue:
 
     def _pump(self) -> None:
         self._pump_due = None
+        self._pump_is_next = False
         # While scaled to zero, one batch goes ahead and wakes the version.
-        slots = max(1, self.replicas) * self.batching.max_concurrent_batches
+        each = self.batching.max_concurrent_batches or (2 if self._overlaps() else 1)
+        slots = max(1, self.replicas) * each
         while self._waiting and self._in_flight < slots:
             wait_s = self._company_wait_s(slots)
             if wait_s > 0:
@@ -186,6 +190,10 @@ class VersionQueue:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
+    def _overlaps(self) -> bool:
+        """Whether the replica should have the next batch before it has answered this one."""
+        return self.transport.is_direct and self._window.is_quick
+
     def _company_wait_s(self, slots: int) -> float:
         """How much longer the requests in line should wait for others, seconds."""
         first = self._waiting[0]
@@ -196,6 +204,8 @@ class VersionQueue:
         fixed_s = self.batching.batch_wait_timeout_s
         if fixed_s is not None:
             left_s = first.arrived_s + fixed_s - now_s
+        elif self._overlaps():
+            return 0.0
         else:
             # From when a replica was free, and once for each batch, however often another
             # replica becomes free meanwhile.
@@ -294,7 +304,7 @@ class VersionQueue:
             self._waiting.appendleft(item)
 
     def _hand_out(self, batch: list[_Waiting], prediction: Prediction, started_s: float) -> None:
-        self._window.answered(self.clock() - started_s)
+        self._window.answered(self.clock() - started_s, prediction.predict_s)
         outputs = prediction.outputs
         rows = sum(item.request.rows for item in batch)
         labels = (self.model, self.version, self.track)

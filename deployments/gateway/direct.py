@@ -64,6 +64,11 @@ class DirectTransport:
             if replica not in self._links:
                 self._links[replica] = _Link(endpoint, self._node)
 
+    @property
+    def is_direct(self) -> bool:
+        """See `ReplicaTransport.is_direct`."""
+        return any(link.is_ready for link in self._links.values())
+
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """See `Transport.predict`."""
         ready = [link for link in self._links.values() if link.is_ready]

@@ -48,6 +48,11 @@ class Transport(Protocol):
 class ReplicaTransport(Transport, Protocol):
     """A transport that is told which replicas there are."""
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether the next batch would go past Serve's handle."""
+        ...
+
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """Use these replicas' own doors and no others'; without any, none."""
         ...

@@ -9,6 +9,11 @@ is expected.
 Measured beside a gateway that never waits, 32 connections on two cores through Serve's port:
 a forest of 100 trees 1.50 times the requests per second, a linear model 1.10 times; with one
 connection the same (`python -m benchmarks.serving --targets rayfleet rayfleet-0`).
+
+Where a call costs little beside the predicting, over a connection of our own, a quick model
+is another case: its answer is there before the gateway has written the last batch's answers,
+and waiting leaves both of them idle. There the next batch goes while one is under way, and
+nobody waits: 8,000 requests per second instead of 6,200, linear model, 32 connections.
 """
 
 import math
@@ -19,6 +24,9 @@ FRACTION = 0.25
 
 SHORTEST_S = 0.0001
 """A shorter window gathers nobody: requests of one turn of the loop share a batch anyway."""
+
+QUICK_S = 0.002
+"""Writing a full batch's answers and reading the next requests takes the gateway as long."""
 
 SMOOTHING = 0.2
 """Weight of the newest call in the moving average."""
@@ -34,6 +42,9 @@ class AdaptiveWindow:
     typical_s: float = 0.0
     """Moving average of the time from sending a batch to its answer."""
 
+    predict_s: float = math.inf
+    """Moving average of the model's own time for a batch; infinite before the first."""
+
     crowd: float = 1.0
     """Requests that were there at the same time, lately."""
 
@@ -45,11 +56,17 @@ class AdaptiveWindow:
         """Learn that a batch went out."""
         self.crowd = max(1.0, self.crowd * FORGETTING)
 
-    def answered(self, took_s: float) -> None:
-        """Learn how long a batch took."""
+    @property
+    def is_quick(self) -> bool:
+        """Whether the model answers sooner than the gateway can turn to the next batch."""
+        return self.predict_s < QUICK_S
+
+    def answered(self, took_s: float, predict_s: float) -> None:
+        """Learn how long a batch took, on the whole and in the model."""
         if self.typical_s == 0.0:
-            self.typical_s = took_s
+            self.typical_s, self.predict_s = took_s, predict_s
         self.typical_s += SMOOTHING * (took_s - self.typical_s)
+        self.predict_s += SMOOTHING * (predict_s - self.predict_s)
 
     def length_s(self, waiting: int, in_flight: int, slots: int) -> float:
         """Longest time to hold back a replica that is free, counted from when it could have gone.

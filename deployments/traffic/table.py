@@ -87,7 +87,7 @@ class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_batch_size: int
     batch_wait_timeout_s: float | None
-    max_concurrent_batches: int
+    max_concurrent_batches: int | None
     max_queued_requests: int
 
 

@@ -106,7 +106,7 @@ def test_replicas_share_a_crowd() -> None:
 def test_only_a_dear_call_is_worth_a_wait(took_s: float, waits: bool) -> None:
     window = AdaptiveWindow()
     window.arrived(8)
-    window.answered(took_s)
+    window.answered(took_s, took_s)
 
     assert (window.length_s(waiting=1, in_flight=0, slots=1) > 0) is waits
 
@@ -126,6 +126,48 @@ def test_it_ends_when_nobody_else_is_expected(
 ) -> None:
     window = AdaptiveWindow()
     window.arrived(8)
-    window.answered(CALL_S)
+    window.answered(CALL_S, CALL_S)
 
     assert (window.length_s(waiting, in_flight, slots) > 0) is waits
+
+
+@pytest.mark.parametrize(
+    ("is_direct", "predict_s", "most"),
+    [
+        pytest.param(True, 0.0005, 2, id="direct-and-quick"),
+        pytest.param(True, 0.0025, 1, id="direct-and-dear"),
+        pytest.param(False, 0.0005, 1, id="by-the-handle"),
+    ],
+)
+def test_a_quick_model_gets_the_next_batch_while_one_is_under_way(
+    is_direct: bool, predict_s: float, most: int
+) -> None:
+    transport = FakeTransport(takes_s=CALL_S)
+    transport.is_direct, transport.predict_s = is_direct, predict_s
+
+    async def test() -> None:
+        queue = make_queue(transport, max_concurrent_batches=None, batch_wait_timeout_s=None)
+        await crowd(queue, clients=8, times=20)
+
+    run_virtually(test)
+
+    assert transport.most_running == most
+
+
+def test_a_quick_model_s_requests_do_not_wait_for_company() -> None:
+    transport = FakeTransport(takes_s=CALL_S)
+    transport.is_direct, transport.predict_s = True, 0.0005
+    waits = []
+
+    async def test() -> None:
+        queue = make_queue(transport, max_concurrent_batches=None, batch_wait_timeout_s=None)
+        await crowd(queue, clients=2, times=5)
+        for _ in range(10):
+            asked_s = loop_time()
+            await queue.answer(ask(1), 30.0)
+            waits.append(transport.sent[-1].at_s - asked_s)
+            await asyncio.sleep(BACK_S)
+
+    run_virtually(test)
+
+    assert max(waits) < SHORTEST_S
