@@ -8,7 +8,9 @@ a replica that leaves says so first and answers what it has.
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,11 @@ PROOF_TIMEOUT_S = 5.0
 """A connection that has not proved itself by then is closed, seconds."""
 
 POLL_S = 0.02
+
+SUFFIX = ".replica"
+"""Of the Unix sockets' names."""
+
+PROBE_TIMEOUT_S = 1.0
 
 Predict = Callable[[Batch, str, int], Awaitable[Prediction]]
 """A batch, who asks, and that gateway's queue depth."""
@@ -65,8 +72,8 @@ class DirectDoor:
             OSError: One of them cannot be had.
         """
         loop = asyncio.get_running_loop()
-        path = folder / f"{replica}.replica"
-        path.unlink(missing_ok=True)
+        await asyncio.to_thread(_remove_what_killed_ones_left, folder)
+        path = folder / f"{replica}{SUFFIX}"
         self._servers.append(await loop.create_unix_server(self._peer, str(path)))
         self._path = path
         server = await loop.create_server(self._peer, host, 0)
@@ -95,6 +102,16 @@ class DirectDoor:
 
     def _peer(self) -> "_Peer":
         return _Peer(self._predict, self._key, self._peers, self._model, self._version)
+
+
+def _remove_what_killed_ones_left(folder: Path) -> None:
+    for path in folder.glob(f"*{SUFFIX}"):
+        with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+            probe.settimeout(PROBE_TIMEOUT_S)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:  # nobody listens there any more
+                path.unlink(missing_ok=True)
 
 
 class _Peer(asyncio.Protocol):

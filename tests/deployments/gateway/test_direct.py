@@ -1,6 +1,7 @@
 """Connections of our own to replicas that live in the test, over both kinds of socket."""
 
 import asyncio
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -186,6 +187,25 @@ def test_a_replica_that_leaves_answers_what_it_has_and_gets_no_more() -> None:
             await leaving
             assert (slow.asked, fallback.asked) == (1, 1)
             assert not Path(replica.endpoint.path).exists()
+
+    run(test)
+
+
+def test_a_replica_removes_the_sockets_that_killed_ones_left() -> None:
+    async def test() -> None:
+        async with replicas(n=1) as (_, (replica,), _):
+            left = replica.folder / "killed.replica"
+            with socket.socket(socket.AF_UNIX) as killed:
+                killed.bind(str(left))
+
+            another = Replica("another", replica.folder)
+            await another.open()
+
+            assert sorted(path.name for path in replica.folder.iterdir()) == [
+                "another.replica",
+                "replica-0.replica",
+            ]
+            await another.door.drain(0.0)
 
     run(test)
 
