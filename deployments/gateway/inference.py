@@ -1,5 +1,6 @@
 """From a model's name and a routing key to the version that answers, on the table alone."""
 
+import asyncio
 import logging
 import math
 import time
@@ -12,6 +13,9 @@ from deployments.protocols.tensors import Outputs, Request
 from deployments.telemetry import REVISION, Counters
 from deployments.traffic.split import choose
 from deployments.traffic.table import EMPTY, ModelRoutes, Route, RouteState, RoutingTable
+
+TIMER_SLACK_S = 0.001
+"""A timer may fire a moment early, and find nothing to do."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,8 @@ class Inference:
         self._table = EMPTY
         self._queues: dict[str, VersionQueue] = {}
         self._leaving: dict[str, tuple[VersionQueue, float]] = {}
+        self._longest_s = 0.0
+        self._forgetting: asyncio.TimerHandle | None = None
 
     @property
     def table(self) -> RoutingTable:
@@ -128,17 +134,28 @@ class Inference:
         The controller keeps their applications for at least as long.
         """
         now_s = self._clock()
-        longest_s = max((model.deadline_s for model in table.models.values()), default=0.0)
+        self._longest_s = max((model.deadline_s for model in table.models.values()), default=0.0)
         left = {name: (queue, now_s) for name, queue in self._queues.items()}
-        kept = {
-            name: (queue, at_s)
-            for name, (queue, at_s) in (self._leaving | left).items()
-            if name not in queues and now_s - at_s < longest_s
+        self._leaving = {
+            name: kept for name, kept in (self._leaving | left).items() if name not in queues
         }
-        for name, (queue, _) in self._leaving.items():
-            if name not in kept and name not in queues:
+        self._forget_left()
+
+    def _forget_left(self) -> None:
+        """Let go of the queues whose time is over, and look again when the next one's is."""
+        now_s = self._clock()
+        for name, (queue, at_s) in list(self._leaving.items()):
+            if now_s - at_s >= self._longest_s:
+                del self._leaving[name]
                 queue.transport.update(())
-        self._leaving = kept
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+            self._forgetting = None
+        if self._leaving:
+            first_s = min(at_s for _, at_s in self._leaving.values())
+            delay_s = first_s + self._longest_s - now_s + TIMER_SLACK_S
+            loop = asyncio.get_running_loop()
+            self._forgetting = loop.call_later(delay_s, self._forget_left)
 
     def _queue(self, model: str, routes: ModelRoutes, route: Route) -> VersionQueue:
         queue = self._queues.get(route.application) or self._left(route.application)

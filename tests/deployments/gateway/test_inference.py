@@ -8,7 +8,7 @@ from deployments.errors import ModelNotReadyError, NotFoundError
 from deployments.gateway.inference import Inference
 from deployments.protocols.tensors import Request
 from deployments.telemetry import REVISION, Counters
-from deployments.traffic.table import Route, RouteState, Track
+from deployments.traffic.table import Endpoint, Route, RouteState, Track
 from tests.fakes import FakeTransport, loop_time, make_route, make_table, run_virtually
 
 REQUEST = Request({"x": np.ones((1, 2))}, 1)
@@ -142,6 +142,23 @@ def test_a_request_decoded_for_a_version_that_left_meanwhile_is_still_answered(
             return False
 
     assert run_virtually(test) is answered
+
+
+def test_the_connections_of_a_version_that_left_are_let_go() -> None:
+    door = Endpoint("a", "node-1", "/tmp/a", "127.0.0.1", 1, "00")
+
+    async def test() -> list[int]:
+        fleet = Fleet()
+        fleet.inference.apply(make_table(1, churn=(make_route(endpoints=(door,)),)))
+        fleet.inference.apply(make_table(2, churn=(make_route(version="2"),)))
+        transport = fleet.transports["churn--v1"]
+        counts = [len(transport.endpoints)]
+        for wait_s in (29.0, 2.0):  # the deadline is 30 s, and no other table comes
+            await asyncio.sleep(wait_s)
+            counts.append(len(transport.endpoints))
+        return counts
+
+    assert run_virtually(test) == [1, 1, 0]
 
 
 def test_a_version_that_comes_back_has_one_queue() -> None:
