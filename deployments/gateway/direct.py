@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from deployments.errors import FleetError
@@ -35,6 +36,9 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 """Waits between attempts to connect; they double, seconds."""
 
 CONNECT_TIMEOUT_S = 5.0
+
+UNAWARE_S = 10.0
+"""How long Serve may go on to believe in a replica that has died, seconds."""
 
 MAX_NUMBER = 2**32
 
@@ -73,9 +77,19 @@ class DirectTransport:
         """See `Transport.predict`."""
         ready = [link for link in self._links.values() if link.is_ready]
         if not ready:
-            return await self._otherwise.predict(batch, depth, timeout_s)
+            return await self._by_handle(batch, depth, timeout_s)
         link = min(ready, key=_load)
         return await link.ask(batch.plain(), self._gateway, depth, timeout_s)
+
+    async def _by_handle(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
+        try:
+            return await self._otherwise.predict(batch, depth, timeout_s)
+        except ReplicaGoneError:
+            now_s = asyncio.get_running_loop().time()
+            if not any(link.was_lost_since(now_s - UNAWARE_S) for link in self._links.values()):
+                raise
+        # Serve did not know yet what our connection told us, and sent it to the same dead one.
+        return await self._otherwise.predict(batch, depth, timeout_s)
 
 
 class _Link:
@@ -86,12 +100,17 @@ class _Link:
         self._is_near = endpoint.node == node
         self._wire: _Wire | None = None
         self._retired = False
+        self._lost_at_s: float | None = None
         self._connecting = asyncio.get_running_loop().create_task(self._stay_connected())
 
     @property
     def is_ready(self) -> bool:
         wire = self._wire
         return wire is not None and wire.is_open and not self._retired
+
+    def was_lost_since(self, since_s: float) -> bool:
+        """Whether its connection broke lately, by the loop's clock."""
+        return self._lost_at_s is not None and self._lost_at_s >= since_s
 
     @property
     def in_flight(self) -> int:
@@ -125,6 +144,7 @@ class _Link:
                     self._wire = wire
                     retry_s = FIRST_RETRY_S
                     await wire.lost.wait()
+                    self._lost_at_s = asyncio.get_running_loop().time()
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
 
@@ -133,7 +153,8 @@ class _Link:
         wire = _Wire(bytes.fromhex(self._endpoint.key))
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                if self._is_near:
+                # Without the file, which a cleaner may have removed, there is still the port.
+                if self._is_near and Path(self._endpoint.path).exists():
                     await loop.create_unix_connection(lambda: wire, self._endpoint.path)
                 else:
                     place = self._endpoint.host, self._endpoint.port

@@ -58,6 +58,7 @@ class DirectDoor:
         self._servers: list[asyncio.Server] = []
         self._peers: set[_Peer] = set()
         self._path: Path | None = None
+        self._is_leaving = False
 
     async def open(self, replica: str, node: str, host: str, folder: Path) -> Endpoint:
         """Listen on a Unix socket and on a TCP port of this node.
@@ -87,21 +88,35 @@ class DirectDoor:
         Args:
             timeout_s: How long those may take, seconds.
         """
+        self._close_doors()
+        self._is_leaving = True
         for peer in self._peers:
             peer.say_leaving()
         loop = asyncio.get_running_loop()
         due_s = loop.time() + timeout_s
         while any(peer.busy for peer in self._peers) and loop.time() < due_s:
             await asyncio.sleep(POLL_S)
-        for server in self._servers:
-            server.close()
         for peer in list(self._peers):
             peer.close()
+
+    def welcome(self, peer: "_Peer") -> None:
+        """Count a gateway that has proved itself."""
+        self._peers.add(peer)
+        if self._is_leaving:
+            peer.say_leaving()
+
+    def forget(self, peer: "_Peer") -> None:
+        """Count no longer a gateway that is gone."""
+        self._peers.discard(peer)
+
+    def _close_doors(self) -> None:
+        for server in self._servers:
+            server.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
     def _peer(self) -> "_Peer":
-        return _Peer(self._predict, self._key, self._peers, self._model, self._version)
+        return _Peer(self, self._predict, self._key, self._model, self._version)
 
 
 def _remove_what_killed_ones_left(folder: Path) -> None:
@@ -118,10 +133,10 @@ class _Peer(asyncio.Protocol):
     """One gateway's connection."""
 
     def __init__(
-        self, predict: Predict, key: bytes, peers: "set[_Peer]", model: str, version: str
+        self, door: DirectDoor, predict: Predict, key: bytes, model: str, version: str
     ) -> None:
         self._predict = predict
-        self._peers = peers
+        self._door = door
         self._model = model
         self._version = version
         self._handshake = Handshake(key, REPLICA)
@@ -142,7 +157,7 @@ class _Peer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unproved.cancel()
-        self._peers.discard(self)
+        self._door.forget(self)
         for task in self._tasks.values():
             task.cancel()
 
@@ -153,7 +168,9 @@ class _Peer(asyncio.Protocol):
             for frame in self._frames.feed(data):
                 self._take(frame)
         except FrameError as error:
-            logger.warning("direct: closing a connection: %s", error)
+            # Not a warning before it has proved itself: anybody on the network could flood us.
+            level = logging.WARNING if self._is_trusted else logging.DEBUG
+            logger.log(level, "direct: closing a connection: %s", error)
             self._transport.abort()
 
     def say_leaving(self) -> None:
@@ -172,7 +189,7 @@ class _Peer(asyncio.Protocol):
         self._transport.write(self._handshake.prove(nonce))
         self._unproved.cancel()
         self._is_trusted = True
-        self._peers.add(self)
+        self._door.welcome(self)
         return self._greeting[ANSWER_BYTES:]
 
     def _take(self, frame: Frame) -> None:
