@@ -8,12 +8,13 @@ hands its socket to another one of its node, and the next one that comes takes i
 """
 
 import fcntl
+import hashlib
 import logging
 import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -67,10 +68,12 @@ class Claim:
             OSError: The folder cannot be written.
         """
         self.address = address
-        self._folder = folder
-        with _locked(folder / f"{address.port}.mutex"):
-            self._holders = _join_holders(folder / f"{address.port}.owner", address, owner)
-        self._neighbours = Neighbourhood(folder, address.port)
+        self._owner = owner
+        self._mutex = folder / f"{address.port}.mutex"
+        self._path = folder / f"{address.port}.owner"
+        with _locked(self._mutex):
+            self._holders = _join_holders(self._path, address, owner, begins=True)
+        self._neighbours = Neighbourhood(folder, address)
 
     def listener(self) -> socket.socket:
         """A socket that listens: one that a neighbour can spare, else a new one.
@@ -97,6 +100,20 @@ class Claim:
         """Take no more sockets."""
         self._neighbours.stop()
 
+    def renew(self) -> None:
+        """Look after the claim's file, which cleaners of temporary folders may remove.
+
+        Raises:
+            ConfigError: Another fleet has taken the port's file meanwhile.
+            OSError: The folder cannot be written.
+        """
+        with _locked(self._mutex):
+            if os.fstat(self._holders).st_nlink == 0:
+                holders = _join_holders(self._path, self.address, self._owner, begins=False)
+                os.close(self._holders)
+                self._holders = holders
+            os.utime(self._path)
+
     def release(self) -> None:
         """Give the share up."""
         self._neighbours.stop()
@@ -106,15 +123,18 @@ class Claim:
 class Neighbourhood:
     """The gateways of one node that share a port, each behind a Unix socket of its own."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, address: Address) -> None:
         self._folder = folder
-        self._port = port
+        # A socket of another host is no replacement: it may be open to the whole network.
+        host = hashlib.sha256(address.host.encode()).hexdigest()[:6]
+        self._prefix = f"{address.port}-{host}"
         self._path: Path | None = None
         self._server: socket.socket | None = None
 
     def start(self, keeper: Keeper, name: str) -> None:
         """Answer neighbours until `stop`; without one's own address, nobody can ask."""
-        path = self._folder / f"{self._port}-{name}.sock"
+        self._sweep()
+        path = self._folder / f"{self._prefix}-{name}.sock"
         server = socket.socket(socket.AF_UNIX)
         try:
             path.unlink(missing_ok=True)
@@ -160,8 +180,14 @@ class Neighbourhood:
                     return True
         return False
 
+    def _sweep(self) -> None:
+        """Remove what killed gateways left, on whatever port."""
+        for path in self._folder.glob("*.sock"):
+            with _talking(path):
+                pass
+
     def _others(self) -> list[Path]:
-        found = self._folder.glob(f"{self._port}-*.sock")
+        found = self._folder.glob(f"{self._prefix}-*.sock")
         return sorted(path for path in found if path != self._path)
 
 
@@ -175,8 +201,15 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _join_holders(path: Path, address: Address, owner: str) -> int:
-    """Hold a shared lock on the file that names the owner; the first one writes it."""
+def _join_holders(path: Path, address: Address, owner: str, *, begins: bool) -> int:
+    """Hold a shared lock on the file that names the owner; the first one writes it.
+
+    Args:
+        path: The file.
+        address: The port.
+        owner: Who wants it.
+        begins: Whether this process does not listen there yet.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -184,7 +217,8 @@ def _join_holders(path: Path, address: Address, owner: str) -> int:
         except BlockingIOError:
             _require_same(os.pread(handle, 4096, 0).decode(), address, owner)
         else:
-            _require_free(address)
+            if begins:
+                _require_free(address)
             os.ftruncate(handle, 0)
             os.pwrite(handle, owner.encode(), 0)
         fcntl.flock(handle, fcntl.LOCK_SH)
@@ -233,18 +267,18 @@ def _socket(address: Address, *, shared: bool) -> socket.socket:
 @contextmanager
 def _talking(path: Path) -> Iterator[socket.socket | None]:
     """Connect to a neighbour; None when it is gone. Whatever fails later ends the talk alone."""
-    with suppress(OSError), socket.socket(socket.AF_UNIX) as neighbour:
-        neighbour.settimeout(NEIGHBOUR_TIMEOUT_S)
+    with ExitStack() as stack:
         try:
+            neighbour = stack.enter_context(socket.socket(socket.AF_UNIX))
+            neighbour.settimeout(NEIGHBOUR_TIMEOUT_S)
             neighbour.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)  # it was killed
+        except OSError as error:
+            if isinstance(error, ConnectionRefusedError):
+                path.unlink(missing_ok=True)  # it was killed
             yield None
             return
-        except OSError:
-            yield None
-            return
-        yield neighbour
+        with suppress(OSError):
+            yield neighbour
 
 
 def _received(handle: int) -> socket.socket:

@@ -140,9 +140,42 @@ def test_nobody_takes_a_socket(claims: list[Claim]) -> None:
     listener.close()
 
 
+def test_a_socket_open_to_others_is_not_taken_over(address: Address, tmp_path: Path) -> None:
+    everywhere = Claim(Address("0.0.0.0", address.port), "fleet-1", tmp_path)
+    here = Claim(address, "fleet-1", tmp_path)
+    keeper = Keeper()
+    here.answer_neighbours(keeper, "here")
+    listener = everywhere.listener()
+
+    assert not everywhere.hand_over(listener)
+    assert keeper.taken == []
+    listener.close()
+    everywhere.release()
+    here.release()
+
+
+@pytest.mark.parametrize("file", ["owner", "mutex"])
+def test_a_claim_survives_a_cleaner_of_temporary_files(
+    address: Address, tmp_path: Path, file: str
+) -> None:
+    claim = Claim(address, "fleet-1", tmp_path)
+    listener = claim.listener()
+    (tmp_path / f"{address.port}.{file}").unlink()
+
+    claim.renew()
+
+    Claim(address, "fleet-1", tmp_path).release()
+    with pytest.raises(ConfigError, match="another fleet"):
+        Claim(address, "fleet-2", tmp_path)
+    listener.close()
+    claim.release()
+
+
 def test_a_killed_neighbour_is_forgotten(claims: list[Claim], tmp_path: Path) -> None:
     port = claims[0].address.port
-    left = tmp_path / f"{port}-killed.sock"
+    claims[1].answer_neighbours(Keeper(), "killed")
+    (left,) = tmp_path.glob("*-killed.sock")
+    claims[1].stop_answering()
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(left))  # closed without being removed, as by kill -9
 
