@@ -4,6 +4,7 @@ What is Serve's own in it is checked by `serveconfig`, what is ours here.
 """
 
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,21 @@ def _address_faults(
                 for key in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs")
                 if (file := getattr(express, key)) is not None and not Path(file).is_file()
             ]
+            faults.append(_certificate_fault(where, express))
             faults.append(listening_fault(where, express.host, express.port, port_is_free=True))
     return [fault for fault in faults if fault is not None]
+
+
+def _certificate_fault(where: str, express: ExpressSpec) -> str | None:
+    files = express.ssl_certfile, express.ssl_keyfile
+    if files[0] is None or not all(file and Path(file).is_file() for file in files):
+        return None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files[0], files[1], express.ssl_keyfile_password or "")
+    except (ssl.SSLError, OSError) as error:
+        return f"{where}: ssl_keyfile and ssl_certfile cannot be used together: {error}"
+    return None
 
 
 def _store_faults(place: str, spec: FleetSpec) -> Iterator[str]:

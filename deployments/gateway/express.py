@@ -10,7 +10,7 @@ heed `Connection: close` lose no request.
 """
 
 import asyncio
-import json
+import itertools
 import logging
 import secrets
 import socket
@@ -19,14 +19,12 @@ from collections.abc import Callable
 from functools import partial
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from deployments.errors import ConfigError
 from deployments.gateway.app import REQUEST_ID, GatewayApp
+from deployments.gateway.connection import ANSWERING, Connection
 from deployments.gateway.http import Answer, Receive, Scope, Send
 from deployments.gateway.listeners import NEIGHBOUR_TIMEOUT_S, Claim
 from deployments.schema import ExpressSpec
@@ -53,17 +51,8 @@ POLL_S = 0.05
 TICK_S = 1.0
 """Between two values of the `Date` header, seconds."""
 
-DISCARD_S = 0.5
-"""How long the rest of a request that is answered already is read and dropped, seconds."""
-
-TASK, GONE, ANSWERING = "rayfleet.task", "rayfleet.gone", "rayfleet.answering"
-"""Entries of a request's scope: who works on it, whether its client has left, where to answer."""
-
-LATE = json.dumps({"error": "the request did not arrive whole in time"}).encode()
-TOO_LATE = (
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n"
-    b"content-length: %d\r\n\r\n%b" % (len(LATE), LATE)
-)
+TICKS_TO_RENEWAL = 60
+"""Between two looks at whether a cleaner of temporary files took the claim away."""
 
 
 class ExpressServer:
@@ -79,7 +68,7 @@ class ExpressServer:
             name: Of the gateway, unique on the node.
 
         Raises:
-            OSError: A certificate cannot be read.
+            ConfigError: A certificate cannot be read, or is not the key's.
         """
         self._claim = claim
         self._name = name
@@ -103,7 +92,11 @@ class ExpressServer:
             ssl_ca_certs=spec.ssl_ca_certs,
             ssl_cert_reqs=ssl.CERT_REQUIRED if spec.ssl_ca_certs else ssl.CERT_NONE,
         )
-        self._config.load()
+        try:
+            self._config.load()
+        except OSError as error:  # an SSLError is one, too
+            files = f"{spec.ssl_keyfile}, {spec.ssl_certfile}"
+            raise ConfigError(f"express.ssl_keyfile, ssl_certfile: {files}: {error}") from None
         self._uvicorn = uvicorn.Server(self._config)
         self._state: ServerState = self._uvicorn.server_state
         self._ticking: asyncio.Task[None] | None = None
@@ -148,11 +141,13 @@ class ExpressServer:
         for connection in self._connections():
             connection.shutdown()
         await self._until_quiet(timeout_s)
+        for connection in self._connections():
+            connection.abort()
         for task in list(self._state.tasks):
             task.cancel()
         if self._ticking is not None:
             self._ticking.cancel()
-        self._claim.release()
+        await asyncio.to_thread(self._claim.release)
 
     def take(self, listener: socket.socket) -> bool:
         """See `Keeper.take`."""
@@ -223,16 +218,24 @@ class ExpressServer:
             logger.debug("express port: no connection: %s", error)
             client.close()
 
-    def _connections(self) -> list["_Connection"]:
-        return [each for each in self._state.connections if isinstance(each, _Connection)]
+    def _connections(self) -> list[Connection]:
+        return [each for each in self._state.connections if isinstance(each, Connection)]
 
-    def _connection(self) -> "_Connection":
-        return _Connection(self._config, self._state, self._read_timeout_s)
+    def _connection(self) -> Connection:
+        return Connection(self._config, self._state, self._read_timeout_s)
 
     async def _tick(self) -> None:
-        while True:
+        for tick in itertools.count(1):
             await asyncio.sleep(TICK_S)
             await self._uvicorn.on_tick(0)
+            if tick % TICKS_TO_RENEWAL == 0:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        try:
+            await asyncio.to_thread(self._claim.renew)
+        except (OSError, ConfigError) as error:
+            logger.warning("express port: cannot renew the claim: %s", error)
 
     async def _until_quiet(self, timeout_s: float) -> None:
         due_s = self._loop.time() + timeout_s
@@ -263,122 +266,11 @@ class _Door:
             body = b"draining" if draining else b"success"
             await deliver(Answer(503 if draining else 200, body, PLAIN))
             return
-        scope[TASK] = asyncio.current_task()
+        connection.begin(cycle)
         try:
             await self._app.respond(scope, receive, deliver)
         except asyncio.CancelledError:
-            if GONE not in scope:
+            if not cycle.disconnected:
                 raise
-
-
-class _Connection(HttpToolsProtocol):
-    """Uvicorn's connection, and what it leaves out: slow senders, and clients that leave."""
-
-    def __init__(self, config: uvicorn.Config, state: ServerState, read_timeout_s: float) -> None:
-        super().__init__(config=config, server_state=state, app_state={})
-        self._read_timeout_s = read_timeout_s
-        self._partial = False
-        self._late: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        # Uvicorn waits for ever for the first byte, and limits only the idle time after that.
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-
-    def announce_end(self) -> None:
-        """Let the answer to a request in flight say that the connection ends with it."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._partial = True
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        scope: Scope = self.scope  # type: ignore[assignment]
-        # With requests in a row, the cycle at hand is not always the one to answer.
-        scope[ANSWERING] = self, self.cycle
-
-    async def deliver(
-        self, cycle: RequestResponseCycle, request_id: bytes, last: bool, answer: Answer
-    ) -> None:
-        """Write an answer whole, and do what uvicorn's `send` does around that.
-
-        Its way, header by header, took a fifth of a cheap request's time in the gateway. Our
-        own headers are well-formed, and the request's id has been through the parser.
-
-        Args:
-            cycle: Uvicorn's state of the request that is answered.
-            request_id: Goes back to the client.
-            last: Whether the connection ends with this answer.
-            answer: What to write.
-        """
-        if self.flow.write_paused and not cycle.disconnected:
-            await self.flow.drain()
-        if cycle.disconnected:
-            return
-        if last:
-            cycle.keep_alive = False
-        lines = [
-            STATUS_LINE[answer.status],
-            *(b"%b: %b\r\n" % header for header in self.server_state.default_headers),
-            b"content-length: %d\r\nx-request-id: %b\r\n" % (len(answer.body), request_id),
-            *(b"%b: %b\r\n" % header for header in answer.headers),
-        ]
-        if answer.content_type is not None:
-            lines.append(b"content-type: %b\r\n" % answer.content_type)
-        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        if cycle.scope["method"] != "HEAD":
-            lines.append(answer.body)
-        cycle.waiting_for_100_continue = False
-        cycle.response_started = cycle.response_complete = True
-        self.transport.write(b"".join(lines))
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            self.transport.close()
-        cycle.on_response()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._partial = False
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._partial:
-            # Answered before it was read whole. Closed at once, the kernel would reset the
-            # connection under a client that has not read its answer.
-            self._forget_timer()
-            self._late = self.loop.call_later(DISCARD_S, self.transport.close)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self._partial:
-            self._forget_timer()
-        elif self._late is None:
-            self._late = self.loop.call_later(self._read_timeout_s, self._give_up)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_timer()
-        super().connection_lost(exc)
-        cycle = self.cycle
-        if cycle is not None and cycle.disconnected:
-            scope: Scope = cycle.scope  # type: ignore[assignment]
-            task: asyncio.Task[None] | None = scope.get(TASK)
-            if task is not None:
-                scope[GONE] = True
-                task.cancel()
-
-    def _forget_timer(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
-
-    def _give_up(self) -> None:
-        if self.transport.is_closing():
-            return
-        if self.cycle is None or not self.cycle.response_started:
-            self.transport.write(TOO_LATE)
-        self.transport.close()
+        finally:
+            connection.end()

@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.errors import ConfigError
+from deployments.gateway.connection import DISCARD_S
 from deployments.haproxy import free_port
 from deployments.telemetry import IN_FLIGHT
-from tests.deployments.gateway.certificates import Certificates
+from tests.deployments.gateway.certificates import Certificates, make_certificates
 from tests.deployments.gateway.hosted import INFER, JSON, ROW, Fleet, express_door, open_express
 
 pytestmark = pytest.mark.ray  # starts servers
@@ -27,6 +29,14 @@ def request(body: bytes = BODY, *, length: str | None = None, headers: str = "")
     said = length if length is not None else str(len(body))
     head = f"POST {INFER} HTTP/1.1\r\nHost: fleet\r\nContent-Length: {said}\r\n{headers}\r\n"
     return head.encode() + body
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Read one answer; returns its status line and the id of its request."""
+    head = (await reader.readuntil(b"\r\n\r\n")).splitlines()
+    headers = dict(line.split(b": ", 1) for line in head[1:-1])
+    await reader.readexactly(int(headers[b"content-length"]))
+    return head[0], headers[b"x-request-id"]
 
 
 async def eventually(what: str, condition: Callable[[], Any]) -> None:
@@ -182,6 +192,109 @@ class TestDoor:
 
         on_port(send)
 
+    @pytest.mark.parametrize("together", [True, False], ids=["at-once", "body-later"])
+    def test_an_offered_upgrade_is_ignored(self, together: bool) -> None:
+        """The body must not become the next request."""
+        offer = (
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+            "X-Request-Id: first\r\n"
+        )
+        whole = request(headers=offer)
+
+        async def offer_it(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
+        ) -> None:
+            head, body = whole[: -len(BODY)], whole[-len(BODY) :]
+            writer.write(whole if together else head)
+            if not together:
+                await asyncio.sleep(0.05)
+                writer.write(body)
+            assert await answer_of(reader) == (b"HTTP/1.1 200 OK", b"first")
+            writer.write(request(headers="X-Request-Id: second\r\n"))
+            assert await answer_of(reader) == (b"HTTP/1.1 200 OK", b"second")
+
+        on_port(offer_it)
+
+    def test_a_request_behind_an_answered_one_may_take_its_time(self) -> None:
+        async def send(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
+        ) -> None:
+            second = request(headers="X-Request-Id: second\r\n")
+            writer.write(request(headers="X-Request-Id: first\r\n") + second[:-20])
+            assert await answer_of(reader) == (b"HTTP/1.1 200 OK", b"first")
+            await asyncio.sleep(DISCARD_S + 0.1)
+            writer.write(second[-20:])
+            assert await answer_of(reader) == (b"HTTP/1.1 200 OK", b"second")
+
+        on_port(send)
+
+    def test_half_a_request_after_an_answer_is_given_up(self) -> None:
+        async def dawdle(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
+        ) -> None:
+            writer.write(request())
+            assert (await answer_of(reader))[0] == b"HTTP/1.1 200 OK"
+            writer.write(b"POST /v2/mod")
+            assert (await reader.read()).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+        on_port(dawdle, read_timeout_s=0.2)
+
+    def test_an_endless_head_is_refused(self) -> None:
+        async def pour(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fleet: Fleet
+        ) -> None:
+            writer.write(b"GET / HTTP/1.1\r\nX-Long: ")
+            with suppress(ConnectionError):
+                for _ in range(100):  # 400 KiB
+                    writer.write(b"a" * 4096)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
+
+        on_port(pour)
+
+    def test_an_empty_line_is_no_request(self) -> None:
+        async def wait(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
+        ) -> None:
+            writer.write(b"\r\n")
+            assert await reader.read() == b""
+
+        on_port(wait, keep_alive_timeout_s=1.0)
+
+    def test_a_client_that_does_not_read_is_let_go(self) -> None:
+        async def stuff(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: Fleet) -> None:
+            page = b"GET /metrics HTTP/1.1\r\nHost: f\r\n\r\n"
+
+            async def ask_for_ever() -> None:
+                while True:
+                    writer.write(page * 100)
+                    await writer.drain()
+
+            with pytest.raises(ConnectionError):  # from the kernel, when the server hangs up
+                await ask_for_ever()
+
+        on_port(stuff, read_timeout_s=0.5)
+
+    def test_a_client_that_leaves_takes_all_its_requests_along(self) -> None:
+        forever = asyncio.Event()
+
+        async def never(_: Any) -> Any:
+            await forever.wait()
+
+        fleet = Fleet(predict=never)
+
+        async def leave(
+            _: asyncio.StreamReader, writer: asyncio.StreamWriter, fleet: Fleet
+        ) -> None:
+            writer.write(request() * 2)
+            await eventually("it is predicted", lambda: fleet.transport.running == 1)
+            writer.close()
+            await eventually("nobody works", lambda: fleet.transport.running == 0)
+            assert sum(fleet.counted(IN_FLIGHT).values()) == 0
+
+        on_port(leave, fleet)
+
 
 class TestTls:
     @staticmethod
@@ -216,6 +329,18 @@ class TestTls:
         assert answered.status_code == 200
         with pytest.raises((httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError)):
             self.ask(certificates, without, ssl_ca_certs=authority)
+
+    def test_a_certificate_of_another_key_is_named(
+        self, certificates: Certificates, tmp_path: Path
+    ) -> None:
+        other = make_certificates(tmp_path)
+        keys = {"ssl_keyfile": str(other.key), "ssl_certfile": str(certificates.certificate)}
+
+        async def start() -> None:
+            await open_express(Fleet().app, tmp_path, **keys)
+
+        with pytest.raises(ConfigError, match=r"^express.ssl_keyfile, ssl_certfile: .*MISMATCH"):
+            asyncio.run(start())
 
 
 class TestLeaving:
