@@ -100,7 +100,6 @@ def test_a_killed_gateway_leaves_the_port_to_the_others(fleet: Fleet) -> None:
     body = infer_body(fleet.models["breast-cancer"].holdout_rows[:1])
 
     dead = kill(replica_pids(fleet), GATEWAY)
-    # Not before: a process that is being killed has lost its memory, but not yet its sockets.
     eventually("it is dead", lambda: is_dead(dead))
     answered = [post(connect(fleet), body, {"Connection": "close"}) for _ in range(50)]
 
@@ -148,8 +147,10 @@ def gateways(fleet: Fleet) -> set[int]:
 
 
 def is_dead(pid: int) -> bool:
+    """Whether a killed process has lost its sockets: they go with the last of its threads."""
     try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        process = psutil.Process(pid)
+        return bool(process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
     except psutil.NoSuchProcess:
         return True
 
