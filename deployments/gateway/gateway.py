@@ -158,6 +158,7 @@ class Gateway:
         try:
             self._kept.parent.mkdir(parents=True, exist_ok=True)
             draft = self._kept.with_name(f"{self._kept.name}.{self._id}")
+            draft.touch(mode=0o600)  # the keys of the replicas' doors stand in it
             draft.write_bytes(body)
             draft.replace(self._kept)
         except OSError as error:

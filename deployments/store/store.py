@@ -170,6 +170,10 @@ def _connect(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True, pool_size=2)
+    path = Path(parsed.database or "")
+    if path.parent.is_dir() and not path.exists():
+        # The keys of the replicas' doors stand in the table, for this user alone to read.
+        path.touch(mode=0o600)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
 
     # Write-ahead logging lets gateways read while the controller writes.

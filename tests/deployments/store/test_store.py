@@ -175,6 +175,15 @@ class TestSqlite(StoreContract):
 
             assert store.load_table() == b"table"
 
+    def test_its_file_is_for_this_user_alone(self, url: str, store: FleetStore) -> None:
+        store.save_table(1, b"with keys")
+        path = Path(url.removeprefix("sqlite:///"))
+
+        files = [each for each in path.parent.iterdir() if each.name.startswith(path.name)]
+
+        assert files
+        assert {each.stat().st_mode & 0o077 for each in files} == {0}
+
     def test_the_first_connection_waits_for_a_writer(self, url: str, tmp_path: Path) -> None:
         writer = sqlite3.connect(tmp_path / "fleet.db", isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
