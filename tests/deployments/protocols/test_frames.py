@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.errors import PredictionError
 from deployments.protocols.frames import (
     GATEWAY,
     HEAD,
@@ -74,11 +75,11 @@ def test_what_is_no_frame_is_refused(data: bytes) -> None:
 
 
 def test_errors_of_ours_survive() -> None:
-    error = TimeoutError("late")
+    error = PredictionError("churn", "1", "ValueError: no")
 
     (frame,) = FrameReader().feed(encode_frame(Kind.FAILURE, 1, error))
 
-    assert (type(frame.value), frame.value.args) == (TimeoutError, ("late",))
+    assert (type(frame.value), str(frame.value)) == (PredictionError, str(error))
 
 
 class TestHandshake:
