@@ -38,7 +38,9 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?!-))*\Z")
 NAMED_RESOURCES = {"CPU": "num_cpus", "GPU": "num_gpus"}
 """Resources that Ray 2.60 refuses as custom ones, and the option that each is called by."""
 
-TransportName = Literal["handle", "direct"]
+TransportName = Literal["handle", "direct", "inline", "auto"]
+
+IMPORT_COST = "importing TensorFlow costs every gateway seconds and half a gigabyte"
 
 RuntimeName = Literal["auto", "sklearn", "torch", "tensorflow", "pyfunc"]
 
@@ -191,7 +193,11 @@ class ModelSpec(Spec):
     """What runs the model; `auto` takes the native runtime of its MLflow flavor."""
 
     transport: TransportName = "handle"
-    """How batches reach the replicas: Serve's `handle`, or `direct` connections past it."""
+    """How batches reach the model.
+
+    Serve's `handle`; `direct` connections past it; `inline`, a copy of the stable version in
+    each gateway's own process, and the replicas where that is busy; or what `auto` picks.
+    """
 
     num_replicas: Count | None = None
     """Fixed number of replicas for each version; None means 1, or autoscaling if given."""
@@ -251,6 +257,29 @@ class ModelSpec(Spec):
     def _replicas_are_fixed_or_scaled(self) -> Self:
         if self.num_replicas is not None and self.autoscaling_config is not None:
             raise ValueError("give num_replicas or autoscaling_config, not both")
+        return self
+
+    @property
+    def inline_obstacle(self) -> str | None:
+        """Why a gateway cannot hold a copy of this model in its own process; None if it can."""
+        options = self.ray_actor_options
+        if options.num_gpus:
+            return f"the model takes GPUs (num_gpus {options.num_gpus:g}), which gateways lack"
+        if options.accelerator_type is not None:
+            return f"the model needs an accelerator ({options.accelerator_type})"
+        if options.resources:
+            return f"the model needs nodes with {', '.join(sorted(options.resources))}"
+        if options.runtime_env:
+            return "the model has a runtime_env, and gateways have their own"
+        return IMPORT_COST if self.runtime == "tensorflow" else None
+
+    @model_validator(mode="after")
+    def _inline_models_fit_into_a_gateway(self) -> Self:
+        if self.transport == "inline" and self.inline_obstacle is not None:
+            raise ValueError(
+                f"transport 'inline' cannot be: {self.inline_obstacle};"
+                " allowed: 'handle', 'direct', 'auto'"
+            )
         return self
 
 

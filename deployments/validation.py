@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from deployments.controller.decide import RegistryView
+from deployments.controller.facts import RegistryView
 from deployments.controller.faults import model_faults
 from deployments.controller.registry import Registry
 from deployments.errors import ConfigError

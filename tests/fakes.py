@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -121,7 +121,8 @@ class FakeTransport:
         self.takes_s = takes_s
         self.sent: list[Sent] = []
         self.endpoints: tuple[Endpoint, ...] = ()
-        self.is_direct = False
+        self.is_cheap = False
+        self.own_copies = 0
         self.predict_s = 0.002
         self.running = 0
         self.most_running = 0
@@ -131,9 +132,9 @@ class FakeTransport:
         """What each batch held."""
         return [sent.rows for sent in self.sent]
 
-    def update(self, endpoints: Iterable[Endpoint]) -> None:
-        """See `ReplicaTransport.update`."""
-        self.endpoints = tuple(endpoints)
+    def update(self, route: Route | None) -> None:
+        """See `VersionTransport.update`."""
+        self.endpoints = route.endpoints if route is not None else ()
 
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """See `Transport.predict`."""

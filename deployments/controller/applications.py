@@ -13,6 +13,7 @@ from ray.serve.schema import ApplicationStatus, ReplicaState  # type: ignore[att
 
 from deployments.controller.decide import Deployment
 from deployments.controller.failures import ApplicationState
+from deployments.controller.transports import runtime_of
 from deployments.predictor.autoscaling import POLICY
 from deployments.predictor.served import ServedPredictor
 from deployments.schema import ModelSpec, parse_application_name
@@ -126,7 +127,7 @@ class Applications:
             deadline_s=deadline_s,
             model=item.model,
             version=item.version,
-            runtime=item.facts.platform if spec.runtime == "auto" else spec.runtime,
+            runtime=runtime_of(spec, item.facts),
             tracking_uri=self._tracking_uri,
             registry_uri=self._registry_uri,
         )

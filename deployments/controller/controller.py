@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,11 @@ from deployments.controller.counters import FleetCounters
 from deployments.controller.decide import (
     Decision,
     Observation,
-    RegistryView,
     decide,
     is_moving,
 )
 from deployments.controller.doors import Doors
+from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults
 from deployments.controller.registry import Registry
@@ -39,6 +39,7 @@ from deployments.telemetry import Snapshot
 from deployments.traffic.table import (
     EMPTY,
     Endpoint,
+    Route,
     RoutingTable,
     decode_revision,
     decode_table,
@@ -348,10 +349,15 @@ def _log_changes(before: RoutingTable, after: RoutingTable) -> None:
         new = _weights(routes.routes)
         if old != new:
             logger.info("%s: traffic %s, was %s", model, new, old)
+        for route in routes.routes:
+            earlier = was.route(route.version) if was is not None else None
+            if earlier is None or earlier.transport != route.transport:
+                reason = route.transport_reason
+                logger.info("%s: v%s goes %s: %s", model, route.version, route.transport, reason)
     for model in set(before.models) - set(after.models):
         logger.info("%s: no longer hosted", model)
 
 
-def _weights(routes: Any) -> str:
+def _weights(routes: Iterable[Route]) -> str:
     shown = ", ".join(f"v{route.version} {route.weight} % {route.state}" for route in routes)
     return shown or "nothing"

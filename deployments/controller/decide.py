@@ -16,6 +16,7 @@ only after every live gateway has acknowledged that and the longest deadline has
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.failures import (
     ApplicationState,
     Failure,
@@ -23,6 +24,7 @@ from deployments.controller.failures import (
     fingerprint,
     retry_at_s,
 )
+from deployments.controller.transports import Choice, choose_transport, runtime_of
 from deployments.protocols.tensors import Layout, Signature
 from deployments.schema import ModelSpec, application_name, is_version, parse_application_name
 from deployments.traffic.table import (
@@ -35,32 +37,6 @@ from deployments.traffic.table import (
     Track,
     TransportKind,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class VersionFacts:
-    """What the registry says about an immutable version."""
-
-    platform: str
-    """The runtime that answers for it unless the config names another."""
-
-    signature: Signature
-
-    native: str | None = None
-    """The runtime of its own framework; None when only `pyfunc` can run it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryView:
-    """What the registry said last; empty until it answered once."""
-
-    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Version by alias, by registered model."""
-
-    versions: Mapping[tuple[str, str], VersionFacts] = field(default_factory=dict)
-    """Facts by (model, version), for the versions that traffic names."""
-
-    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +175,7 @@ def _state(
         return RouteState.READY, ""
     if state.status == "DEPLOY_FAILED":
         return RouteState.UNAVAILABLE, state.message
-    before = seen.table.models.get(model)
-    route = before.route(version) if before else None
+    route = _route_before(seen, model, version)
     if route is not None and route.state is RouteState.READY:
         # Its replicas died and Serve is replacing them: requests wait for the replacement.
         return RouteState.READY, ""
@@ -215,23 +190,30 @@ def _routes(
     states: Mapping[str, tuple[RouteState, str]],
     stable: str | None,
 ) -> ModelRoutes:
+    routes = []
+    for version in weights:
+        application = application_name(model, version)
+        facts = _facts(seen, model, version)
+        transport = _transport(seen, model, version, spec, is_stable=version == stable)
+        by_handle = transport.kind is TransportKind.HANDLE
+        route = Route(
+            version=version,
+            track=Track.STABLE if version == stable else Track.CANARY,
+            weight=weights[version],
+            application=application,
+            state=states[version][0],
+            replicas=_replicas(seen, application),
+            signature=facts.signature,
+            platform=facts.platform,
+            reason=states[version][1],
+            runtime=runtime_of(spec, facts),
+            transport=transport.kind,
+            transport_reason=transport.reason,
+            endpoints=() if by_handle else seen.endpoints.get(application, ()),
+        )
+        routes.append(route)
     return ModelRoutes(
-        routes=tuple(
-            Route(
-                version=version,
-                track=Track.STABLE if version == stable else Track.CANARY,
-                weight=weights[version],
-                application=application_name(model, version),
-                state=states[version][0],
-                replicas=_replicas(seen, model, version),
-                signature=_facts(seen, model, version).signature,
-                platform=_facts(seen, model, version).platform,
-                reason=states[version][1],
-                transport=TransportKind(spec.transport),
-                endpoints=_endpoints(seen, model, version, spec),
-            )
-            for version in weights
-        ),
+        routes=tuple(routes),
         batching=Batching(
             max_batch_size=spec.max_batch_size,
             batch_wait_timeout_s=spec.batch_wait_timeout_s,
@@ -262,25 +244,32 @@ def _weights(
     return {**weights, stable: 100 - sum(weights.values())}
 
 
-def _endpoints(
-    seen: Observation, model: str, version: str, spec: ModelSpec
-) -> tuple[Endpoint, ...]:
-    if TransportKind(spec.transport) is not TransportKind.DIRECT:
-        return ()
-    return seen.endpoints.get(application_name(model, version), ())
+def _transport(
+    seen: Observation, model: str, version: str, spec: ModelSpec, *, is_stable: bool
+) -> Choice:
+    before = _route_before(seen, model, version)
+    known = (model, version) in seen.registry.versions
+    if spec.transport in {"inline", "auto"} and before is not None and not known:
+        # The registry has yet to answer: what it said to an earlier controller stands.
+        return Choice(before.transport, before.transport_reason)
+    return choose_transport(spec, _facts(seen, model, version), is_stable=is_stable)
 
 
-def _replicas(seen: Observation, model: str, version: str) -> int:
-    state = seen.applications.get(application_name(model, version))
+def _replicas(seen: Observation, application: str) -> int:
+    state = seen.applications.get(application)
     return state.running_replicas if state is not None else 0
+
+
+def _route_before(seen: Observation, model: str, version: str) -> Route | None:
+    before = seen.table.models.get(model)
+    return before.route(version) if before else None
 
 
 def _facts(seen: Observation, model: str, version: str) -> VersionFacts:
     facts = seen.registry.versions.get((model, version))
     if facts is not None:
         return facts
-    before = seen.table.models.get(model)
-    route = before.route(version) if before else None
+    route = _route_before(seen, model, version)
     if route is None:
         return VersionFacts("pyfunc", Signature(Layout.UNKNOWN))
     return VersionFacts(route.platform, route.signature)

@@ -9,7 +9,8 @@ from typing import Any
 
 from ray.runtime_env import RuntimeEnv
 
-from deployments.controller.decide import RegistryView
+from deployments.controller.facts import RegistryView
+from deployments.controller.transports import inline_obstacle
 from deployments.schema import CANARY_ALIAS, ModelSpec, is_version
 from tuning.configfile import meant, unknown_key
 from tuning.probes import without_password
@@ -91,6 +92,11 @@ def _version_faults(path: str, model: str, spec: ModelSpec, view: RegistryView) 
             yield (
                 f"{path}.runtime: {spec.runtime!r}: cannot run version {version},"
                 f" allowed: {allowed}"
+            )
+        elif spec.transport == "inline" and (obstacle := inline_obstacle(spec, facts)) is not None:
+            yield (
+                f"{path}.transport: 'inline' cannot be for version {version}: {obstacle},"
+                " allowed: 'handle', 'direct', 'auto'"
             )
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.models.model import ModelInfo, get_model_info
+from mlflow.models.model import Model, ModelInfo
 
-from deployments.controller.decide import RegistryView, VersionFacts
+from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.protocols.signature import signature_from_mlflow
 from deployments.schema import ModelSpec, is_version
 from tuning.probes import require_database
@@ -71,16 +71,18 @@ class Registry:
         known = self._facts.get((model, version))
         if known is None:
             try:
-                info = get_model_info(f"models:/{model}/{version}")
+                described = Model.load(f"models:/{model}/{version}")
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
                 raise
+            info = described.get_model_info()
             native = _native(info)
             known = VersionFacts(
                 platform=native if native is not None and not _takes_params(info) else "pyfunc",
                 signature=signature_from_mlflow(_signature(info)),
                 native=native,
+                size_bytes=described.model_size_bytes,
             )
             self._facts[model, version] = known
         return known

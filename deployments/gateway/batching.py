@@ -26,7 +26,7 @@ from deployments.errors import (
     PredictionError,
     ReplicaLostError,
 )
-from deployments.gateway.transport import ReplicaGoneError, ReplicaTransport
+from deployments.gateway.transport import ReplicaGoneError, VersionTransport
 from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch, Outputs, Request
@@ -69,7 +69,7 @@ class VersionQueue:
     model: str
     version: str
     track: str
-    transport: ReplicaTransport
+    transport: VersionTransport
     batching: Batching
     replicas: int
     counters: Counters
@@ -166,9 +166,7 @@ class VersionQueue:
     def _pump(self) -> None:
         self._pump_due = None
         self._pump_is_next = False
-        # While scaled to zero, one batch goes ahead and wakes the version.
-        each = self.batching.max_concurrent_batches or (2 if self._overlaps() else 1)
-        slots = max(1, self.replicas) * each
+        slots = self._slots()
         while self._waiting and self._in_flight < slots:
             wait_s = self._company_wait_s(slots)
             if wait_s > 0:
@@ -190,9 +188,18 @@ class VersionQueue:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
+    def _slots(self) -> int:
+        """Batches that may be in flight at a time."""
+        each = self.batching.max_concurrent_batches or (2 if self._overlaps() else 1)
+        own = self.transport.own_copies
+        # While scaled to zero, one batch goes ahead and wakes the version; where a copy in
+        # this process answers, only once it leaves more in line than it takes at a time.
+        wakes = own == 0 or len(self._waiting) >= self.batching.max_batch_size
+        return own + max(self.replicas, int(wakes)) * each
+
     def _overlaps(self) -> bool:
         """Whether the replica should have the next batch before it has answered this one."""
-        return self.transport.is_direct and self._window.is_quick
+        return self.transport.is_cheap and self._window.is_quick
 
     def _company_wait_s(self, slots: int) -> float:
         """How much longer the requests in line should wait for others, seconds."""

@@ -60,7 +60,7 @@ class DirectTransport:
         self._links: dict[str, _Link] = {}
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
-        """See `ReplicaTransport.update`; what is in flight at the others is still answered."""
+        """Use these replicas' doors and no others; what is in flight there is still answered."""
         wanted = {endpoint.replica: endpoint for endpoint in endpoints}
         for replica in set(self._links) - set(wanted):
             self._links.pop(replica).retire()
@@ -70,7 +70,7 @@ class DirectTransport:
 
     @property
     def is_direct(self) -> bool:
-        """See `ReplicaTransport.is_direct`."""
+        """Whether the next batch would go past Serve's handle."""
         return any(link.is_ready for link in self._links.values())
 
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:

@@ -20,15 +20,17 @@ from deployments.gateway.app import GatewayApp
 from deployments.gateway.direct import DirectTransport
 from deployments.gateway.express import ExpressServer
 from deployments.gateway.inference import Inference
+from deployments.gateway.inline import InlineTransport
 from deployments.gateway.listeners import Address, Claim
 from deployments.gateway.transport import HandleTransport
 from deployments.logs import log_as_serve_does
 from deployments.node import node_folder
-from deployments.schema import ExpressSpec
+from deployments.predictor.predictor import Predictor
+from deployments.schema import ExpressSpec, parse_application_name
 from deployments.settings import Settings
 from deployments.store.store import FleetStore
 from deployments.telemetry import Counters, Snapshot, exposition
-from deployments.traffic.table import RoutingTable, decode_table
+from deployments.traffic.table import Route, RoutingTable, decode_table
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +54,14 @@ class Gateway:
         self._id = serve.get_replica_context().replica_id.unique_id
         self._controller = controller
         self._express: ExpressServer | None = None
-        self._deadline_s = settings.request_deadline_s
+        self._settings = settings
         self._counters = Counters(self._id)
         node = ray.get_runtime_context().get_node_id()
         self._inference = Inference(
-            lambda application: DirectTransport(
-                self._id, node, HandleTransport(application, self._id)
+            lambda application: InlineTransport(
+                self._id,
+                DirectTransport(self._id, node, HandleTransport(application, self._id)),
+                self._load,
             ),
             self._counters,
         )
@@ -88,7 +92,13 @@ class Gateway:
     async def __del__(self) -> None:
         """Serve awaits it once its own door has drained."""
         if self._express is not None:
-            await self._express.drain(self._deadline_s)
+            await self._express.drain(self._settings.request_deadline_s)
+
+    def _load(self, route: Route) -> Predictor:
+        """A copy of a version for this process."""
+        model, version = parse_application_name(route.application) or ("", route.version)
+        uris = self._settings.tracking_uri, self._settings.registry_uri
+        return Predictor(model, version, route.runtime, *uris)
 
     async def _open_express(self, spec: ExpressSpec | None, fleet: str) -> ExpressServer | None:
         """Listen on the express port, if there is one.

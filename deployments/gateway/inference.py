@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from deployments.errors import ModelNotReadyError, NotFoundError
 from deployments.gateway.batching import VersionQueue
-from deployments.gateway.transport import ReplicaTransport
+from deployments.gateway.transport import VersionTransport
 from deployments.protocols.tensors import Outputs, Request
 from deployments.telemetry import REVISION, Counters
 from deployments.traffic.split import choose
@@ -25,7 +25,7 @@ class Inference:
 
     def __init__(
         self,
-        make_transport: Callable[[str], ReplicaTransport],
+        make_transport: Callable[[str], VersionTransport],
         counters: Counters,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -147,7 +147,7 @@ class Inference:
         for name, (queue, at_s) in list(self._leaving.items()):
             if now_s - at_s >= self._longest_s:
                 del self._leaving[name]
-                queue.transport.update(())
+                queue.transport.update(None)
         if self._forgetting is not None:
             self._forgetting.cancel()
             self._forgetting = None
@@ -173,5 +173,5 @@ class Inference:
         else:
             queue.track = route.track
             queue.resize(routes.batching, route.replicas)
-        queue.transport.update(route.endpoints)
+        queue.transport.update(route)
         return queue

@@ -5,7 +5,6 @@ Only two things can go wrong that a caller of `Transport` must tell apart: the m
 case nobody knows whether it was answered and it may be tried once more.
 """
 
-from collections.abc import Iterable
 from typing import Any, Protocol
 
 from ray import serve
@@ -18,7 +17,7 @@ from deployments.errors import FleetError, ModelNotReadyError, PredictionError
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch
 from deployments.schema import parse_application_name
-from deployments.traffic.table import Endpoint
+from deployments.traffic.table import Route
 
 
 class ReplicaGoneError(Exception):
@@ -45,16 +44,21 @@ class Transport(Protocol):
         ...
 
 
-class ReplicaTransport(Transport, Protocol):
-    """A transport that is told which replicas there are."""
+class VersionTransport(Transport, Protocol):
+    """A transport that follows what the routing table says of its version."""
 
     @property
-    def is_direct(self) -> bool:
-        """Whether the next batch would go past Serve's handle."""
+    def is_cheap(self) -> bool:
+        """Whether the next batch would be spared Serve's handle."""
         ...
 
-    def update(self, endpoints: Iterable[Endpoint]) -> None:
-        """Use these replicas' own doors and no others'; without any, none."""
+    @property
+    def own_copies(self) -> int:
+        """Batches that this process can work on by itself, beside the replicas."""
+        ...
+
+    def update(self, route: Route | None) -> None:
+        """Follow the table; None says that the version has left it for good."""
         ...
 
 

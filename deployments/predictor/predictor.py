@@ -83,6 +83,11 @@ class Predictor:
         future.add_done_callback(self._threaded.discard)
         return await asyncio.wrap_future(future)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch is under way, be it that nobody waits for it any more."""
+        return bool(self._threaded)
+
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Requests waiting at all gateways that have sent a batch lately."""
         horizon_s = self._clock() - DEPTH_TTL_S

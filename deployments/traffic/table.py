@@ -36,6 +36,9 @@ class TransportKind(StrEnum):
     DIRECT = "direct"
     """A connection of our own to each replica, and Serve's handle where there is none."""
 
+    INLINE = "inline"
+    """A copy in the gateway's process, and `direct` where it is absent or busy."""
+
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where one replica takes batches without Serve."""
@@ -76,10 +79,16 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
     """Why the version is not READY."""
 
+    runtime: str = ""
+    """What runs the model, in a replica or in a gateway."""
+
     transport: TransportKind = TransportKind.HANDLE
 
+    transport_reason: str = ""
+    """Why it is that one."""
+
     endpoints: tuple[Endpoint, ...] = ()
-    """Replicas that take batches directly; empty unless that is the transport."""
+    """Replicas that take batches directly; empty where all go by Serve's handle."""
 
 
 class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -27,6 +27,11 @@ class Model:
         self._die = die
         self._hanging = 0
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call hangs in it."""
+        return self._hanging > 0
+
     async def predict(self, batch: Batch, gateway: str, depth: int) -> Prediction:
         """Answer, or do as the first number says."""
         first = next(iter(batch.inputs.values())).flat[0]
@@ -138,6 +143,19 @@ class TransportContract(ABC):
 
         self.run(test)
 
+    async def until(self, transport: Transport, holds: Callable[[int], bool]) -> None:
+        """Ask both replicas how many calls hang in them, until the most of it is right."""
+        while True:
+            asked = [transport.predict(batch(1.0), 1, WITHIN_S) for _ in range(8)]
+            most = max(int(a.arrays["hanging"][0]) for a in await asyncio.gather(*asked))
+            if holds(most):
+                return
+            await asyncio.sleep(0.01)
+
+
+class ReplicaTransportContract(TransportContract):
+    """What holds in addition where the model has a process of its own."""
+
     def test_a_replica_that_dies_is_named_so_and_the_other_answers(self) -> None:
         async def test(transport: Transport) -> None:
             with pytest.raises(ReplicaGoneError):
@@ -148,12 +166,3 @@ class TransportContract(ABC):
                 assert answer.arrays["x"][0] == number
 
         self.run(test)
-
-    async def until(self, transport: Transport, holds: Callable[[int], bool]) -> None:
-        """Ask both replicas how many calls hang in them, until the most of it is right."""
-        while True:
-            asked = [transport.predict(batch(1.0), 1, WITHIN_S) for _ in range(8)]
-            most = max(int(a.arrays["hanging"][0]) for a in await asyncio.gather(*asked))
-            if holds(most):
-                return
-            await asyncio.sleep(0.01)

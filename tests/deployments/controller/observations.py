@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from deployments.controller.decide import Decision, Observation, RegistryView, VersionFacts, decide
+from deployments.controller.decide import Decision, Observation, decide
+from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.failures import ApplicationState, Failure, fingerprint
 from deployments.schema import ModelSpec
 from deployments.traffic.table import EMPTY, RoutingTable

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from deployments.controller.decide import RegistryView, VersionFacts, decide, is_moving
+from deployments.controller.decide import decide, is_moving
+from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.failures import ApplicationState
 from deployments.schema import ModelSpec
 from deployments.traffic.table import RoutingTable, Track

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from deployments.controller.decide import RegistryView, decide
+from deployments.controller.decide import Decision, decide
+from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.failures import ApplicationState, fingerprint
 from deployments.schema import ModelSpec
 from deployments.traffic.table import Endpoint
@@ -24,6 +25,7 @@ from tests.deployments.controller.observations import (
     states,
     weights,
 )
+from tests.fakes import SIGNATURE
 
 
 class TestPromotion:
@@ -221,3 +223,33 @@ class TestTransport:
         )
 
         assert (decision.deploy, decision.delete) == ((), ())
+
+    def test_only_the_stable_version_runs_in_the_gateways(self) -> None:
+        spec = ModelSpec(traffic={"champion": 90, "challenger": 10}, transport="inline")
+        registry = registered(champion="1", challenger="2")
+        running = apps(v1=RUNNING, v2=RUNNING)
+
+        before = decide(seen(spec, registry, applications=running))
+        promoted = registered(champion="2", challenger="1")
+        after = decide(seen(spec, promoted, applications=running, table=before.table))
+
+        assert (kinds(before), kinds(after)) == (
+            {"1": "inline", "2": "direct"},
+            {"2": "inline", "1": "direct"},
+        )
+
+    def test_a_restarted_controller_goes_on_with_what_auto_had_picked(self) -> None:
+        spec = ModelSpec(transport="auto")
+        facts = VersionFacts("sklearn", SIGNATURE, size_bytes=10_000)
+        registry = RegistryView({"m": {"champion": "1"}}, {("m", "1"): facts}, answered=True)
+        running = apps(v1=RUNNING)
+        table = decide(seen(spec, registry, applications=running)).table
+
+        decision = decide(seen(spec, RegistryView(), applications=running, table=table))
+
+        assert kinds(decision) == {"1": "inline"}
+        assert decision.table == table
+
+
+def kinds(decision: Decision) -> dict[str, str]:
+    return {route.version: str(route.transport) for route in decision.table.models["m"].routes}

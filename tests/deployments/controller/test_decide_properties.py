@@ -4,7 +4,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.controller.decide import Observation, RegistryView, VersionFacts, decide
+from deployments.controller.decide import Observation, decide
+from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.failures import ApplicationState, Failure, fingerprint
 from deployments.schema import ModelSpec, parse_application_name
 from deployments.traffic.table import EMPTY, RouteState, RoutingTable, Track

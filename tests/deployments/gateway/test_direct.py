@@ -18,7 +18,7 @@ from deployments.predictor.prediction import Prediction
 from deployments.protocols.frames import NONCE_BYTES, Kind, encode_frame
 from deployments.protocols.tensors import Batch
 from deployments.traffic.table import Endpoint
-from tests.contracts.transport import DIE, HANG, Model, TransportContract, batch
+from tests.contracts.transport import DIE, HANG, Model, ReplicaTransportContract, batch
 
 HERE, ELSEWHERE = "node-1", "node-2"
 WITHIN_S = 10.0
@@ -89,7 +89,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
-class TestUnixSocket(TransportContract):
+class TestUnixSocket(ReplicaTransportContract):
     def transport(self) -> AbstractAsyncContextManager[Transport]:
         return self._on(HERE)
 

@@ -132,7 +132,7 @@ def test_it_ends_when_nobody_else_is_expected(
 
 
 @pytest.mark.parametrize(
-    ("is_direct", "predict_s", "most"),
+    ("is_cheap", "predict_s", "most"),
     [
         pytest.param(True, 0.0005, 2, id="direct-and-quick"),
         pytest.param(True, 0.0025, 1, id="direct-and-dear"),
@@ -140,10 +140,10 @@ def test_it_ends_when_nobody_else_is_expected(
     ],
 )
 def test_a_quick_model_gets_the_next_batch_while_one_is_under_way(
-    is_direct: bool, predict_s: float, most: int
+    is_cheap: bool, predict_s: float, most: int
 ) -> None:
     transport = FakeTransport(takes_s=CALL_S)
-    transport.is_direct, transport.predict_s = is_direct, predict_s
+    transport.is_cheap, transport.predict_s = is_cheap, predict_s
 
     async def test() -> None:
         queue = make_queue(transport, max_concurrent_batches=None, batch_wait_timeout_s=None)
@@ -156,7 +156,7 @@ def test_a_quick_model_gets_the_next_batch_while_one_is_under_way(
 
 def test_a_quick_model_s_requests_do_not_wait_for_company() -> None:
     transport = FakeTransport(takes_s=CALL_S)
-    transport.is_direct, transport.predict_s = True, 0.0005
+    transport.is_cheap, transport.predict_s = True, 0.0005
     waits = []
 
     async def test() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deployments.controller.decide import RegistryView, VersionFacts
+from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.haproxy import free_port
 from tests.fakes import SIGNATURE
 

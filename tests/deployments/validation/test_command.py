@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from deployments import cli, validation
-from deployments.controller.decide import RegistryView
+from deployments.controller.facts import RegistryView
 from deployments.validation import validate_fleet
 from tests.deployments.validation.configs import (
     MODELS,
