@@ -1,10 +1,12 @@
 """Start a command so that nothing of it outlives us, and end it and all it started."""
 
+import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -12,6 +14,31 @@ import psutil
 
 KILL_AFTER_S = 10.0
 """How long a process may take to obey SIGTERM, seconds."""
+
+
+class HeldError(Exception):
+    """Another process holds the file; its id is the only argument."""
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Be the only process that holds this file, however it ends.
+
+    Raises:
+        HeldError: Another one does.
+        OSError: The file cannot be written.
+    """
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise HeldError(file.read().strip() or "unknown") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        # Left behind: another one may have opened it to wait, and would hold a file of no name.
+        yield
 
 
 class ProcessTree:

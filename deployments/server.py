@@ -8,6 +8,8 @@ import sys
 import tempfile
 import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,7 +17,9 @@ from types import FrameType
 import psutil
 
 from deployments import haproxy
-from deployments.processes import ProcessTree, end_tree
+from deployments.errors import ConfigError
+from deployments.node import node_folder
+from deployments.processes import HeldError, ProcessTree, end_tree, hold
 from deployments.serveconfig import http_place
 from deployments.validation import read_express, validate_fleet
 from tuning.configfile import read_yaml
@@ -56,6 +60,42 @@ def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
     require_ray(address, "--address")
     validate_fleet(config)
     home = resolve_home()
+    with _alone(home, config):
+        return _serve(config, home, use_haproxy=use_haproxy, address=address)
+
+
+@contextmanager
+def _alone(home: Home, config: Path) -> Iterator[None]:
+    """Keep out whoever would start on this home folder or port before ours is bound.
+
+    Raises:
+        ConfigError: Somebody has.
+    """
+    port = http_place(read_yaml(config))[1]
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold(home.root / "serve.lock"))
+        except HeldError as error:
+            raise ConfigError(
+                f"{home.root}: process {error} serves from this folder already;"
+                " end it with `rayfleet stop`, or set another RAYFLEET_HOME"
+            ) from None
+        try:
+            held.enter_context(hold(node_folder() / f"http-{port}.lock"))
+        except HeldError as error:
+            raise ConfigError(
+                f"{config}: http_options.port: {port}: is about to be taken by another"
+                f" `rayfleet serve`, process {error}; choose another"
+            ) from None
+        if _read_record(_record_path(home)) is not None:
+            raise ConfigError(
+                f"{home.root}: a server that was killed has left processes behind;"
+                " end them with `rayfleet stop`"
+            )
+        yield
+
+
+def _serve(config: Path, home: Home, *, use_haproxy: bool, address: str) -> int:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     command = [console_script("serve"), "run", str(config), "--address", address]

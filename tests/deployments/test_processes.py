@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from deployments import processes
-from deployments.processes import ProcessTree, end_tree, tree
+from deployments.processes import HeldError, ProcessTree, end_tree, hold, tree
 
 PATIENCE_S = 20.0
 
@@ -185,3 +185,29 @@ def test_the_environment_is_added_to_ours(output: Path) -> None:
     child.wait(PATIENCE_S)
 
     assert output.read_text() == "up\n"
+
+
+def test_a_file_is_held_by_one_process_until_that_ends(tmp_path: Path, output: Path) -> None:
+    lock = tmp_path / "lock"
+    holder = f"""
+        import time
+        from pathlib import Path
+        from deployments.processes import hold
+        with hold(Path({str(lock)!r})):
+            print("up", flush=True)
+            time.sleep(60)
+    """
+    with output.open("wb") as file:
+        child = ProcessTree([sys.executable, "-c", textwrap.dedent(holder)], {}, file)
+    with child:
+        until(lambda: "up" in output.read_text())
+        with pytest.raises(HeldError) as refused, hold(lock):
+            pass
+        holder_pid = str(refused.value)
+        psutil.Process(child.pid).kill()
+        child.wait(PATIENCE_S)
+
+        with hold(lock):
+            pass
+
+    assert holder_pid == str(child.pid)

@@ -18,7 +18,8 @@ import yaml
 from sklearn.linear_model import LogisticRegression
 
 from deployments.haproxy import free_port
-from deployments.processes import tree
+from deployments.node import node_folder
+from deployments.processes import hold, tree
 from tests.integration.hosting import (
     BIN,
     REPOSITORY,
@@ -72,15 +73,23 @@ def test_ctrl_c_ends_it_cleanly(served: "Served") -> None:
     assert served.survivors() == []
 
 
-def test_stop_ends_what_a_killed_terminal_left(served: "Served", home: Path) -> None:
+def test_stop_ends_what_a_killed_terminal_left(
+    served: "Served", home: Path, tmp_path: Path
+) -> None:
     served.wait_ready()
     folder = Path(json.loads((home / "serve.json").read_text())["folder"])
     assert folder.is_dir()
     os.kill(served.process.pid, signal.SIGKILL)
     served.process.wait()
 
+    elsewhere = write_config(tmp_path, free_port(), free_port())
+    refused = served.rayfleet("serve", str(elsewhere))
     stopped = served.rayfleet("stop")
 
+    assert refused.stderr == (
+        f"{home}: a server that was killed has left processes behind;"
+        " end them with `rayfleet stop`\n"
+    )
     assert (stopped.returncode, stopped.stdout) == (0, "rayfleet: stopped\n")
     eventually("nothing is left", lambda: served.survivors() == [], within_s=30)
     assert not folder.exists()
@@ -97,6 +106,28 @@ def test_a_port_in_use_is_refused_before_anything_starts(home: Path, tmp_path: P
     assert refused.stderr == (
         f"{path}: http_options.port: {port} on 127.0.0.1: Address already in use;"
         " free it or change it\n"
+    )
+
+
+def test_a_second_one_is_refused_while_the_first_has_yet_to_listen(
+    home: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    path = write_config(tmp_path, port, free_port())
+    first = f"process {os.getpid()}"
+    with hold(home / "serve.lock"):
+        same_home = run_rayfleet(environment(home), "serve", str(path))
+    with hold(node_folder() / f"http-{port}.lock"):
+        same_port = run_rayfleet(environment(home), "serve", str(path))
+
+    assert (same_home.returncode, same_port.returncode) == (2, 2)
+    assert same_home.stderr == (
+        f"{home}: {first} serves from this folder already;"
+        " end it with `rayfleet stop`, or set another RAYFLEET_HOME\n"
+    )
+    assert same_port.stderr == (
+        f"{path}: http_options.port: {port}: is about to be taken by another"
+        f" `rayfleet serve`, {first}; choose another\n"
     )
 
 
