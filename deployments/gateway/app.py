@@ -7,18 +7,26 @@ Raw ASGI, since a framework's per-request work costs more than a linear model's 
 
 import asyncio
 import logging
-import math
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 
 from deployments.errors import (
     FleetError,
     MethodNotAllowedError,
     NotFoundError,
+)
+from deployments.gateway.calls import (
+    LARGE_BODY_BYTES,
+    MODEL_VERSION,
+    REQUEST_ID,
+    REQUEST_TIMEOUT,
+    ROUTING_KEY,
+    Call,
+    Calls,
+    Protocol,
+    timeout_s,
 )
 from deployments.gateway.http import (
     Answer,
@@ -30,27 +38,19 @@ from deployments.gateway.http import (
     header_text,
     read_body,
     send_answer,
-    timeout_s,
 )
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import find_page, index_page
 from deployments.protocols import mlflow_scoring, open_inference
 from deployments.protocols.compression import compress, decompress
 from deployments.protocols.infer_envelope import peek_id
-from deployments.protocols.statuses import mlflow_error, open_inference_error, origin
-from deployments.protocols.tensors import Outputs, Request, has_nan
-from deployments.telemetry import ERRORS, LATENCY, REQUESTS, Counters
+from deployments.protocols.statuses import mlflow_error, open_inference_error
+from deployments.telemetry import Counters
 from deployments.traffic.table import Route
 
 logger = logging.getLogger(__name__)
 
-ROUTING_KEY = b"x-routing-key"
-REQUEST_ID = b"x-request-id"
-MODEL_VERSION = b"x-model-version"
 HEADER_LENGTH = open_inference.HEADER.lower().encode()
-
-LARGE_BODY_BYTES = 128 * 1024
-"""A body this long takes about a millisecond to decode, so it leaves the event loop."""
 
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -59,35 +59,20 @@ Deliver = Callable[[Answer], Awaitable[None]]
 """How an answer leaves by one of the doors."""
 
 
-class Protocol(StrEnum):
-    """How a path's requests and errors are written."""
-
-    OPEN_INFERENCE = "open_inference"
-    MLFLOW_SCORING = "mlflow_scoring"
-
-
 ERROR_FORMS = {
     Protocol.OPEN_INFERENCE: open_inference_error,
     Protocol.MLFLOW_SCORING: mlflow_error,
 }
 
 
-@dataclass(slots=True)
-class Call:
-    """One request on its way through the gateway, and what will be counted of it."""
+@dataclass(slots=True, kw_only=True)
+class HttpCall(Call):
+    """A call that HTTP carries."""
 
     method: str
     path: str
     headers: Headers
     receive: Receive
-    protocol: Protocol
-    started_s: float
-    timeout_s: float = math.inf
-    model: str = ""
-    version: str = ""
-    track: str = ""
-    counted: bool = False
-    failed_version: bool = False
     extra_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
@@ -103,7 +88,7 @@ class GatewayApp:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._inference = inference
-        self._counters = counters
+        self._calls = Calls(inference, counters, clock)
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._clock = clock
@@ -127,7 +112,7 @@ class GatewayApp:
             deliver: Writes the answer.
         """
         path: str = scope["path"]
-        call = Call(
+        call = HttpCall(
             method=scope["method"],
             path=path,
             headers=dict(scope["headers"]),
@@ -140,10 +125,9 @@ class GatewayApp:
         except ClientGoneError:
             return
         await deliver(self._compressed(call, answer))
-        if call.counted:
-            self._count(call, answer.status)
+        self._calls.count(call, str(answer.status))
 
-    async def _respond(self, call: Call) -> Answer:
+    async def _respond(self, call: HttpCall) -> Answer:
         try:
             return await self._dispatch(call)
         except FleetError as error:
@@ -154,15 +138,13 @@ class GatewayApp:
             logger.exception("%s %s failed", call.method, call.path)
             return self._failed(call, FleetError("internal error, see the gateway's log"))
 
-    def _failed(self, call: Call, error: FleetError) -> Answer:
+    def _failed(self, call: HttpCall, error: FleetError) -> Answer:
         response = ERROR_FORMS[call.protocol](error)
-        if call.counted:
-            labels = (*_labels(call), str(response.status), origin(error))
-            self._counters.add(ERRORS, labels)
+        self._calls.count_error(call, error, str(response.status))
         headers = tuple((name.lower().encode(), text.encode()) for name, text in response.headers)
         return Answer(response.status, response.body, None, (*headers, *call.extra_headers))
 
-    async def _dispatch(self, call: Call) -> Answer:
+    async def _dispatch(self, call: HttpCall) -> Answer:
         match call.path.strip("/").split("/"):
             case ["v2", "models", model, "infer"]:
                 return await self._infer(call, model, None)
@@ -175,7 +157,7 @@ class GatewayApp:
             case segments:
                 return await self._describe(call, segments)
 
-    async def _describe(self, call: Call, segments: list[str]) -> Answer:
+    async def _describe(self, call: HttpCall, segments: list[str]) -> Answer:
         """Answer the paths that carry no tensors."""
         if segments == ["metrics"]:
             _require(call, "GET")
@@ -190,18 +172,18 @@ class GatewayApp:
         _require(call, "GET")
         return Answer(200, page(self._inference))
 
-    async def _infer(self, call: Call, model: str, version: str | None) -> Answer:
+    async def _infer(self, call: HttpCall, model: str, version: str | None) -> Answer:
         body = await self._start(call, model)
         header_length = header_text(call.headers, HEADER_LENGTH)
 
-        route, given_id = self._route(call, model, version, lambda: peek_id(body, header_length))
+        route, given_id = self._route(call, version, lambda: peek_id(body, header_length))
         if header_length is None and len(body) > LARGE_BODY_BYTES:
             request = await asyncio.to_thread(
                 open_inference.decode_infer, body, None, route.signature
             )
         else:
             request = open_inference.decode_infer(body, header_length, route.signature)
-        outputs = await self._answer(call, model, route, request)
+        outputs = await self._calls.answer(call, route, request)
         encoded = open_inference.encode_infer(
             request, outputs, model=model, version=route.version, request_id=request.id or given_id
         )
@@ -210,29 +192,27 @@ class GatewayApp:
             headers.append((HEADER_LENGTH, b"%d" % encoded.header_length))
         return Answer(200, encoded.body, encoded.content_type.encode(), tuple(headers))
 
-    async def _invoke(self, call: Call, model: str, version: str | None) -> Answer:
+    async def _invoke(self, call: HttpCall, model: str, version: str | None) -> Answer:
         body = await self._start(call, model)
         content_type = header_text(call.headers, b"content-type")
 
-        route, _ = self._route(call, model, version, lambda: None)
+        route, _ = self._route(call, version, lambda: None)
         request = mlflow_scoring.decode_cheaply(body, content_type, route.signature)
         if request is None:
             request = await asyncio.to_thread(
                 mlflow_scoring.decode_invocation, body, content_type, route.signature
             )
-        outputs = await self._answer(call, model, route, request)
+        outputs = await self._calls.answer(call, route, request)
         text = mlflow_scoring.encode_predictions(
             outputs, model=model, version=route.version, wrapped=request.wrapped
         )
         return Answer(200, text, headers=tuple(call.extra_headers))
 
-    async def _start(self, call: Call, model: str) -> bytes:
+    async def _start(self, call: HttpCall, model: str) -> bytes:
         """Check the method and the model's name, read the body, and start the clock."""
-        call.counted = True
-        self._inference.model(model)
-        call.model = model
+        self._calls.begin(call, model)
         _require(call, "POST")
-        call.timeout_s = timeout_s(call.headers)
+        call.timeout_s = timeout_s(header_text(call.headers, REQUEST_TIMEOUT))
         body = await read_body(call.headers, call.receive, self._max_body_bytes)
         call.started_s = self._clock()
         encoding = call.headers.get(b"content-encoding")
@@ -241,41 +221,20 @@ class GatewayApp:
         return body
 
     def _route(
-        self, call: Call, model: str, version: str | None, own_id: Callable[[], str | None]
+        self, call: HttpCall, version: str | None, own_id: Callable[[], str | None]
     ) -> tuple[Route, str]:
-        """Choose the version and name the request.
-
-        The routing key is the header's, else the request's id: the one in its body, else the
-        one in its headers, else one that we make up.
-
-        Args:
-            call: The request.
-            model: A hosted model.
-            version: Pinned by the URL; None leaves it to the split.
-            own_id: Reads the id in the body, at a cost.
-        """
-        key = header_text(call.headers, ROUTING_KEY) or None
-        given_id = header_text(call.headers, REQUEST_ID) or secrets.token_hex(16)
-        if version is not None:
-            route = self._inference.pinned(model, version)
-        elif key is not None or not self._inference.is_split(model):
-            route = self._inference.choose(model, key or given_id)
-        else:
-            given_id = own_id() or given_id
-            route = self._inference.choose(model, given_id)
-        call.version, call.track = route.version, route.track
+        route, given_id = self._calls.route(
+            call,
+            version=version,
+            routing_key=header_text(call.headers, ROUTING_KEY),
+            request_id=header_text(call.headers, REQUEST_ID),
+            own_id=own_id,
+        )
         # The request's id is added by Serve's door itself.
         call.extra_headers.append((MODEL_VERSION, route.version.encode()))
         return route, given_id
 
-    async def _answer(self, call: Call, model: str, route: Route, request: Request) -> Outputs:
-        spent_s = self._clock() - call.started_s
-        outputs = await self._inference.answer(model, route, request, call.timeout_s - spent_s)
-        # Answered as it is, since clients may expect it, but a promise was broken.
-        call.failed_version = has_nan(outputs)
-        return outputs
-
-    def _compressed(self, call: Call, answer: Answer) -> Answer:
+    def _compressed(self, call: HttpCall, answer: Answer) -> Answer:
         accepted = call.headers.get(b"accept-encoding")
         if accepted is None:
             return answer
@@ -285,21 +244,8 @@ class GatewayApp:
         headers = (*answer.headers, (b"content-encoding", encoding.encode()))
         return Answer(answer.status, body, answer.content_type, headers)
 
-    def _count(self, call: Call, status: int) -> None:
-        labels = _labels(call)
-        code = str(status)
-        self._counters.add(REQUESTS, (*labels, code))
-        self._counters.observe(LATENCY, labels, self._clock() - call.started_s)
-        if call.failed_version:
-            self._counters.add(ERRORS, (*labels, code, "version"))
 
-
-def _labels(call: Call) -> tuple[str, str, str, str]:
-    # A name that is not hosted is not a label: anyone could make up a million of them.
-    return (call.model, call.version, call.track, call.protocol)
-
-
-def _require(call: Call, method: str) -> None:
+def _require(call: HttpCall, method: str) -> None:
     if call.method != method and (call.method, method) != ("HEAD", "GET"):
         raise MethodNotAllowedError(call.method, method)
 

@@ -23,7 +23,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from deployments.errors import ConfigError
-from deployments.gateway.app import REQUEST_ID, GatewayApp
+from deployments.gateway.app import GatewayApp
+from deployments.gateway.calls import REQUEST_ID
 from deployments.gateway.connection import ANSWERING, Connection
 from deployments.gateway.http import Answer, Receive, Scope, Send
 from deployments.gateway.listeners import NEIGHBOUR_TIMEOUT_S, Claim

@@ -1,6 +1,5 @@
 """The few words of ASGI that the gateway speaks: read a request whole, write an answer whole."""
 
-import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ Headers = Mapping[bytes, bytes]
 """By lower-case name; the last of several wins, as none that we read may repeat."""
 
 JSON = b"application/json"
-REQUEST_TIMEOUT = b"x-request-timeout-ms"
 
 
 class ClientGoneError(Exception):
@@ -41,26 +39,6 @@ def header_text(headers: Headers, name: bytes) -> str | None:
     """A header as text; None when it is not there."""
     value = headers.get(name)
     return value.decode("latin-1") if value is not None else None
-
-
-def timeout_s(headers: Headers) -> float:
-    """How long the caller waits for the answer, seconds; infinite when it does not say.
-
-    Raises:
-        MalformedRequestError: The header is not a positive number.
-    """
-    text = header_text(headers, REQUEST_TIMEOUT)
-    if text is None:
-        return math.inf
-    try:
-        milliseconds = float(text)
-    except ValueError:
-        milliseconds = math.nan
-    if not milliseconds > 0:
-        raise MalformedRequestError(
-            f"X-Request-Timeout-Ms {text[:40]!r} must be a positive number of milliseconds"
-        )
-    return milliseconds / 1000
 
 
 async def read_body(headers: Headers, receive: Receive, limit_bytes: int) -> bytes:

@@ -1,0 +1,163 @@
+"""What every inference request goes through, whatever carried it: routing, answering, counting."""
+
+import math
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deployments.errors import FleetError, MalformedRequestError
+from deployments.gateway.inference import Inference
+from deployments.protocols.statuses import origin
+from deployments.protocols.tensors import Outputs, Request, has_nan
+from deployments.telemetry import ERRORS, LATENCY, REQUESTS, Counters
+from deployments.traffic.table import Route
+
+ROUTING_KEY = b"x-routing-key"
+REQUEST_ID = b"x-request-id"
+REQUEST_TIMEOUT = b"x-request-timeout-ms"
+MODEL_VERSION = b"x-model-version"
+
+LARGE_BODY_BYTES = 128 * 1024
+"""A body this long takes about a millisecond to decode, so it leaves the event loop."""
+
+
+class Protocol(StrEnum):
+    """How requests and errors are written."""
+
+    OPEN_INFERENCE = "open_inference"
+    MLFLOW_SCORING = "mlflow_scoring"
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One request on its way through the gateway, and what will be counted of it."""
+
+    protocol: Protocol
+
+    started_s: float
+    """When its last byte had arrived, by the gateway's clock."""
+
+    timeout_s: float = math.inf
+    """How long its sender waits from then on, seconds."""
+
+    model: str = ""
+    version: str = ""
+    track: str = ""
+    counted: bool = False
+    failed_version: bool = False
+
+
+class Calls:
+    """The way of a call through the gateway, without the bytes at either end."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        counters: Counters,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._inference = inference
+        self._counters = counters
+        self.clock = clock
+
+    def begin(self, call: Call, model: str) -> None:
+        """Count this call from now on, against a model.
+
+        Raises:
+            NotFoundError: No such model.
+        """
+        call.counted = True
+        self._inference.model(model)
+        # Only now: a name that is not hosted is not a label, or anyone could make up a million.
+        call.model = model
+
+    def route(
+        self,
+        call: Call,
+        *,
+        version: str | None,
+        routing_key: str | None,
+        request_id: str | None,
+        own_id: Callable[[], str | None],
+    ) -> tuple[Route, str]:
+        """Choose the version and name the request.
+
+        The routing key is the header's, else the request's id: the one in its body, else the
+        one in its headers, else one that we make up.
+
+        Args:
+            call: A call that has begun.
+            version: Pinned by the caller; None leaves it to the split.
+            routing_key: The header's; None or empty without one.
+            request_id: The header's; None or empty without one.
+            own_id: Reads the id in the body, at a cost.
+
+        Raises:
+            NotFoundError: The model does not host this version.
+            ModelNotReadyError: No version can answer yet.
+        """
+        given_id = request_id or secrets.token_hex(16)
+        if version is not None:
+            route = self._inference.pinned(call.model, version)
+        elif routing_key or not self._inference.is_split(call.model):
+            route = self._inference.choose(call.model, routing_key or given_id)
+        else:
+            given_id = own_id() or given_id
+            route = self._inference.choose(call.model, given_id)
+        call.version, call.track = route.version, route.track
+        return route, given_id
+
+    async def answer(self, call: Call, route: Route, request: Request) -> Outputs:
+        """Have the version answer, in what is left of the caller's time.
+
+        Raises:
+            FleetError: What `Inference.answer` raises.
+        """
+        spent_s = self.clock() - call.started_s
+        outputs = await self._inference.answer(call.model, route, request, call.timeout_s - spent_s)
+        # Answered as it is, since clients may expect it, but a promise was broken.
+        call.failed_version = has_nan(outputs)
+        return outputs
+
+    def count_error(self, call: Call, error: FleetError, code: str) -> None:
+        """Count what a call failed with; `count` is due as well."""
+        if call.counted:
+            self._counters.add(ERRORS, (*_labels(call), code, origin(error)))
+
+    def count(self, call: Call, code: str) -> None:
+        """Count an answer, good or bad."""
+        if not call.counted:
+            return
+        labels = _labels(call)
+        self._counters.add(REQUESTS, (*labels, code))
+        self._counters.observe(LATENCY, labels, self.clock() - call.started_s)
+        if call.failed_version:
+            self._counters.add(ERRORS, (*labels, code, "version"))
+
+
+def timeout_s(text: str | None) -> float:
+    """How long a caller waits for the answer, seconds; infinite when it does not say.
+
+    Args:
+        text: What it gave as `X-Request-Timeout-Ms`; None for nothing.
+
+    Raises:
+        MalformedRequestError: It is not a positive number.
+    """
+    if text is None:
+        return math.inf
+    try:
+        milliseconds = float(text)
+    except ValueError:
+        milliseconds = math.nan
+    if not milliseconds > 0:
+        raise MalformedRequestError(
+            f"X-Request-Timeout-Ms {text[:40]!r} must be a positive number of milliseconds"
+        )
+    return milliseconds / 1000
+
+
+def _labels(call: Call) -> tuple[str, str, str, str]:
+    return (call.model, call.version, call.track, call.protocol)
