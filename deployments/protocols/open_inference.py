@@ -21,10 +21,10 @@ import numpy as np
 import orjson
 
 from deployments.errors import MalformedRequestError, PredictionError
-from deployments.protocols.binary_tensors import decode_blob, encode_blob
-from deployments.protocols.bytes_elements import to_bytes, to_texts
-from deployments.protocols.conformance import WireTensor, conform, count_rows
-from deployments.protocols.datatypes import BINARY_ONLY, DTYPES, ITEM_BYTES, datatype_of
+from deployments.protocols.binary_tensors import decode_blob
+from deployments.protocols.bytes_elements import to_texts
+from deployments.protocols.conformance import WireTensor
+from deployments.protocols.datatypes import BINARY_ONLY, ITEM_BYTES
 from deployments.protocols.infer_envelope import (
     InferEnvelope,
     OutputEnvelope,
@@ -32,17 +32,17 @@ from deployments.protocols.infer_envelope import (
     parse_envelope,
     split_body,
 )
-from deployments.protocols.json_tensors import MAX_AXES, decode_data, element_count
-from deployments.protocols.model_params import cast_params
-from deployments.protocols.signature import SignatureMismatchError, column_labels
-from deployments.protocols.tensors import (
-    Array,
-    Layout,
-    OutputRequest,
-    Outputs,
-    Request,
-    Signature,
+from deployments.protocols.infer_rules import (
+    binary_output,
+    build_request,
+    output_blob,
+    output_datatype,
+    selected,
+    tensor_fault,
+    unsupported_output,
 )
+from deployments.protocols.json_tensors import decode_data, element_count
+from deployments.protocols.tensors import Array, OutputRequest, Outputs, Request, Signature
 
 HEADER = "Inference-Header-Content-Length"
 """Request and response header: length of the JSON in front of binary tensors, bytes."""
@@ -50,22 +50,6 @@ HEADER = "Inference-Header-Content-Length"
 JSON_TYPE = "application/json"
 
 BINARY_TYPE = "application/octet-stream"
-
-RESERVED_PARAMETERS = frozenset(
-    {
-        "sequence_id",
-        "sequence_start",
-        "sequence_end",
-        "priority",
-        "timeout",
-        "headers",
-        "binary_data_output",
-        "content_type",  # MLServer's clients say "pd" here; our layout is the signature's.
-    }
-)
-"""Request parameters that mean something to servers, and so never reach the model."""
-
-RESERVED_PREFIX = "triton_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +83,18 @@ def decode_infer(body: bytes, header_length: str | None, signature: Signature) -
         return _raw_request(blobs, signature)
     envelope = parse_envelope(text)
     parameters = envelope.parameters or {}
-    binary = _binary_output(parameters)
-    tensors = _tensors(envelope, blobs, header_length is not None)
-    inputs = conform(tensors, signature)
-    return Request(
-        inputs=inputs,
-        rows=count_rows(inputs),
-        id=envelope.id,
-        params=_params(parameters, signature) if parameters else cast_params({}, signature),
-        outputs=_output_requests(envelope.outputs, binary, signature),
+    binary = binary_output(parameters, default=False)
+    return build_request(
+        _tensors(envelope, blobs, header_length is not None),
+        signature,
+        parameters=parameters,
+        outputs=tuple(
+            OutputRequest(entry.name, _wants_binary(entry, binary))
+            for entry in envelope.outputs or ()
+        ),
         binary=binary,
         header=header_length is not None,
-        layout=_layout(signature, len(inputs)),
-        labels=column_labels(signature, inputs),
+        request_id=envelope.id,
     )
 
 
@@ -127,16 +110,16 @@ def encode_infer(
     """
     entries: list[dict[str, Any]] = []
     blobs: list[bytes] = []
-    for name, binary in _selected(request, outputs):
+    for name, binary in selected(request, outputs):
         array = outputs.arrays[name]
         entry: dict[str, Any] = {
             "name": name,
-            "datatype": _datatype(name, array, model, version),
+            "datatype": output_datatype(name, array, model, version),
             "shape": array.shape,
         }
         try:
             if binary:
-                blobs.append(_blob(array, entry["datatype"]))
+                blobs.append(output_blob(array, entry["datatype"]))
                 entry["parameters"] = {"binary_data_size": len(blobs[-1])}
             else:
                 entry["data"] = _data(name, array, entry["datatype"])
@@ -165,15 +148,14 @@ def _raw_request(blob: memoryview, signature: Signature) -> Request:
         array = array.reshape(shape)
     else:
         array = decode_blob(spec.name, spec.datatype, shape, blob)
-    inputs = conform([WireTensor(spec.name, spec.datatype, array, decimal=False)], signature)
-    return Request(
-        inputs=inputs,
-        rows=count_rows(inputs),
-        params=cast_params({}, signature),
+    return build_request(
+        [WireTensor(spec.name, spec.datatype, array, decimal=False)],
+        signature,
+        parameters={},
+        outputs=(),
         binary=True,
         header=True,
-        layout=signature.layout,
-        labels=column_labels(signature, inputs),
+        request_id=None,
     )
 
 
@@ -219,53 +201,21 @@ def _tensors(envelope: InferEnvelope, blobs: memoryview, header: bool) -> list[W
 
 
 def _check_tensor(tensor: TensorEnvelope, header: bool) -> None:
-    parameters = tensor.parameters
-    fault = None
-    if tensor.datatype not in DTYPES:
-        fault = f"datatype {tensor.datatype[:40]!r} is unknown, expected one of {', '.join(DTYPES)}"
-    elif not 0 < len(tensor.shape) <= MAX_AXES:
-        fault = f"shape has {len(tensor.shape)} axes, expected 1 to {MAX_AXES}, the first the rows"
-    elif parameters is not None and parameters.binary_data_size is not None:
-        if tensor.data is not None:
-            fault = "both data and binary_data_size are given, expected one of them"
-        elif not header:
-            fault = f"binary_data_size is given, expected the header {HEADER} with it"
-    elif tensor.data is None:
-        fault = "data is missing, expected data or parameters.binary_data_size"
+    fault = tensor_fault(tensor.datatype, tensor.shape) or _data_fault(tensor, header)
     if fault is not None:
         raise MalformedRequestError(f"input {tensor.name!r}: {fault}")
 
 
-def _binary_output(parameters: Mapping[str, Any]) -> bool:
-    binary = parameters.get("binary_data_output", False)
-    if not isinstance(binary, bool):
-        raise MalformedRequestError(
-            f"parameters.binary_data_output is {binary!r:.40}, expected true or false"
-        )
-    return binary
-
-
-def _params(parameters: Mapping[str, Any], signature: Signature) -> dict[str, Any]:
-    return cast_params(
-        {
-            name: value
-            for name, value in parameters.items()
-            if name not in RESERVED_PARAMETERS and not name.startswith(RESERVED_PREFIX)
-        },
-        signature,
-    )
-
-
-def _output_requests(
-    entries: Sequence[OutputEnvelope] | None, binary: bool, signature: Signature
-) -> tuple[OutputRequest, ...]:
-    if not entries:
-        return ()
-    promised = [spec.name for spec in signature.outputs]
-    unknown = [entry.name for entry in entries if entry.name not in promised]
-    if promised and unknown:
-        raise SignatureMismatchError(f"outputs: {unknown} are unknown, expected {promised}")
-    return tuple(OutputRequest(entry.name, _wants_binary(entry, binary)) for entry in entries)
+def _data_fault(tensor: TensorEnvelope, header: bool) -> str | None:
+    parameters = tensor.parameters
+    if parameters is None or parameters.binary_data_size is None:
+        missing = tensor.data is None
+        return "data is missing, expected data or parameters.binary_data_size" if missing else None
+    if tensor.data is not None:
+        return "both data and binary_data_size are given, expected one of them"
+    if not header:
+        return f"binary_data_size is given, expected the header {HEADER} with it"
+    return None
 
 
 def _wants_binary(entry: OutputEnvelope, default: bool) -> bool:
@@ -273,40 +223,8 @@ def _wants_binary(entry: OutputEnvelope, default: bool) -> bool:
     if parameters is None:
         return default
     if parameters.classification is not None or parameters.shared_memory_region is not None:
-        raise MalformedRequestError(
-            f"output {entry.name!r}: classification and shared_memory_region are not supported"
-        )
+        raise unsupported_output(entry.name)
     return default if parameters.binary_data is None else parameters.binary_data
-
-
-def _layout(signature: Signature, n_inputs: int) -> Layout:
-    if signature.layout is not Layout.UNKNOWN:
-        return signature.layout
-    return Layout.TENSOR if n_inputs == 1 else Layout.NAMED_TENSORS
-
-
-def _selected(request: Request, outputs: Outputs) -> list[tuple[str, bool]]:
-    if not request.outputs:
-        return [(name, request.binary) for name in outputs.arrays]
-    unknown = [output.name for output in request.outputs if output.name not in outputs.arrays]
-    if unknown:
-        raise MalformedRequestError(
-            f"outputs: {unknown} are unknown, expected {list(outputs.arrays)}"
-        )
-    return [(output.name, output.binary) for output in request.outputs]
-
-
-def _datatype(name: str, array: Array, model: str, version: str) -> str:
-    datatype = datatype_of(array.dtype)
-    if datatype is None:
-        raise PredictionError(
-            model, version, f"output {name!r} has type {array.dtype}, which has no datatype"
-        )
-    return datatype
-
-
-def _blob(array: Array, datatype: str) -> bytes:
-    return encode_blob(to_bytes(array) if datatype == "BYTES" else array, datatype)
 
 
 def _data(name: str, array: Array, datatype: str) -> Any:
