@@ -14,7 +14,7 @@ CONFIG ?= configs/fleet.yaml
 # pytest all of its assertions.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve stop test test-fast lint format bench clean
+.PHONY: help install demo serve stop test test-fast lint format proto bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ lint: install ## Check format, style, types and layers
 format: install ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+proto: install ## Compile the messages of gRPC
+	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. deployments/protocols/*.proto
 
 bench: install ## Measure requests per second beside the peers, as ratios
 	$(BIN)/python -m benchmarks.serving

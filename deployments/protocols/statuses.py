@@ -1,24 +1,26 @@
-"""Which HTTP status, headers and body an error has in which protocol, and who is to blame.
+"""Which status, headers and body an error has in which protocol, and who is to blame.
 
-The only module that knows HTTP codes.
+The only module that knows the codes of HTTP and gRPC.
 
-| error                    | Open Inference | MLflow's code                  | origin  |
-|--------------------------|----------------|--------------------------------|---------|
-| MalformedRequestError    | 400            | 400 BAD_REQUEST                | caller  |
-| SignatureMismatchError   | 400            | 400 INVALID_PARAMETER_VALUE    | caller  |
-| ParamsMismatchError      | 400            | 400 INVALID_PARAMETER_VALUE    | caller  |
-| NotFoundError            | 404            | 404 ENDPOINT_NOT_FOUND         | caller  |
-| MethodNotAllowedError    | 405, `Allow`   | 405 BAD_REQUEST, `Allow`       | caller  |
-| RequestTooLargeError     | 413            | 413 BAD_REQUEST                | caller  |
-| UnsupportedMediaError    | 415            | 415, plain text                | caller  |
-| PredictionError          | 500            | 400 BAD_REQUEST                | version |
-| ReplicaLostError         | 503            | 503 TEMPORARILY_UNAVAILABLE    | version |
-| DeadlineExceededError    | 504            | 504 DEADLINE_EXCEEDED          | version |
-| other UnavailableErrors  | 503            | 503 TEMPORARILY_UNAVAILABLE    | fleet   |
-| anything else            | 500            | 500 INTERNAL_ERROR             | fleet   |
+| error                   | REST | gRPC               | MLflow's scoring            | origin  |
+|-------------------------|------|--------------------|-----------------------------|---------|
+| MalformedRequestError   | 400  | INVALID_ARGUMENT   | 400 BAD_REQUEST             | caller  |
+| SignatureMismatchError  | 400  | INVALID_ARGUMENT   | 400 INVALID_PARAMETER_VALUE | caller  |
+| ParamsMismatchError     | 400  | INVALID_ARGUMENT   | 400 INVALID_PARAMETER_VALUE | caller  |
+| NotFoundError           | 404  | NOT_FOUND          | 404 ENDPOINT_NOT_FOUND      | caller  |
+| MethodNotAllowedError   | 405  | UNIMPLEMENTED      | 405 BAD_REQUEST             | caller  |
+| RequestTooLargeError    | 413  | RESOURCE_EXHAUSTED | 413 BAD_REQUEST             | caller  |
+| UnsupportedMediaError   | 415  | UNIMPLEMENTED      | 415, plain text             | caller  |
+| PredictionError         | 500  | INTERNAL           | 400 BAD_REQUEST             | version |
+| OverloadedError         | 503  | RESOURCE_EXHAUSTED | 503 TEMPORARILY_UNAVAILABLE | fleet   |
+| ReplicaLostError        | 503  | UNAVAILABLE        | 503 TEMPORARILY_UNAVAILABLE | version |
+| DeadlineExceededError   | 504  | DEADLINE_EXCEEDED  | 504 DEADLINE_EXCEEDED       | version |
+| other UnavailableErrors | 503  | UNAVAILABLE        | 503 TEMPORARILY_UNAVAILABLE | fleet   |
+| anything else           | 500  | INTERNAL           | 500 INTERNAL_ERROR          | fleet   |
 
-Every UnavailableError carries `Retry-After`. A version whose replicas die or hang under a
-request is to blame for it: as the fleet's fault, a canary that hangs would never be aborted.
+Every UnavailableError carries `Retry-After`, every 405 `Allow`. A version whose replicas die or
+hang under a request is to blame for it: as the fleet's fault, a canary that hangs would never
+be aborted.
 
 Source:
     MLflow 3.17, `mlflow.exceptions.ERROR_CODE_TO_HTTP_STATUS`, `mlflow.error_classification`.
@@ -35,6 +37,7 @@ from deployments.errors import (
     FleetError,
     MethodNotAllowedError,
     NotFoundError,
+    OverloadedError,
     PredictionError,
     ReplicaLostError,
     RequestError,
@@ -58,6 +61,22 @@ _STATUSES: tuple[tuple[type[FleetError], int], ...] = (
     (UnavailableError, 503),
 )
 """The first that fits counts, so a subclass stands before its base."""
+
+
+_GRPC_NAMES: tuple[tuple[type[FleetError], str], ...] = (
+    (NotFoundError, "NOT_FOUND"),
+    (MethodNotAllowedError, "UNIMPLEMENTED"),
+    (RequestTooLargeError, "RESOURCE_EXHAUSTED"),  # what gRPC itself says of a long message
+    (UnsupportedMediaError, "UNIMPLEMENTED"),
+    (RequestError, "INVALID_ARGUMENT"),
+    (DeadlineExceededError, "DEADLINE_EXCEEDED"),
+    (OverloadedError, "RESOURCE_EXHAUSTED"),
+    (UnavailableError, "UNAVAILABLE"),
+)
+"""gRPC's status codes by name, so that this module needs no gRPC."""
+
+MAX_DETAILS_BYTES = 2048
+"""Longest message in a gRPC status: it travels in a header, and clients take 8 KiB of them."""
 
 
 _MLFLOW_WORDS: tuple[tuple[type[FleetError], tuple[str, str, str]], ...] = (
@@ -127,6 +146,16 @@ def open_inference_error(error: BaseException) -> ErrorResponse:
     return ErrorResponse(
         status(error), (("Content-Type", "application/json"), *headers(error)), body
     )
+
+
+def grpc_name(error: BaseException) -> str:
+    """Give the name of an error's gRPC status code."""
+    return next((name for kind, name in _GRPC_NAMES if isinstance(error, kind)), "INTERNAL")
+
+
+def grpc_details(error: BaseException) -> str:
+    """Give the message that stands beside a gRPC status code."""
+    return _message(error).encode()[:MAX_DETAILS_BYTES].decode(errors="ignore")
 
 
 def mlflow_error(error: BaseException) -> ErrorResponse:

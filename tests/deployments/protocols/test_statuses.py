@@ -6,6 +6,8 @@ from deployments import errors
 from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
 from deployments.protocols.statuses import (
     Origin,
+    grpc_details,
+    grpc_name,
     headers,
     mlflow_error,
     open_inference_error,
@@ -106,6 +108,29 @@ def test_unsupported_media_is_plain_text_in_mlflow_only() -> None:
 
 def test_a_refused_method_names_the_right_one() -> None:
     assert headers(errors.MethodNotAllowedError("GET", "POST")) == (("Allow", "POST"),)
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        pytest.param(MALFORMED, "INVALID_ARGUMENT", id="malformed"),
+        pytest.param(errors.NotFoundError("x"), "NOT_FOUND", id="not-found"),
+        pytest.param(errors.RequestTooLargeError(2, 1), "RESOURCE_EXHAUSTED", id="too-large"),
+        pytest.param(errors.PredictionError("m", "1", "x"), "INTERNAL", id="prediction"),
+        pytest.param(errors.OverloadedError("m", 1), "RESOURCE_EXHAUSTED", id="overload"),
+        pytest.param(errors.ModelNotReadyError("m", "x"), "UNAVAILABLE", id="not-ready"),
+        pytest.param(errors.DeadlineExceededError("m", 1.0), "DEADLINE_EXCEEDED", id="deadline"),
+        pytest.param(RuntimeError("x"), "INTERNAL", id="a-bug"),
+    ],
+)
+def test_every_error_has_its_grpc_status(error: Exception, name: str) -> None:
+    assert grpc_name(error) == name
+
+
+def test_grpc_details_are_cut_between_letters() -> None:
+    details = grpc_details(errors.NotFoundError("a" + "ä" * 2000))
+
+    assert details == "a" + "ä" * 1023
 
 
 def test_a_bug_shows_nothing_of_itself() -> None:
