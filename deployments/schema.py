@@ -46,13 +46,16 @@ RuntimeName = Literal["auto", "sklearn", "torch", "tensorflow", "pyfunc"]
 
 
 class ExpressSpec(Spec):
-    """The express port: each gateway's own HTTP server, which spares Serve's work per request."""
+    """The express ports: each gateway's own servers, which spare Serve's work per request."""
 
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` is every one of the node."""
 
     port: Annotated[int, Field(gt=0, lt=65536)] = 8080
     """Port that all gateways of a node share."""
+
+    grpc_port: Annotated[int, Field(gt=0, lt=65536)] | None = 8001
+    """The same for gRPC, by default where Triton has it; null closes it."""
 
     keep_alive_timeout_s: Annotated[float, Field(ge=1, le=MOST)] = 90.0
     """How long a connection stays open between requests, seconds."""
@@ -61,10 +64,10 @@ class ExpressSpec(Spec):
     """Longest time from the first byte of a request to its last, seconds."""
 
     ssl_keyfile: str | None = None
-    """Private key for HTTPS, a path on every node; with `ssl_certfile`."""
+    """Private key for TLS, a path on every node; with `ssl_certfile`."""
 
     ssl_certfile: str | None = None
-    """Certificate chain for HTTPS, a path on every node."""
+    """Certificate chain for TLS, a path on every node."""
 
     ssl_keyfile_password: str | None = None
     """Password of the private key."""
@@ -78,6 +81,12 @@ class ExpressSpec(Spec):
             raise ValueError("ssl_keyfile and ssl_certfile go together, or neither")
         if self.ssl_certfile is None and self.ssl_ca_certs is not None:
             raise ValueError("ssl_ca_certs needs ssl_keyfile and ssl_certfile")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.grpc_port == self.port:
+            raise ValueError(f"port and grpc_port are both {self.port}, change one")
         return self
 
 
@@ -103,7 +112,7 @@ class FleetSpec(Spec):
     """Largest request body, before and after decompression, bytes."""
 
     express: ExpressSpec | None = ExpressSpec()
-    """The gateways' own HTTP port beside Serve's; null closes it."""
+    """The gateways' own ports beside Serve's; null closes them."""
 
     strict_startup: bool = False
     """Whether a model that cannot be loaded keeps the fleet from becoming ready."""

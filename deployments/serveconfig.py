@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from ray import serve
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.controller.faults import runtime_env_fault
@@ -26,6 +26,9 @@ FREE_FORM = {"args", "user_config", "runtime_env"}
 
 NOT_OPTIONS = {"name", "user_config", "rolling_update_percentage"}
 """Keys of a deployment in a config that are no options of Serve's decorator."""
+
+DEFAULT_GRPC_PORT = 9000
+"""Where Serve listens for gRPC unless told otherwise."""
 
 NOT_NEGATIVE = ("request_timeout_s", "keep_alive_timeout_s")
 """Times of the HTTP options that Serve's schema takes whatever their sign."""
@@ -55,7 +58,11 @@ def serve_faults(path: Path, raw: Any) -> list[str]:
         return fault_lines(error, raw, where=str(path)).splitlines()
     except Exception as error:  # noqa: BLE001, Serve's own validators stumble over wrong types
         return [f"{path}: Serve cannot read it: {in_one_line(error)}"]
-    faults = [*_option_faults(path, raw), *_http_faults(path, raw.get("http_options") or {})]
+    faults = [
+        *_option_faults(path, raw),
+        *_http_faults(path, raw.get("http_options") or {}),
+        *_grpc_faults(path, raw.get("grpc_options") or {}),
+    ]
     return faults + [
         f"{path}: applications[{index}].name: {application['name']!r} is how the controller"
         " names a version's application; Serve would delete it with the next config"
@@ -96,6 +103,18 @@ def _http_faults(path: Path, options: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path}: http_options.{key}: {value!r}: should be 0 or more"
     if bool(options.get("ssl_keyfile")) != bool(options.get("ssl_certfile")):
         yield f"{path}: http_options: ssl_keyfile and ssl_certfile go together, or neither"
+
+
+def _grpc_faults(path: Path, options: Mapping[str, Any]) -> Iterator[str]:
+    """Find functions that Serve's proxy and the gateways would fail to import."""
+    for function in options.get("grpc_servicer_functions") or ():
+        try:
+            _ = gRPCOptions(grpc_servicer_functions=[function]).grpc_servicer_func_callable
+        except Exception as error:  # noqa: BLE001, an import raises what it likes
+            yield (
+                f"{path}: grpc_options.grpc_servicer_functions: {function!r}:"
+                f" cannot be imported: {in_one_line(error)}"
+            )
 
 
 def _runtime_env_faults(raw: Any) -> Iterator[str]:
@@ -187,17 +206,28 @@ def http_place(raw: Mapping[str, Any]) -> tuple[str, int]:
     return options.get("host", "0.0.0.0"), int(options.get("port", 8000))  # noqa: S104, Serve's
 
 
-def listening_fault(where: str, host: str, port: int, *, port_is_free: bool) -> str | None:
+def grpc_port(raw: Mapping[str, Any]) -> int | None:
+    """Port of Serve's gRPC door, on the HTTP door's host; None while it is closed."""
+    options = raw.get("grpc_options") or {}
+    if not options.get("grpc_servicer_functions"):
+        return None
+    return int(options.get("port", DEFAULT_GRPC_PORT))
+
+
+def listening_fault(
+    where: str, host: str, port: int, *, port_is_free: bool, key: str = "port"
+) -> str | None:
     """Say that an address to listen on cannot be had, and why; None when it can.
 
     Args:
-        where: What has the keys `host` and `port`, to name them.
+        where: What has the keys of host and port, to name them.
         host: Name or address.
         port: Whatever number stands there.
         port_is_free: Whether nothing may listen there yet.
+        key: The port's.
     """
     if not 0 < port < 65536:
-        return f"{where}.port: {port}: should be 1 to 65535"
+        return f"{where}.{key}: {port}: should be 1 to 65535"
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError):
@@ -213,5 +243,5 @@ def listening_fault(where: str, host: str, port: int, *, port_is_free: bool) -> 
             if error.errno == errno.EADDRNOTAVAIL:
                 return f"{where}.host: {host!r}: not an address of this machine"
             reason = error.strerror or "cannot be bound"
-            return f"{where}.port: {port} on {host}: {reason}; free it or change it"
+            return f"{where}.{key}: {port} on {host}: {reason}; free it or change it"
     return None

@@ -16,7 +16,7 @@ from deployments.controller.faults import model_faults
 from deployments.controller.registry import Registry
 from deployments.errors import ConfigError
 from deployments.schema import ExpressSpec, FleetSpec, ModelsSpec
-from deployments.serveconfig import http_place, listening_fault, serve_faults
+from deployments.serveconfig import grpc_port, http_place, listening_fault, serve_faults
 from deployments.settings import resolve_settings
 from deployments.store.address import store_url_fault
 from tuning import errors as tuning_errors
@@ -144,20 +144,38 @@ def _address_faults(
     raw: Mapping[str, Any], place: str, express: ExpressSpec | None, *, port_is_free: bool
 ) -> list[str]:
     host, port = http_place(raw)
+    serves = {port: "http_options"}
     faults = [listening_fault("http_options", host, port, port_is_free=port_is_free)]
+    grpc = grpc_port(raw)
+    if grpc == port:
+        faults.append(f"grpc_options.port: {grpc}: is that of http_options; change one")
+    elif grpc is not None:
+        serves[grpc] = "grpc_options"
+        faults.append(listening_fault("grpc_options", host, grpc, port_is_free=port_is_free))
     if express is not None:
         where = f"{place}.args.express"
-        if express.port == port:
-            faults.append(f"{where}.port: {port}: is Serve's own, see http_options; change one")
-        elif port_is_free:
-            faults += [
-                f"{where}.{key}: {file!r}: no such file"
-                for key in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs")
-                if (file := getattr(express, key)) is not None and not Path(file).is_file()
-            ]
-            faults.append(_certificate_fault(where, express))
-            faults.append(listening_fault(where, express.host, express.port, port_is_free=True))
-    return [fault for fault in faults if fault is not None]
+        if port_is_free:
+            faults += _file_faults(where, express)
+        for key in ("port", "grpc_port"):
+            own = getattr(express, key)
+            if own in serves:
+                faults.append(
+                    f"{where}.{key}: {own}: is Serve's own, see {serves[own]}; change one"
+                )
+            elif own is not None and port_is_free:
+                fault = listening_fault(where, express.host, own, port_is_free=True, key=key)
+                faults.append(fault)
+    # A host that cannot be had is so for each of its ports.
+    return list(dict.fromkeys(fault for fault in faults if fault is not None))
+
+
+def _file_faults(where: str, express: ExpressSpec) -> list[str | None]:
+    files = [
+        f"{where}.{key}: {file!r}: no such file"
+        for key in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs")
+        if (file := getattr(express, key)) is not None and not Path(file).is_file()
+    ]
+    return [*files, _certificate_fault(where, express)]
 
 
 def _certificate_fault(where: str, express: ExpressSpec) -> str | None:

@@ -72,7 +72,7 @@ def _rayfleet(site: Site, settings: Mapping[str, float | str], *, express: bool)
                 "name": "fleet",
                 "route_prefix": "/",
                 "import_path": "deployments.fleet:build",
-                "args": {"express": {"port": express_port}},
+                "args": {"express": {"port": express_port, "grpc_port": None}},
                 "deployments": [controller],
             }
         ],

@@ -19,6 +19,8 @@ from deployments.errors import ConfigError
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.direct import DirectTransport
 from deployments.gateway.express import ExpressServer
+from deployments.gateway.grpc_server import GrpcServer, open_grpc
+from deployments.gateway.grpc_service import InferenceServicer
 from deployments.gateway.inference import Inference
 from deployments.gateway.inline import InlineTransport
 from deployments.gateway.listeners import Address, Claim
@@ -44,8 +46,11 @@ SCRAPE_TIMEOUT_S = 2.0
 """Longest wait for the merged counters before a scrape gets this gateway's alone, seconds."""
 
 
-class Gateway:
-    """One replica of the ingress. `deployments.fleet` turns it into a deployment."""
+class Gateway(InferenceServicer):
+    """One replica of the ingress. `deployments.fleet` turns it into a deployment.
+
+    Serve's gRPC door calls the methods that it inherits.
+    """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, settings: Settings, controller: DeploymentHandle[Any]
@@ -54,6 +59,7 @@ class Gateway:
         self._id = serve.get_replica_context().replica_id.unique_id
         self._controller = controller
         self._express: ExpressServer | None = None
+        self._grpc: GrpcServer | None = None
         self._settings = settings
         self._counters = Counters(self._id)
         node = ray.get_runtime_context().get_node_id()
@@ -65,6 +71,7 @@ class Gateway:
             ),
             self._counters,
         )
+        super().__init__(self._inference, self._counters, settings.max_body_bytes)
         self._app = GatewayApp(
             self._inference, self._counters, self._metrics, settings.max_body_bytes
         )
@@ -77,6 +84,7 @@ class Gateway:
         # before the models are.
         await self._settled.wait()
         self._express = await self._open_express(settings.express, cluster)
+        self._grpc = await open_grpc(self, settings, cluster)
 
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Hand Serve the application."""
@@ -88,11 +96,14 @@ class Gateway:
             raise RuntimeError("the gateway no longer follows the routing table")
         if self._express is not None:
             self._express.check()
+        if self._grpc is not None:
+            self._grpc.check()
 
     async def __del__(self) -> None:
         """Serve awaits it once its own door has drained."""
-        if self._express is not None:
-            await self._express.drain(self._settings.request_deadline_s)
+        doors = [door for door in (self._express, self._grpc) if door is not None]
+        deadline_s = self._settings.request_deadline_s
+        await asyncio.gather(*[door.drain(deadline_s) for door in doors])
 
     def _load(self, route: Route) -> Predictor:
         """A copy of a version for this process."""

@@ -46,10 +46,18 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the express port is."""
+    """Where an express port is."""
 
     host: str
     port: int
+
+    setting: str = "express.port"
+    """What the config calls the port."""
+
+    @property
+    def switch(self) -> str:
+        """What the config sets to null to do without the port."""
+        return self.setting.removesuffix(".port")
 
 
 class Claim:
@@ -231,8 +239,8 @@ def _join_holders(path: Path, address: Address, owner: str, *, begins: bool) -> 
 def _require_same(held_by: str, address: Address, owner: str) -> None:
     if held_by != owner:
         raise ConfigError(
-            f"express.port: {address.port}: another fleet on this node has it ({held_by});"
-            " choose another, or express: null to do without"
+            f"{address.setting}: {address.port}: another fleet on this node has it ({held_by});"
+            f" choose another, or {address.switch}: null to do without"
         )
 
 
@@ -243,8 +251,8 @@ def _require_free(address: Address) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(
-            f"express.port: {address.port} on {address.host}: {reason};"
-            " free it, choose another, or express: null to do without"
+            f"{address.setting}: {address.port} on {address.host}: {reason};"
+            f" free it, choose another, or {address.switch}: null to do without"
         ) from None
 
 

@@ -26,13 +26,44 @@ def find_page(segments: list[str]) -> Page | None:
 
 
 def index_page(inference: Inference, body: bytes) -> bytes:
-    """Every hosted version and its state; the body may be empty, or ask for the ready ones."""
+    """The repository index; the body may be empty, or ask for the versions that are ready."""
+    return repository_page(inference, only_ready=_only_ready(body))
+
+
+def repository_page(inference: Inference, *, only_ready: bool) -> bytes:
+    """Every hosted version and its state, or those that are ready."""
     entries = [
         pages.IndexEntry(model, route.version, pages.State(route.state), route.reason)
         for model, routes in sorted(inference.table.models.items())
         for route in routes.routes
     ]
-    return pages.repository_index(entries, only_ready=_only_ready(body))
+    return pages.repository_index(entries, only_ready=only_ready)
+
+
+def metadata_page(inference: Inference, model: str, version: str | None) -> bytes:
+    """Describe a model by one of its versions, the stable one if none is named.
+
+    Raises:
+        NotFoundError: No such model or version.
+        ModelNotReadyError: The model has no stable version.
+    """
+    routes = inference.model(model)
+    route = inference.pinned(model, version) if version is not None else routes.stable
+    if route is None:
+        raise ModelNotReadyError(model, "no version has the alias champion")
+    versions = [hosted.version for hosted in routes.routes]
+    return pages.model_metadata(model, versions, route.platform, route.signature)
+
+
+def ready_page(inference: Inference, model: str, version: str | None) -> bytes:
+    """Say that a model, or one of its versions, can predict.
+
+    Raises:
+        NotFoundError: No such model or version.
+        ModelNotReadyError: It cannot.
+    """
+    _require_ready(inference, model, version)
+    return pages.model_ready(model)
 
 
 def _only_ready(body: bytes) -> bool:
@@ -51,13 +82,13 @@ def _only_ready(body: bytes) -> bool:
 def _model_page(model: str, rest: list[str]) -> Page | None:
     match rest:
         case []:
-            return lambda inference: _metadata(inference, model, None)
+            return lambda inference: metadata_page(inference, model, None)
         case ["ready"]:
-            return lambda inference: _ready(inference, model, None)
+            return lambda inference: ready_page(inference, model, None)
         case ["versions", version]:
-            return lambda inference: _metadata(inference, model, version)
+            return lambda inference: metadata_page(inference, model, version)
         case ["versions", version, "ready"]:
-            return lambda inference: _ready(inference, model, version)
+            return lambda inference: ready_page(inference, model, version)
         case _:
             return None
 
@@ -77,20 +108,6 @@ def _fleet_ready(inference: Inference) -> bytes:
 
 def _names(inference: Inference) -> bytes:
     return pages.model_names(sorted(inference.table.models))
-
-
-def _metadata(inference: Inference, model: str, version: str | None) -> bytes:
-    routes = inference.model(model)
-    route = inference.pinned(model, version) if version is not None else routes.stable
-    if route is None:
-        raise ModelNotReadyError(model, "no version has the alias champion")
-    versions = [hosted.version for hosted in routes.routes]
-    return pages.model_metadata(model, versions, route.platform, route.signature)
-
-
-def _ready(inference: Inference, model: str, version: str | None) -> bytes:
-    _require_ready(inference, model, version)
-    return pages.model_ready(model)
 
 
 def _fleet_ping(inference: Inference) -> bytes:

@@ -13,6 +13,7 @@ import httpx
 
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.express import ExpressServer
+from deployments.gateway.grpc_service import InferenceServicer
 from deployments.gateway.inference import Inference
 from deployments.gateway.listeners import Address, Claim
 from deployments.haproxy import free_port
@@ -80,11 +81,13 @@ class Fleet:
         self.transport = FakeTransport(predict)
         inference = Inference(lambda _: self.transport, self.counters)
         self.app = GatewayApp(inference, self.counters, self._metrics, MAX_BODY)
+        self.servicer = InferenceServicer(inference, self.counters, MAX_BODY)
         self._inference = inference
         self._table = table
 
-    def apply(self) -> None:
-        """Put the table in force; needs a running loop."""
+    def apply(self, table: RoutingTable | None = None) -> None:
+        """Put the table in force, or another one; needs a running loop."""
+        self._table = table or self._table
         if self._inference.table is not self._table:
             self._inference.apply(self._table)
 

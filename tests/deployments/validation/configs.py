@@ -36,19 +36,20 @@ class SilentRegistry(FakeRegistry):
 
 def config(**changes: Any) -> dict[str, Any]:
     """The smallest fleet, with parts of its `fleet` application replaced."""
+    args = dict(changes.get("args", {}))
+    if isinstance(args.get("express"), dict):
+        args["express"] = {"grpc_port": None} | args["express"]
     application: dict[str, Any] = {
         "name": "fleet",
         "route_prefix": "/",
         "import_path": "deployments.fleet:build",
-        # Its default port may be in use: perhaps a fleet runs on this machine.
+        # The default ports may be in use: perhaps a fleet runs on this machine.
         "args": {"express": None},
         "deployments": [{"name": "Controller", "user_config": {"models": {"churn": {}}}}],
     }
     return {
         "http_options": {"host": "127.0.0.1", "port": PORT},
-        "applications": [
-            application | changes | {"args": application["args"] | changes.get("args", {})}
-        ],
+        "applications": [application | changes | {"args": application["args"] | args}],
     }
 
 
@@ -62,6 +63,12 @@ def gateways(**options: Any) -> dict[str, Any]:
     fleet = config()
     fleet["applications"][0]["deployments"].append({"name": "Gateway", **options})
     return fleet
+
+
+def speaking_grpc(**options: Any) -> dict[str, Any]:
+    """A fleet behind Serve's gRPC port."""
+    functions = ["deployments.gateway.grpc_methods.add_to_server"]
+    return config() | {"grpc_options": {"grpc_servicer_functions": functions, **options}}
 
 
 def listening(**options: Any) -> dict[str, Any]:

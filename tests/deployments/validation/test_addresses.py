@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from deployments import cli
-from tests.deployments.validation.configs import PORT, config, listening
+from deployments.haproxy import free_port
+from tests.deployments.validation.configs import PORT, config, listening, speaking_grpc
 
 EXPRESS = "applications[0].args.express"
 
@@ -129,3 +130,78 @@ def test_what_cannot_be_an_express_port(validate: Any, express: Any, line: str) 
     status, said = validate(config(args={"express": express}))
 
     assert (status, said.splitlines()[0]) == (2, f"FILE: {EXPRESS}{line}")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_the_two_express_ports_differ(validate: Any, running: bool) -> None:
+    content = config(args={"express": {"port": PORT + 1, "grpc_port": PORT + 1}})
+
+    line = f"FILE: {EXPRESS}: port and grpc_port are both {PORT + 1}, change one"
+    assert validate(content, *["--running"] * running) == (2, line)
+
+
+def test_an_express_grpc_port_in_use_is_refused_unless_the_fleet_runs(validate: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        content = config(args={"express": {"port": free_port(), "grpc_port": port}})
+
+        refused, running = validate(content), validate(content, "--running")
+
+    reason = "Address already in use; free it or change it"
+    line = f"FILE: {EXPRESS}.grpc_port: {port} on 127.0.0.1: {reason}"
+    assert (refused, running) == ((2, line), (0, "FILE: valid"))
+
+
+def test_serve_s_grpc_port_is_checked_too(validate: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        refused, running = (
+            validate(speaking_grpc(port=port), *options) for options in ((), ("--running",))
+        )
+
+    reason = "Address already in use; free it or change it"
+    line = f"FILE: grpc_options.port: {port} on 127.0.0.1: {reason}"
+    assert (refused, running) == ((2, line), (0, "FILE: valid"))
+
+
+@pytest.mark.parametrize(
+    ("options", "express", "line"),
+    [
+        pytest.param(
+            {"port": PORT},
+            None,
+            f"grpc_options.port: {PORT}: is that of http_options; change one",
+            id="serve-s-two",
+        ),
+        pytest.param(
+            {"port": PORT + 1},
+            {"port": PORT + 2, "grpc_port": PORT + 1},
+            f"{EXPRESS}.grpc_port: {PORT + 1}: is Serve's own, see grpc_options; change one",
+            id="serve-s-and-ours",
+        ),
+        pytest.param({"port": 0}, None, "grpc_options.port: 0: should be 1 to 65535", id="no-port"),
+        pytest.param(
+            {"grpc_servicer_functions": ["deployments.nothing.here"]},
+            None,
+            "grpc_options.grpc_servicer_functions: 'deployments.nothing.here':"
+            " cannot be imported: ",
+            id="no-function",
+        ),
+    ],
+)
+def test_what_cannot_be_serve_s_grpc_port(
+    validate: Any, options: Any, express: Any, line: str
+) -> None:
+    content = speaking_grpc(**options)
+    content["applications"][0]["args"]["express"] = express
+
+    status, said = validate(content, "--running")
+
+    assert (status, said.startswith(f"FILE: {line}")) == (2, True), said
+
+
+def test_a_grpc_port_without_methods_is_closed(validate: Any) -> None:
+    content = speaking_grpc(port=PORT, grpc_servicer_functions=[])
+
+    assert validate(content) == (0, "FILE: valid")

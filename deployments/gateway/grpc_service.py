@@ -1,0 +1,347 @@
+"""The Open Inference Protocol's gRPC service, and gRPC's health service, on the table alone.
+
+The methods bear their names on the wire, since Ray Serve 2.60 calls a deployment's methods by
+these; it passes the context as `grpc_context` and takes a status from it, so that an error need
+not be raised, which would be logged as a fault of ours. The gateway's own server (`grpc_server`)
+calls the same methods.
+"""
+
+import asyncio
+import logging
+import math
+import secrets
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+from typing import Protocol as Interface
+
+import grpc
+from google.protobuf.message import Message
+
+from deployments.errors import (
+    DeadlineExceededError,
+    FleetError,
+    ModelNotReadyError,
+    NotFoundError,
+    RequestTooLargeError,
+)
+from deployments.gateway.calls import (
+    LARGE_BODY_BYTES,
+    MODEL_VERSION,
+    REQUEST_ID,
+    REQUEST_TIMEOUT,
+    ROUTING_KEY,
+    Call,
+    Calls,
+    Protocol,
+    timeout_s,
+)
+from deployments.gateway.grpc_methods import SERVICES
+from deployments.gateway.grpc_stream import AnswerStream
+from deployments.gateway.inference import Inference
+from deployments.gateway.pages import metadata_page, ready_page, repository_page
+from deployments.protocols import health_pb2, open_inference_grpc
+from deployments.protocols import open_inference_pb2 as pb
+from deployments.protocols.open_inference_pages import server_metadata
+from deployments.protocols.statuses import grpc_details, grpc_name, headers
+from deployments.telemetry import Counters
+
+logger = logging.getLogger(__name__)
+
+STREAM_LIMIT = 128
+"""Requests of one stream that are read and not answered; gRPC holds the client back then."""
+
+HEALTH_POLL_S = 0.5
+"""Between two looks at whether the health that somebody watches has changed, seconds."""
+
+DEADLINE_SLACK_S = 0.05
+"""A client gives up this much before its deadline at most, by our clock, seconds."""
+
+OK = "OK"
+
+NOTHING = pb.ModelStreamInferResponse()
+"""What is returned beside an error; gRPC does not send it."""
+
+
+class RpcContext(Interface):
+    """What gRPC's and Serve's contexts have in common."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, Any]]:
+        """What the client sent beside the message."""
+        ...
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Answer with this status."""
+        ...
+
+    def set_details(self, details: str) -> None:
+        """Answer with this message beside the status."""
+        ...
+
+    def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str]]) -> None:
+        """Send this after the answer."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class RpcCall(Call):
+    """A call that gRPC carries."""
+
+    metadata: Mapping[str, str]
+
+    remaining_s: float
+    """Until the client's deadline, seconds; infinite where there is none, or none is known."""
+
+    request_id: str = ""
+    """The metadata's, or one that we made up; empty in a stream, which may carry many."""
+
+    own_id: str = ""
+    """The message's."""
+
+
+class InferenceServicer:
+    """Answers the methods of `SERVICES`. One event loop owns it."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        counters: Counters,
+        max_body_bytes: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._inference = inference
+        self._calls = Calls(inference, counters, clock)
+        self._max_body_bytes = max_body_bytes
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Say that this gateway is going, and end the streams once they are answered."""
+        self._leaving.set()
+
+    async def ServerLive(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
+        """Answer that the gateway runs."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
+        """Answer whether the fleet is ready."""
+        return pb.ServerReadyResponse(ready=self._inference.table.settled)
+
+    async def ModelReady(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
+        """Answer whether a model can predict."""
+
+        def tell() -> Message:
+            asked = open_inference_grpc.parse(pb.ModelReadyRequest, request)
+            try:
+                ready_page(self._inference, asked.name, asked.version or None)
+            except ModelNotReadyError:
+                return pb.ModelReadyResponse(ready=False)
+            return pb.ModelReadyResponse(ready=True)
+
+        return _told(grpc_context, tell)
+
+    async def ServerMetadata(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
+        """Answer who this server is."""
+        message: Message = open_inference_grpc.from_json(
+            server_metadata(), pb.ServerMetadataResponse
+        )
+        return message
+
+    async def ModelMetadata(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
+        """Describe a model's inputs and outputs."""
+
+        def tell() -> Message:
+            asked = open_inference_grpc.parse(pb.ModelMetadataRequest, request)
+            page = metadata_page(self._inference, asked.name, asked.version or None)
+            message: Message = open_inference_grpc.from_json(page, pb.ModelMetadataResponse)
+            return message
+
+        return _told(grpc_context, tell)
+
+    async def RepositoryIndex(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
+        """List the hosted versions and their states."""
+
+        def tell() -> Message:
+            asked = open_inference_grpc.parse(pb.RepositoryIndexRequest, request)
+            page = repository_page(self._inference, only_ready=asked.ready)
+            message: Message = open_inference_grpc.from_json(
+                b'{"models": %b}' % page, pb.RepositoryIndexResponse
+            )
+            return message
+
+        return _told(grpc_context, tell)
+
+    async def ModelInfer(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
+        """Predict."""
+        metadata = _texts(grpc_context)
+        call = self._call(metadata, grpc_context)
+        call.request_id = metadata.get(REQUEST_ID.decode()) or secrets.token_hex(16)
+        answer = await self._answer(call, request)
+        trailing = [(REQUEST_ID.decode(), call.request_id)]
+        if call.version:
+            trailing.append((MODEL_VERSION.decode(), call.version))
+        if isinstance(answer, FleetError):
+            return _fail(grpc_context, answer, trailing)
+        grpc_context.set_trailing_metadata(trailing)
+        return answer
+
+    async def ModelStreamInfer(  # noqa: N802
+        self, request: AsyncIterable[bytes], grpc_context: RpcContext
+    ) -> AsyncIterator[Message]:
+        """Predict for each request of a stream; an error is the answer to one of them."""
+        metadata = _texts(grpc_context)
+
+        async def answer(body: bytes) -> Message:
+            call = self._call(metadata, grpc_context)
+            answered = await self._answer(call, body)
+            if isinstance(answered, FleetError):
+                named = pb.ModelInferResponse(
+                    model_name=call.model, model_version=call.version, id=call.own_id
+                )
+                return pb.ModelStreamInferResponse(
+                    error_message=grpc_details(answered), infer_response=named
+                )
+            return pb.ModelStreamInferResponse(infer_response=answered)
+
+        answers = AnswerStream(request, answer, self._leaving, STREAM_LIMIT)
+        async with aclosing(aiter(answers)) as closing:
+            async for each in closing:
+                yield each
+        if answers.cut_short:
+            grpc_context.set_code(grpc.StatusCode.UNAVAILABLE)
+            grpc_context.set_details("this gateway is leaving, open the stream again")
+
+    async def Check(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
+        """Answer whether requests may come, as load balancers ask it."""
+
+        def tell() -> Message:
+            status = self._health(request)
+            if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+                raise NotFoundError(f"unknown service, expected one of {', '.join(SERVICES)}")
+            return health_pb2.HealthCheckResponse(status=status)
+
+        return _told(grpc_context, tell)
+
+    async def Watch(  # noqa: N802
+        self, request: bytes, grpc_context: RpcContext
+    ) -> AsyncIterator[Message]:
+        """Answer `Check` now and whenever it changes, until this gateway leaves."""
+        last = None
+        while True:
+            leaving = self._leaving.is_set()  # before what is told, which takes a while
+            try:
+                status = self._health(request)
+            except FleetError as error:
+                _fail(grpc_context, error)
+                return
+            if status != last:
+                yield health_pb2.HealthCheckResponse(status=status)
+                last = status
+            if leaving:
+                return
+            try:
+                async with asyncio.timeout(HEALTH_POLL_S):
+                    await self._leaving.wait()
+            except TimeoutError:
+                continue
+
+    def _health(self, request: bytes) -> Any:
+        asked = open_inference_grpc.parse(health_pb2.HealthCheckRequest, request)
+        if asked.service and asked.service not in SERVICES:
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        if self._leaving.is_set() or not self._inference.table.settled:
+            return health_pb2.HealthCheckResponse.NOT_SERVING
+        return health_pb2.HealthCheckResponse.SERVING
+
+    def _call(self, metadata: Mapping[str, str], context: RpcContext) -> RpcCall:
+        return RpcCall(
+            protocol=Protocol.OPEN_INFERENCE,
+            started_s=self._calls.clock(),
+            counted=True,
+            metadata=metadata,
+            remaining_s=_remaining_s(context),
+        )
+
+    async def _answer(self, call: RpcCall, body: bytes) -> pb.ModelInferResponse | FleetError:
+        """Answer one request, and count it."""
+        answer: pb.ModelInferResponse | FleetError
+        try:
+            answer = await self._infer(call, body)
+        except FleetError as error:
+            answer = error
+        except asyncio.CancelledError:
+            if self._calls.clock() - call.started_s > call.remaining_s - DEADLINE_SLACK_S:
+                # gRPC ended the call at the deadline, perhaps a moment before we would have.
+                self._count(call, DeadlineExceededError(call.model, call.remaining_s))
+            raise
+        except Exception:  # the boundary: a fault of ours is one request's, with its traceback
+            logger.exception("ModelInfer failed")
+            answer = FleetError("internal error, see the gateway's log")
+        self._count(call, answer if isinstance(answer, FleetError) else None)
+        return answer
+
+    def _count(self, call: Call, error: FleetError | None) -> None:
+        if error is not None:
+            self._calls.count_error(call, error, grpc_name(error))
+        self._calls.count(call, OK if error is None else grpc_name(error))
+
+    async def _infer(self, call: RpcCall, body: bytes) -> pb.ModelInferResponse:
+        if len(body) > self._max_body_bytes:
+            raise RequestTooLargeError(len(body), self._max_body_bytes)
+        message: pb.ModelInferRequest = open_inference_grpc.parse(pb.ModelInferRequest, body)
+        call.own_id = message.id
+        self._calls.begin(call, message.model_name)
+        said_s = timeout_s(call.metadata.get(REQUEST_TIMEOUT.decode()))
+        call.timeout_s = min(call.remaining_s, said_s)
+        route, given_id = self._calls.route(
+            call,
+            version=message.model_version or None,
+            routing_key=call.metadata.get(ROUTING_KEY.decode()),
+            request_id=call.request_id,
+            own_id=lambda: message.id,
+        )
+        if len(body) > LARGE_BODY_BYTES and not message.raw_input_contents:
+            request = await asyncio.to_thread(
+                open_inference_grpc.decode_infer, message, route.signature
+            )
+        else:
+            request = open_inference_grpc.decode_infer(message, route.signature)
+        outputs = await self._calls.answer(call, route, request)
+        return open_inference_grpc.encode_infer(
+            request,
+            outputs,
+            model=call.model,
+            version=route.version,
+            request_id=request.id or given_id,
+        )
+
+
+def _told(context: RpcContext, tell: Callable[[], Message]) -> Message:
+    try:
+        return tell()
+    except FleetError as error:
+        return _fail(context, error)
+
+
+def _fail(
+    context: RpcContext, error: FleetError, trailing: Iterable[tuple[str, str]] = ()
+) -> Message:
+    context.set_code(grpc.StatusCode[grpc_name(error)])
+    context.set_details(grpc_details(error))
+    told = [(name.lower(), text) for name, text in headers(error)]
+    context.set_trailing_metadata([*trailing, *told])
+    return NOTHING
+
+
+def _texts(context: RpcContext) -> dict[str, str]:
+    """Metadata by lower-case name; what is not text means nothing to us."""
+    pairs = context.invocation_metadata()
+    return {name: value for name, value in pairs if isinstance(value, str)}
+
+
+def _remaining_s(context: RpcContext) -> float:
+    # Serve 2.60 keeps the deadline to itself; there the call is cancelled when it is over.
+    time_remaining = getattr(context, "time_remaining", None)
+    remaining_s: float | None = time_remaining() if time_remaining is not None else None
+    return math.inf if remaining_s is None else remaining_s
