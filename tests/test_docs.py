@@ -26,14 +26,15 @@ from deployments.errors import (
     RequestTooLargeError,
     UnsupportedMediaError,
 )
-from deployments.gateway import app
+from deployments.gateway import calls
 from deployments.gateway.app import GatewayApp
+from deployments.gateway.grpc_methods import SERVICES
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import FIXED
 from deployments.protocols.datatypes import DTYPES
-from deployments.protocols.open_inference import RESERVED_PARAMETERS
+from deployments.protocols.infer_rules import RESERVED_PARAMETERS
 from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
-from deployments.protocols.statuses import mlflow_error, open_inference_error
+from deployments.protocols.statuses import grpc_name, mlflow_error, open_inference_error
 from deployments.schema import (
     AutoscalingSpec,
     ExpressSpec,
@@ -62,7 +63,7 @@ PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
 
 SPECS = [
     pytest.param(FleetSpec, SERVING, "Fleet", id="fleet"),
-    pytest.param(ExpressSpec, SERVING, "Express port", id="express"),
+    pytest.param(ExpressSpec, SERVING, "Express ports", id="express"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
@@ -276,7 +277,7 @@ def ask(method: str, path: str) -> tuple[int, str]:
     return sent[0]["status"], sent[1]["body"].decode()
 
 
-@pytest.mark.parametrize("header", [app.ROUTING_KEY, app.REQUEST_ID, app.MODEL_VERSION])
+@pytest.mark.parametrize("header", [calls.ROUTING_KEY, calls.REQUEST_ID, calls.MODEL_VERSION])
 def test_every_header_is_documented(header: bytes) -> None:
     name = f"`{header.decode().title()}`"
 
@@ -304,9 +305,22 @@ def test_every_header_is_documented(header: bytes) -> None:
 def test_statuses_of_errors_are_the_documented_ones(condition: str, error: FleetError) -> None:
     table = {row[0]: row[1:] for row in rows(section(PROTOCOLS, "Errors"))}
 
-    statuses = [open_inference_error(error).status, mlflow_error(error).status]
+    assert table[condition] == [
+        str(open_inference_error(error).status),
+        f"`{grpc_name(error)}`",
+        str(mlflow_error(error).status),
+    ]
 
-    assert table[condition] == [str(status) for status in statuses]
+
+def test_every_grpc_method_is_documented() -> None:
+    table = rows(section(PROTOCOLS, "gRPC"))
+
+    assert {row[0] for row in table if not row[0].startswith("method of")} == {
+        f"`{method}`" for methods in SERVICES.values() for method in methods
+    }
+    assert {row[0] for row in table if row[0].startswith("method of")} == {
+        f"method of `{service}`" for service in SERVICES
+    }
 
 
 def test_datatypes_and_reserved_parameters_are_documented() -> None:

@@ -13,11 +13,13 @@ import click
 import pytest
 import yaml
 from ray.scripts.scripts import cli as ray_cli
+from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 from ray.serve.scripts import cli as serve_cli
 
 from deployments.cli import _parser as rayfleet_parser
 from deployments.errors import RequestError
+from deployments.gateway.grpc_methods import add_to_server
 from deployments.protocols.mlflow_scoring import decode_cheaply
 from deployments.protocols.open_inference import decode_infer
 from deployments.protocols.tensors import Layout, Request, Signature, TensorSpec
@@ -222,6 +224,9 @@ def test_yaml_is_a_valid_config(block: Block) -> None:
         FleetSpec.load(application["args"], where=block.place)
         (controller,) = application["deployments"]
         ModelsSpec.load(controller["user_config"], where=block.place)
+    elif "grpc_options" in raw:
+        assert list(schema_faults(raw, ServeDeploySchema)) == []
+        assert gRPCOptions(**raw["grpc_options"]).grpc_servicer_func_callable == [add_to_server]
     elif "args" in raw:
         FleetSpec.load(raw["args"], where=block.place)
     elif "models" in raw:

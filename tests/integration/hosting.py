@@ -72,12 +72,20 @@ class Fleet:
     folder: Path
     models: dict[str, HostedModel]
     express_url: str
+    grpc_address: str
+    """Of Serve's gRPC door."""
+
+    express_grpc_address: str
     user_config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def args(self) -> dict[str, Any]:
         """Of the fleet's application, unless a test says otherwise."""
-        return {"request_deadline_s": 8, "express": {"port": port_of(self.express_url)}}
+        ports = {
+            "port": port_of(self.express_url),
+            "grpc_port": port_of(self.express_grpc_address),
+        }
+        return {"request_deadline_s": 8, "express": ports}
 
     @property
     def ray_tmpdir(self) -> Path:
@@ -86,12 +94,14 @@ class Fleet:
 
     def deploy(self, models: Mapping[str, Any], args: Mapping[str, Any] | None = None) -> None:
         """Do what `serve deploy` does with a config of these models, in less time."""
-        config = fleet_config(self.url, models, {**self.args, **(args or {})})
+        config = fleet_config(
+            self.url, models, {**self.args, **(args or {})}, grpc_address=self.grpc_address
+        )
         self._ask_serve("PUT", json.dumps(config).encode())
 
     def deploy_by_command(self, models: Mapping[str, Any]) -> None:
         """`serve deploy` a config with these models; returns when Serve has it."""
-        config = fleet_config(self.url, models, self.args)
+        config = fleet_config(self.url, models, self.args, grpc_address=self.grpc_address)
         path = self.folder / "fleet.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         self.cluster.run("serve", "deploy", path, "-a", self.cluster.dashboard)
@@ -166,14 +176,17 @@ def eventually(what: str, condition: Callable[[], Any], within_s: float = READY_
 
 
 def port_of(url: str) -> int:
-    """The port at the end of a base address."""
+    """The port at the end of an address."""
     return int(url.rpartition(":")[2])
 
 
-def fleet_config(url: str, models: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
-    """The shipped config with other models, another port and two gateways."""
+def fleet_config(
+    url: str, models: Mapping[str, Any], args: Mapping[str, Any], *, grpc_address: str
+) -> dict[str, Any]:
+    """The shipped config with other models, other ports and two gateways."""
     config: dict[str, Any] = yaml.safe_load((REPOSITORY / "configs" / "fleet.yaml").read_text())
     config["http_options"]["port"] = port_of(url)
+    config["grpc_options"]["port"] = port_of(grpc_address)
     application = config["applications"][0]
     # Nobody's default port: other tests run beside this one.
     application["args"] = {"express": None, **args}

@@ -199,8 +199,9 @@ class Served:
 
 
 def write_config(folder: Path, port: int, express_port: int) -> Path:
-    args = {"express": {"port": express_port}}
-    config = fleet_config(f"http://127.0.0.1:{port}", {"tiny": {}}, args)
+    args = {"express": {"port": express_port, "grpc_port": free_port()}}
+    grpc_address = f"127.0.0.1:{free_port()}"
+    config = fleet_config(f"http://127.0.0.1:{port}", {"tiny": {}}, args, grpc_address=grpc_address)
     config["applications"][0]["deployments"][0]["num_replicas"] = 1
     path = folder / "fleet.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -38,8 +38,9 @@ def test_a_registered_model_makes_its_config_valid(tmp_path: Path) -> None:
     ]
     config = tmp_path / "fleet.yaml"
     own = {name: spec for name, spec in models["models"].items() if name in script.text}
-    url = f"http://127.0.0.1:{free_port()}"
-    config.write_text(yaml.safe_dump(fleet_config(url, own, {})))
+    url, grpc_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    content = fleet_config(f"http://{url}", own, {}, grpc_address=grpc_address)
+    config.write_text(yaml.safe_dump(content))
 
     run(tmp_path, sys.executable, "-c", script.text)
     validated = run(tmp_path, str(BIN / "rayfleet"), "validate", str(config))
