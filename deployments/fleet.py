@@ -23,8 +23,8 @@ CONTROLLER_CALLS = 1000
 GATEWAY_REQUESTS = 2000
 """Requests in flight in one gateway before Serve holds the next back."""
 
-LEAVING_S = 40.0
-"""What a gateway needs to leave beside its last request: Serve's 30 s, and our own port's."""
+LEAVING_S = 45.0
+"""What a gateway needs to leave beside its last request: Serve's 30 s, and our own ports' 12."""
 
 LOGGING = {"enable_access_log": False}
 """A line for each request, and for each poll, would cost more than many a predict."""

@@ -1,15 +1,20 @@
 """The express gRPC port: the gateway's own gRPC server, beside Serve's door.
 
 gRPC binds its sockets itself, so that unlike HTTP's (`express`) they cannot be handed to a
-neighbour. Instead, a gateway that leaves tells its clients to connect anew (GOAWAY), finishes
-what is in flight, and gRPC takes from its backlog within microseconds what the kernel would reset.
+neighbour. And a server of it that stops cancels the calls which reach it on connections that
+are open still; ten in four seconds of load, in a test of this. So no connection gets old here:
+each is told in time to go on with a new one, which takes nothing from its calls, spreads clients
+over gateways that came later, and lets a gateway that leaves wait until all are gone.
 """
 
 import asyncio
 import logging
+import os
+import socket
 from pathlib import Path
 
 import grpc
+import psutil
 from cryptography.hazmat.primitives import serialization
 
 from deployments.errors import ConfigError
@@ -27,6 +32,15 @@ MIN_PING_MS = 10_000
 
 KEEPALIVE_MS = 60_000
 """Silence after which a client is asked whether it is still there, milliseconds."""
+
+MAX_AGE_S = 10.0
+"""Life of a connection before its client is told to make a new one, seconds, give or take 10 %."""
+
+LINGER_S = 1.2 * MAX_AGE_S
+"""How long a leaving gateway waits for its clients to be gone, seconds."""
+
+POLL_S = 0.05
+"""Between two looks at whether they are, seconds."""
 
 RENEWAL_S = 60.0
 """Between two looks at whether a cleaner of temporary files took the claim away, seconds."""
@@ -84,11 +98,13 @@ class GrpcServer:
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_connection_idle_ms", round(1000 * spec.keep_alive_timeout_s)),
+            ("grpc.max_connection_age_ms", round(1000 * MAX_AGE_S)),
             ("grpc.server_handshake_timeout_ms", round(1000 * spec.read_timeout_s)),
             ("grpc.keepalive_time_ms", KEEPALIVE_MS),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MS),
         ]
+        self._listening: set[int] = set()
         self._ended: asyncio.Task[bool] | None = None
         self._renewing: asyncio.Task[None] | None = None
 
@@ -103,6 +119,7 @@ class GrpcServer:
         where = self._claim.address
         host = f"[{where.host}]" if ":" in where.host else where.host
         place = f"{host}:{where.port}"
+        before = self._sockets(psutil.CONN_LISTEN)
         try:
             if self._credentials is None:
                 self._server.add_insecure_port(place)
@@ -111,6 +128,7 @@ class GrpcServer:
         except RuntimeError as error:
             raise ConfigError(f"{where.setting}: {where.port} on {where.host}: {error}") from None
         await self._server.start()
+        self._listening = self._sockets(psutil.CONN_LISTEN) - before
         self._ended = asyncio.create_task(self._server.wait_for_termination())
         self._renewing = asyncio.create_task(self._renew())
         logger.info("express gRPC port: listening on %s", place)
@@ -127,10 +145,27 @@ class GrpcServer:
             timeout_s: How long requests in flight may take, seconds.
         """
         self._servicer.leave()
+        self._stop_listening()
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + min(LINGER_S, timeout_s)
+        while self._sockets(psutil.CONN_ESTABLISHED) and loop.time() < due_s:
+            await asyncio.sleep(POLL_S)
         await self._server.stop(timeout_s)
         if self._renewing is not None:
             self._renewing.cancel()
         await asyncio.to_thread(self._claim.release)
+
+    def _stop_listening(self) -> None:
+        # gRPC knows no way to do this but to stop altogether.
+        for handle in self._listening & self._sockets(psutil.CONN_LISTEN):
+            with socket.socket(fileno=os.dup(handle)) as listener:
+                listener.shutdown(socket.SHUT_RDWR)
+
+    def _sockets(self, status: str) -> set[int]:
+        """Handles of this process's own sockets on the port, in one state."""
+        port = self._claim.address.port
+        found = psutil.Process().net_connections("tcp")
+        return {each.fd for each in found if each.status == status and each.laddr.port == port}
 
     async def _renew(self) -> None:
         while True:

@@ -69,6 +69,12 @@ def on_grpc(fleet: Fleet, test: Callable[["Client"], Awaitable[Result]], **spec:
     return asyncio.run(run())
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for what other tasks do; the test's own limit ends it."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
 class Client:
     """Calls methods by name, as generated clients do."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from deployments.errors import ConfigError
+from deployments.gateway import grpc_server
 from deployments.gateway.grpc_server import open_grpc
 from deployments.haproxy import free_port
 from deployments.schema import ExpressSpec, FleetSpec
 from deployments.settings import resolve_settings
 from tests.deployments.gateway.certificates import Certificates
 from tests.deployments.gateway.hosted import Fleet
-from tests.deployments.gateway.rpc import WITHIN_S, Client, open_grpc_port, raw_request
+from tests.deployments.gateway.rpc import WITHIN_S, Client, open_grpc_port, raw_request, until
 
 pytestmark = pytest.mark.ray  # starts servers
 
@@ -30,6 +32,13 @@ async def opened(folder: Path, port: int | None, fleet: str = "fleet-1") -> Any:
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYFLEET_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(grpc_server, "MAX_AGE_S", 0.3)
+    monkeypatch.setattr(grpc_server, "LINGER_S", 0.4)
+
+
+def all_counted(fleets: list[Fleet]) -> bool:
+    """Whether each has answered a request."""
+    return all(fleet.counted() for fleet in fleets)
 
 
 class TestOwner:
@@ -126,8 +135,7 @@ class TestLeaving:
         server, address = await open_grpc_port(fleet, folder)
         async with asyncio.timeout(WITHIN_S), grpc.aio.insecure_channel(address) as channel:
             asking = asyncio.create_task(Client(channel).infer(raw_request((1, 2))))
-            while not fleet.transport.running:
-                await asyncio.sleep(0.005)
+            await until(lambda: fleet.transport.running)
             await server.drain(timeout_s)
             return (await asking).code
 
@@ -138,6 +146,45 @@ class TestLeaving:
         code = asyncio.run(self.leave(tmp_path, takes_s=60.0, timeout_s=0.1))
 
         assert code in {"UNAVAILABLE", "CANCELLED"}
+
+    def test_one_by_one_under_load_no_request_is_lost(self, tmp_path: Path) -> None:
+        """Clients keep their connections, as long as they are not told to make new ones."""
+
+        async def run() -> tuple[set[str], list[bool]]:
+            fleets = [Fleet() for _ in range(4)]
+            port = free_port()
+            codes: set[str] = set()
+            done = asyncio.Event()
+
+            async def client(number: int) -> None:
+                own = [("grpc.client_number", number), ("grpc.use_local_subchannel_pool", 1)]
+                async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", own) as channel:
+                    while not done.is_set():
+                        codes.add((await Client(channel).infer(raw_request((1, 2)))).code)
+
+            async def come(fleet: Fleet) -> Any:
+                fleet.apply()
+                server, _ = await open_grpc_port(fleet, tmp_path, grpc_port=port)
+                return server
+
+            servers = [await come(fleet) for fleet in fleets[:2]]
+            clients = [asyncio.create_task(client(number)) for number in range(8)]
+            for fleet in fleets[2:]:
+                # Connections that grow old lead clients to each of them.
+                await until(partial(all_counted, fleets[: fleets.index(fleet)]))
+                await servers.pop(0).drain(5.0)
+                servers.append(await come(fleet))
+            await until(fleets[-1].counted)
+            done.set()
+            await asyncio.gather(*clients)
+            for server in servers:
+                await server.drain(1.0)
+            return codes, [bool(fleet.counted()) for fleet in fleets]
+
+        codes, answered = asyncio.run(run())
+
+        assert codes == {"OK"}
+        assert all(answered)
 
     def test_health_notices_that_nobody_listens(self, tmp_path: Path) -> None:
         async def run() -> None:

@@ -25,6 +25,7 @@ from tests.deployments.gateway.rpc import (
     on_grpc,
     raw_request,
     typed_request,
+    until,
 )
 from tests.fakes import make_route, make_table
 
@@ -39,12 +40,6 @@ def call(fleet: Fleet, method: str, request: Any, answer: Any, **options: Any) -
 
 def infer(fleet: Fleet, request: Any, **options: Any) -> Reply:
     return on_grpc(fleet, lambda client: client.infer(request, **options))
-
-
-async def until(condition: Any) -> None:
-    """Wait for what other tasks do; the test's own limit ends it."""
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 def numbers(message: pb.ModelInferResponse) -> list[float]:
@@ -457,7 +452,8 @@ class TestServesContext:
         message, context = self.ask(raw_request((1, 2)).SerializeToString())
 
         assert numbers(message) == [3.0]
-        assert not context.code()
+        code: Any = context.code()
+        assert code is None
         assert context.trailing_metadata() == [
             ("request_id", "serve's"), ("x-request-id", "mine"), ("x-model-version", "1"),
         ]  # fmt: skip
