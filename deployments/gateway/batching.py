@@ -148,7 +148,8 @@ class VersionQueue:
             return
         flight.waiting -= 1
         if flight.waiting == 0:
-            flight.task.cancel()
+            # Not at once: cancelled before its first step, it would never give its slot back.
+            asyncio.get_running_loop().call_soon(flight.task.cancel)
 
     def _pump_soon(self, delay_s: float = 0.0) -> None:
         # On the next turn of the loop, so that requests read in this turn share a batch.

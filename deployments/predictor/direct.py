@@ -199,7 +199,8 @@ class _Peer(asyncio.Protocol):
         elif frame.kind is Kind.CANCEL:
             task_or_none = self._tasks.get(frame.number)
             if task_or_none is not None:
-                task_or_none.cancel()
+                # Not at once: cancelled before its first step, it would be busy for ever.
+                self._loop.call_soon(task_or_none.cancel)
         else:
             raise FrameError(f"{frame.kind.name} is not a gateway's to send")
 

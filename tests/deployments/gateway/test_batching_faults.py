@@ -257,3 +257,13 @@ def test_any_other_error_reaches_all_callers_and_the_queue_goes_on(error: Except
     assert failed == [type(error)] * 2
     assert (after, in_flight) == ([[6.0]], 0)
     assert at_s < 1.0
+
+
+@pytest.mark.parametrize("deadline_s", [0.0, 1e-9])
+def test_a_deadline_that_passes_as_the_batch_leaves_costs_no_slot(deadline_s: float) -> None:
+    async def run() -> tuple[list[object], int]:
+        queue = make_queue(FakeTransport())
+        late = await outcomes(queue.answer(ask(1), deadline_s))
+        return late + await outcomes(queue.answer(ask(2), 1.0)), queue.depth
+
+    assert run_virtually(run) == ([DeadlineExceededError, [3.0]], 0)
