@@ -6,12 +6,15 @@ FleetError
 │   ├── MalformedRequestError
 │   ├── NotFoundError
 │   ├── MethodNotAllowedError
+│   ├── ForbiddenError
+│   ├── ConflictError
 │   ├── RequestTooLargeError
 │   └── UnsupportedMediaError
 ├── PredictionError                   the version's own failure; counts against it
 └── UnavailableError                  ours or a dependency's; try again after `retry_after_s`
     ├── ModelNotReadyError
     ├── OverloadedError
+    ├── DependencyError
     ├── ReplicaLostError
     └── DeadlineExceededError
 
@@ -53,6 +56,14 @@ class MethodNotAllowedError(RequestError):
 
     def __str__(self) -> str:
         return f"method {self.args[0]} is not allowed here, allowed: {self.allowed}"
+
+
+class ForbiddenError(RequestError):
+    """The fleet's config does not allow this to anybody."""
+
+
+class ConflictError(RequestError):
+    """What is asked for contradicts what there is; the message says who owns that."""
 
 
 class RequestTooLargeError(RequestError):
@@ -107,6 +118,17 @@ class OverloadedError(UnavailableError):
     def __str__(self) -> str:
         model, limit = self.args
         return f"model {model!r} has {limit} requests waiting, the most that may wait"
+
+
+class DependencyError(UnavailableError):
+    """A service that we depend on cannot be reached."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+
+    def __str__(self) -> str:
+        what, reason = self.args
+        return f"the {what} cannot be reached: {reason}"
 
 
 class ReplicaLostError(UnavailableError):

@@ -90,6 +90,15 @@ class ExpressSpec(Spec):
         return self
 
 
+class ControlSpec(Spec):
+    """The control API: its own port, apart from the doors for predictions."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Nobody is asked who they are: keep to loopback or a safe network."""
+
+    port: Annotated[int, Field(gt=0, lt=65536)] = 8081
+
+
 class FleetSpec(Spec):
     """`args` of the fleet application: addresses and limits. A change restarts the gateways."""
 
@@ -113,6 +122,12 @@ class FleetSpec(Spec):
 
     express: ExpressSpec | None = ExpressSpec()
     """The gateways' own ports beside Serve's; null closes them."""
+
+    control: ControlSpec | None = ControlSpec()
+    """The control API's port, on the controller's node; null closes it."""
+
+    model_control_mode: Literal["none", "explicit"] = "none"
+    """Whether `/v2/repository/models/NAME/load` and `unload` work, at every inference door."""
 
     strict_startup: bool = False
     """Whether a model that cannot be loaded keeps the fleet from becoming ready."""

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from deployments.errors import ConfigError
 from deployments.node import node_folder
 from deployments.processes import HeldError, ProcessTree, end_tree, hold
 from deployments.serveconfig import http_place
-from deployments.validation import read_express, validate_fleet
+from deployments.validation import read_fleet, validate_fleet
 from tuning.configfile import read_yaml
 from tuning.home import Home, resolve_home
 from tuning.probes import require_ray
@@ -107,8 +107,9 @@ def _serve(config: Path, home: Home, *, use_haproxy: bool, address: str) -> int:
     ):
         record = _record(home, server.pid, folder)
         stop = threading.Event()
-        doors = (base_url(config), express_url(config))
-        watcher = threading.Thread(target=_announce, args=(*doors, stop), daemon=True)
+        doors = {"express port": express_url(config), "control API": control_url(config)}
+        watched = (base_url(config), doors, stop)
+        watcher = threading.Thread(target=_announce, args=watched, daemon=True)
         watcher.start()
         try:
             status = server.wait()
@@ -150,10 +151,16 @@ def base_url(config: Path) -> str:
 
 def express_url(config: Path) -> str | None:
     """The same for its express port; None when it has none."""
-    express = read_express(config)
+    express = read_fleet(config).express
     if express is None:
         return None
     return _url("https" if express.ssl_certfile else "http", express.host, express.port)
+
+
+def control_url(config: Path) -> str | None:
+    """The same for its control API."""
+    control = read_fleet(config).control
+    return _url("http", control.host, control.port) if control is not None else None
 
 
 def _url(scheme: str, host: str, port: int) -> str:
@@ -182,7 +189,7 @@ def _proxy(wanted: bool, folder: Path) -> dict[str, str]:
     return haproxy.environment(folder) if wanted else haproxy.OFF
 
 
-def _announce(url: str, express: str | None, stop: threading.Event) -> None:
+def _announce(url: str, others: Mapping[str, str | None], stop: threading.Event) -> None:
     while not stop.wait(POLL_S):
         if is_ready(url):
             index_url = f"{url}/v2/repository/index"
@@ -192,8 +199,9 @@ def _announce(url: str, express: str | None, stop: threading.Event) -> None:
                 reason = f"  {entry['reason']}" if entry["reason"] else ""
                 line = f"{entry['name']} version {entry['version']} {entry['state']}{reason}"
                 print(f"rayfleet: {line}", flush=True)
-            also = f", express port {express}" if express is not None else ""
-            print(f"rayfleet: ready at {url}{also}, Ctrl-C stops", flush=True)
+            also = [f"{what} {where}" for what, where in others.items() if where is not None]
+            doors = ", ".join([f"ready at {url}", *also])
+            print(f"rayfleet: {doors}, Ctrl-C stops", flush=True)
             return
 
 

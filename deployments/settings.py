@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deployments.schema import ExpressSpec, FleetSpec
+from deployments.schema import ControlSpec, ExpressSpec, FleetSpec
 from tuning.home import resolve_home
 
 
@@ -25,6 +25,9 @@ class Settings:
     express: ExpressSpec | None
     """None where the gateways have Serve's door alone."""
 
+    control: ControlSpec | None
+    model_control_mode: str
+
 
 def resolve_settings(spec: FleetSpec, *, create_home: bool = True) -> Settings:
     """Resolve addresses: the config's, else the environment's, else the embedded defaults.
@@ -44,4 +47,6 @@ def resolve_settings(spec: FleetSpec, *, create_home: bool = True) -> Settings:
         max_body_bytes=spec.max_body_bytes,
         strict_startup=spec.strict_startup,
         express=spec.express,
+        control=spec.control,
+        model_control_mode=spec.model_control_mode,
     )

@@ -54,7 +54,7 @@ def validate_fleet(path: Path, *, port_is_free: bool = True) -> ModelsSpec:
     models = _loaded(ModelsSpec, user_config, path, f"{place}.{models_place}", faults)
     if spec is None or models is None:
         raise ConfigError("\n".join(faults))
-    faults = _address_faults(raw, place, spec.express, port_is_free=port_is_free)
+    faults = _address_faults(raw, place, spec, port_is_free=port_is_free)
     _raise_any([f"{path}: {fault}" for fault in faults])
     _raise_any([f"{path}: {fault}" for fault in _store_faults(place, spec)])
     _raise_any(_registry_faults(f"{path}: {place}.{models_place}", spec, models))
@@ -121,29 +121,30 @@ def _require_one(where: str, controller: Mapping[str, Any]) -> None:
         raise ConfigError(f"{where}.autoscaling_config: the Controller takes none; {why}")
 
 
-def read_express(path: Path) -> ExpressSpec | None:
-    """The express port of a config; None when it has none.
+def read_fleet(path: Path) -> FleetSpec:
+    """The fleet's `args` in a config.
 
     Raises:
-        ConfigError: The config says something else where it should stand.
+        ConfigError: The config says something else where they should stand.
     """
     place, application = _fleet_application(path, read_yaml(path))
     args = application.get("args") or {}
-    return FleetSpec.load(args, where=str(path), path=f"{place}.args").express
+    return FleetSpec.load(args, where=str(path), path=f"{place}.args")
 
 
 def address_faults(path: Path) -> list[str]:
     """Say which addresses of a valid config cannot be had on this machine, a line for each."""
     raw = read_yaml(path)
     place, _ = _fleet_application(path, raw)
-    faults = _address_faults(raw, place, read_express(path), port_is_free=True)
+    faults = _address_faults(raw, place, read_fleet(path), port_is_free=True)
     return [f"{path}: {fault}" for fault in faults]
 
 
 def _address_faults(
-    raw: Mapping[str, Any], place: str, express: ExpressSpec | None, *, port_is_free: bool
+    raw: Mapping[str, Any], place: str, spec: FleetSpec, *, port_is_free: bool
 ) -> list[str]:
     host, port = http_place(raw)
+    express, control = spec.express, spec.control
     serves = {port: "http_options"}
     faults = [listening_fault("http_options", host, port, port_is_free=port_is_free)]
     grpc = grpc_port(raw)
@@ -165,6 +166,13 @@ def _address_faults(
             elif own is not None and port_is_free:
                 fault = listening_fault(where, express.host, own, port_is_free=True, key=key)
                 faults.append(fault)
+            serves.setdefault(own, f"{where}.{key}")
+    if control is not None:
+        where = f"{place}.args.control"
+        if control.port in serves:
+            faults.append(f"{where}.port: {control.port}: is that of {serves[control.port]}; change one")
+        elif port_is_free:
+            faults.append(listening_fault(where, control.host, control.port, port_is_free=True))
     # A host that cannot be had is so for each of its ports.
     return list(dict.fromkeys(fault for fault in faults if fault is not None))
 

@@ -9,15 +9,17 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import ray
 from msgspec.structs import replace
 from ray import serve
+from sqlalchemy.exc import SQLAlchemyError
 
+from deployments.controller.api import is_loopback, make_api
 from deployments.controller.applications import Applications
+from deployments.controller.control import Control
 from deployments.controller.counters import FleetCounters
 from deployments.controller.decide import (
     Decision,
@@ -25,12 +27,15 @@ from deployments.controller.decide import (
     decide,
     is_moving,
 )
+from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults
+from deployments.controller.hosted import HostedModels
 from deployments.controller.registry import Registry
-from deployments.errors import ConfigError
+from deployments.controller.retirements import Retirements
+from deployments.errors import ConfigError, DependencyError
 from deployments.logs import log_as_serve_does
 from deployments.schema import ModelSpec, ModelsSpec
 from deployments.settings import Settings
@@ -57,15 +62,6 @@ STEADY_TICK_S = 2.0
 POLL_S = 1.0
 """Longest that a gateway's poll is held back while nothing changes, seconds."""
 
-LIVE_S = 10.0
-"""A gateway that has not polled for this long no longer holds up a deletion, seconds."""
-
-
-@dataclass(slots=True)
-class _Gateway:
-    revision: int
-    polled_at_s: float
-
 
 class Controller:
     """Keeps the cluster's applications and the routing table equal to what is asked for."""
@@ -74,8 +70,6 @@ class Controller:
         log_as_serve_does()
         self._settings = settings
         self._clock = clock
-        self._started_at_s = clock()
-        self._specs: dict[str, ModelSpec] = {}
         self._registry = Registry(settings.tracking_uri, settings.registry_uri)
         self._registry_view = RegistryView()
         self._registry_due_at_s = 0.0
@@ -87,12 +81,20 @@ class Controller:
         )
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)
+        self._hosted = HostedModels(self._store)
+        self._control = Control(
+            self._hosted,
+            self._registry,
+            settings.registry_uri,
+            lambda: self._table,
+            self._look_at_once,
+        )
+        self._door: ControlDoor | None = None
         self._counters = FleetCounters(self._store, clock)
         self._fingerprints: dict[str, str] = {}
         self._failures: dict[str, Failure] = {}
-        self._retired_at_s: dict[str, float] = {}
+        self._retirements = Retirements(clock)
         self._doors = Doors(clock)
-        self._gateways: dict[str, _Gateway] = {}
         self._table: RoutingTable = EMPTY
         self._table_body = encode_table(EMPTY)
         self._changed = asyncio.Event()
@@ -110,11 +112,11 @@ class Controller:
         """
         specs = ModelsSpec.load(user_config, path="user_config").models
         await self._refuse_what_cannot_be_hosted(specs)
-        self._specs = dict(specs)
-        self._registry_due_at_s = 0.0
-        self._wake.set()
+        self._hosted.configure(specs)
+        self._look_at_once()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(self._run())
+            self._open_door()
 
     async def poll(
         self, gateway: str, revision: int, snapshot: Snapshot
@@ -129,7 +131,7 @@ class Controller:
         Returns:
             Revision and bytes of a newer table; None when there is none.
         """
-        self._gateways[gateway] = _Gateway(revision, self._clock())
+        self._retirements.acknowledged(gateway, revision)
         self._counters.report(snapshot)
         if self._table.revision <= revision:
             changed = self._changed
@@ -149,6 +151,16 @@ class Controller:
         self._doors.left(application, replica)
         self._wake.set()
 
+    async def load(self, name: str, settings: dict[str, Any] | None) -> None:
+        """See `Control.load`; a gateway asks for the repository extension."""
+        await self._require_restored()
+        await self._control.load(name, settings)
+
+    async def unload(self, name: str) -> None:
+        """See `Control.delete`; a gateway asks for the repository extension."""
+        await self._require_restored()
+        await self._control.delete(name)
+
     async def counters(self, snapshot: Snapshot) -> list[Snapshot]:
         """Take the asking gateway's snapshot and return every gateway's, persisted first."""
         self._counters.report(snapshot)
@@ -159,6 +171,30 @@ class Controller:
         """Serve restarts the controller when its loop has ended."""
         if self._loop is not None and self._loop.done():
             raise RuntimeError("the reconciler's loop has ended")
+
+    async def __del__(self) -> None:
+        """Serve awaits it when the controller is replaced."""
+        if self._door is not None:
+            await self._door.close()
+
+    def _look_at_once(self) -> None:
+        self._registry_due_at_s = 0.0
+        self._wake.set()
+
+    def _open_door(self) -> None:
+        spec = self._settings.control
+        if spec is not None:
+            api = make_api(
+                self._control,
+                self._require_restored,
+                self._settings.express,
+                only_loopback=is_loopback(spec.host),
+            )
+            self._door = ControlDoor(api, spec)
+
+    async def _require_restored(self) -> None:
+        if not await self._restore_once():
+            raise DependencyError("fleet store", self._trouble.get("fleet store", "unknown"))
 
     async def _refuse_what_cannot_be_hosted(self, specs: dict[str, ModelSpec]) -> None:
         view = await self._guarded("registry", self._registry.look, specs)
@@ -194,12 +230,12 @@ class Controller:
         if applications is None:
             return False
         seen = Observation(
-            specs=self._specs,
+            specs=self._hosted.specs,
             registry=self._registry_view,
             applications=applications,
             failures=self._failures,
             table=self._table,
-            retired_at_s=self._retired_at_s,
+            retired_at_s=self._retirements.retired_at_s,
             endpoints=self._doors.open(),
             deadline_s=self._settings.request_deadline_s,
             strict_startup=self._settings.strict_startup,
@@ -208,7 +244,7 @@ class Controller:
         decision = decide(seen)
         await self._publish(decision.table)
         await self._apply(decision)
-        self._note_retired(seen, decision.table)
+        self._retirements.note(seen.applications, decision.table)
         await self._guarded("fleet store", self._counters.flush)
         return is_moving(seen, decision)
 
@@ -229,6 +265,7 @@ class Controller:
                 row.fingerprint, row.reason, row.attempts, row.failed_at_s
             )
         await asyncio.to_thread(self._counters.restore)
+        await self._control.refresh()
         if body is not None and self._table is EMPTY:
             self._set_table(_stored_table(body))
             self._doors.restore(self._table)
@@ -239,9 +276,15 @@ class Controller:
         if now_s < self._registry_due_at_s:
             return
         self._registry_due_at_s = now_s + self._settings.registry_poll_s
-        view = await self._guarded("registry", self._registry.look, self._specs)
+        await self._refresh_hosted()
+        view = await self._guarded("registry", self._registry.look, self._hosted.specs)
         if view is not None:
             self._registry_view = view
+
+    async def _refresh_hosted(self) -> None:
+        """Take over models that were added through another cluster's controller."""
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            await self._control.refresh()
 
     async def _publish(self, table: RoutingTable) -> None:
         if table is self._table or table.revision == self._table.revision:
@@ -270,7 +313,9 @@ class Controller:
         marks = {item.application: item.fingerprint for item in decision.deploy}
         for name in marks:
             logger.info("deploying application %s", name)
-        refused = await asyncio.to_thread(self._applications.deploy, decision.deploy, self._specs)
+        refused = await asyncio.to_thread(
+            self._applications.deploy, decision.deploy, self._hosted.specs
+        )
         failures = dict(self._failures)
         for name, reason in refused.items():
             before = failures.get(name)
@@ -288,28 +333,6 @@ class Controller:
                 logger.warning("%s could not be loaded: %s", name, failure.reason)
         self._failures = dict(failures)
         await self._guarded("fleet store", self._store.save_failures, _stored(failures))
-
-    def _note_retired(self, seen: Observation, table: RoutingTable) -> None:
-        """Remember since when no live gateway can send to an application any more."""
-        routed = {route.application for model in table.models.values() for route in model.routes}
-        now_s = self._clock()
-        self._gateways = {
-            name: state
-            for name, state in self._gateways.items()
-            if now_s - state.polled_at_s < LIVE_S
-        }
-        # A controller that has just started does not know yet which gateways there are.
-        known = now_s - self._started_at_s >= LIVE_S
-        acknowledged = known and all(
-            state.revision >= table.revision for state in self._gateways.values()
-        )
-        for name in seen.applications:
-            if name in routed:
-                self._retired_at_s.pop(name, None)
-            elif acknowledged:
-                self._retired_at_s.setdefault(name, now_s)
-        for name in set(self._retired_at_s) - set(seen.applications):
-            del self._retired_at_s[name]
 
     async def _guarded(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
         """Call a dependency that may be away; say once when it goes and when it is back."""

@@ -9,6 +9,8 @@ The only module that knows the codes of HTTP and gRPC.
 | ParamsMismatchError     | 400  | INVALID_ARGUMENT   | 400 INVALID_PARAMETER_VALUE | caller  |
 | NotFoundError           | 404  | NOT_FOUND          | 404 ENDPOINT_NOT_FOUND      | caller  |
 | MethodNotAllowedError   | 405  | UNIMPLEMENTED      | 405 BAD_REQUEST             | caller  |
+| ForbiddenError          | 403  | PERMISSION_DENIED  | 403 PERMISSION_DENIED       | caller  |
+| ConflictError           | 409  | FAILED_PRECONDITION| 409 RESOURCE_CONFLICT       | caller  |
 | RequestTooLargeError    | 413  | RESOURCE_EXHAUSTED | 413 BAD_REQUEST             | caller  |
 | UnsupportedMediaError   | 415  | UNIMPLEMENTED      | 415, plain text             | caller  |
 | PredictionError         | 500  | INTERNAL           | 400 BAD_REQUEST             | version |
@@ -33,8 +35,10 @@ from enum import StrEnum
 import orjson
 
 from deployments.errors import (
+    ConflictError,
     DeadlineExceededError,
     FleetError,
+    ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
     OverloadedError,
@@ -54,6 +58,8 @@ INTERNAL_MESSAGE = "internal error, see the server's log"
 _STATUSES: tuple[tuple[type[FleetError], int], ...] = (
     (NotFoundError, 404),
     (MethodNotAllowedError, 405),
+    (ForbiddenError, 403),
+    (ConflictError, 409),
     (RequestTooLargeError, 413),
     (UnsupportedMediaError, 415),
     (RequestError, 400),
@@ -86,6 +92,8 @@ _MLFLOW_WORDS: tuple[tuple[type[FleetError], tuple[str, str, str]], ...] = (
     ),
     (ParamsMismatchError, ("INVALID_PARAMETER_VALUE", "KAM00", "INVALID_PARAMETER_VALUE")),
     (NotFoundError, ("ENDPOINT_NOT_FOUND", "KAM00", "RESOURCE_NOT_FOUND")),
+    (ForbiddenError, ("PERMISSION_DENIED", "", "")),
+    (ConflictError, ("RESOURCE_CONFLICT", "", "")),
     (RequestError, ("BAD_REQUEST", "KAM00", "INVALID_PARAMETER_VALUE")),
     (PredictionError, ("BAD_REQUEST", "KAM00", "INVALID_PARAMETER_VALUE")),
     (DeadlineExceededError, ("DEADLINE_EXCEEDED", "", "")),

@@ -35,6 +35,15 @@ load_failures = Table(
 )
 """Versions that could not be loaded, with the replica's own error."""
 
+hosted_models = Table(
+    "hosted_models",
+    metadata,
+    Column("name", String(256), primary_key=True),
+    Column("spec", Text, nullable=False),
+    Column("written_at_s", Float, nullable=False),
+)
+"""Models added through the control API, for every cluster that shares the store."""
+
 gateway_counters = Table(
     "gateway_counters",
     metadata,

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from deployments.store.schema import (
     applications,
     gateway_counters,
+    hosted_models,
     load_failures,
     routing_tables,
 )
@@ -127,6 +128,26 @@ class FleetStore:
                 )
             )
 
+    def save_hosted(self, name: str, spec: str) -> None:
+        """Remember a model that was added through the API, with its settings as JSON."""
+        with self._engine.begin() as connection:
+            statement = _insert(connection, hosted_models).values(
+                name=name, spec=spec, written_at_s=self._clock()
+            )
+            row = {key: statement.excluded[key] for key in ("spec", "written_at_s")}
+            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+
+    def load_hosted(self) -> dict[str, str]:
+        """Settings of all models that were added through the API, by name."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(hosted_models.c.name, hosted_models.c.spec))
+            return {row.name: row.spec for row in rows}
+
+    def forget_hosted(self, name: str) -> None:
+        """Forget a model that was added through the API."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(hosted_models).where(hosted_models.c.name == name))
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
@@ -148,8 +169,7 @@ class FleetStore:
         ours = [{"cluster": self._cluster, **row} for row in rows]
         if not ours:
             return
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table)
+        statement = _insert(connection, table)
         keys = [column.name for column in table.primary_key]
         values = {
             column.name: statement.excluded[column.name]
@@ -160,6 +180,12 @@ class FleetStore:
         newer = table.columns[rising] <= statement.excluded[rising] if rising else None
         upsert = statement.on_conflict_do_update(index_elements=keys, set_=values, where=newer)
         connection.execute(upsert, ours)
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    """An insert that can say what happens to a row that is there, in the database's dialect."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
 
 
 def _names(row: type) -> list[str]:

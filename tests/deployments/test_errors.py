@@ -6,6 +6,7 @@ import pytest
 from deployments import errors
 from deployments.errors import (
     DeadlineExceededError,
+    DependencyError,
     FleetError,
     MethodNotAllowedError,
     ModelNotReadyError,
@@ -20,6 +21,7 @@ SAMPLES = {
     RequestTooLargeError: RequestTooLargeError(10, 5),
     PredictionError: PredictionError("m", "1", "ValueError: no"),
     ModelNotReadyError: ModelNotReadyError("m", "loading"),
+    DependencyError: DependencyError("fleet store", "no route"),
     OverloadedError: OverloadedError("m", 3),
     ReplicaLostError: ReplicaLostError("m", "1"),
     DeadlineExceededError: DeadlineExceededError("m", 30.0),

@@ -135,6 +135,18 @@ class StoreContract:
             {}, [], [],
         )  # fmt: skip
 
+    def test_added_models_are_every_cluster_s(self, url: str, store: FleetStore) -> None:
+        other = FleetStore(url, "two", FakeClock())
+        store.save_hosted("wine", "{}")
+        store.save_hosted("größe", '{"num_replicas":2}')
+
+        other.save_hosted("wine", '{"num_replicas":3}')
+        store.forget_hosted("größe")
+        store.forget_hosted("nobody")
+
+        assert store.load_hosted() == other.load_hosted() == {"wine": '{"num_replicas":3}'}
+        other.close()
+
     def test_clusters_do_not_see_each_other(self, url: str, store: FleetStore) -> None:
         other = FleetStore(url, "two", FakeClock())
         counters = StoredCounters("a", 1, b"x", 1.0)

@@ -1,0 +1,232 @@
+"""The control API: FastAPI, since here OpenAPI pages matter and microseconds do not."""
+
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from ipaddress import ip_address
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.controller.control import Control, DeploymentView
+from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
+from deployments.protocols.statuses import ErrorResponse, open_inference_error
+from deployments.schema import ExpressSpec
+
+MAX_BODY_BYTES = 1024 * 1024
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+Name = Annotated[str, Path(description="A hosted model.", max_length=256)]
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    error: str
+
+
+class Deployments(BaseModel):
+    """All hosted models."""
+
+    deployments: list[DeploymentView]
+
+
+class FleetView(BaseModel):
+    """The fleet as a whole."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    version: str
+    """Of Rayfleet."""
+
+    revision: int
+    """Of the routing table in force."""
+
+    settled: bool
+    """Whether every model was ready once, or has a recorded load failure."""
+
+    inference_url: str | None
+    """The express port, as seen from this API's own host; None where it is closed."""
+
+
+class Settings(BaseModel):
+    """How to host a model."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+
+    spec: dict[str, Any] = {}
+    """What a model's entry in the fleet config may say; empty takes the defaults."""
+
+
+class NewDeployment(Settings):
+    """A model to host."""
+
+    name: str
+    """As it is registered in MLflow."""
+
+
+def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    words = {
+        400: "Malformed; the text says what and where.",
+        404: "No such model.",
+        409: "The model is the config's, or is hosted already.",
+        413: "The body is larger than 1 MiB.",
+        503: "The registry or the store is away; see `Retry-After`.",
+    }
+    return {code: {"model": Problem, "description": words[code]} for code in codes}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes of the same machine reach a listener there."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def make_api(
+    control: Control,
+    ready: Callable[[], Awaitable[None]],
+    express: ExpressSpec | None = None,
+    *,
+    only_loopback: bool,
+) -> ASGIApp:
+    """Build the application.
+
+    Args:
+        control: Answers.
+        ready: Returns once the store was read, or raises a DependencyError.
+        express: The port for predictions, if there is one.
+        only_loopback: Whether it listens on loopback alone; then requests that a browser
+            was tricked into sending, under another host's name, are refused.
+    """
+    # Its pages bring their scripts along, where FastAPI's own want the internet.
+    api = FastAPIOffline(
+        docs_url="/docs",
+        redoc_url=None,
+        title="Rayfleet control API",
+        version=version("rayfleet"),
+        summary="What the fleet hosts, and how.",
+        dependencies=[Depends(ready)],
+    )
+
+    @api.get("/api/v1/fleet", responses=_problems(503))
+    async def get_fleet(request: Request) -> FleetView:
+        """The fleet as a whole, and where it predicts."""
+        table = control.table
+        return FleetView(
+            version=version("rayfleet"),
+            revision=table.revision,
+            settled=table.settled,
+            inference_url=_seen_from(express, request.url.hostname),
+        )
+
+    @api.get("/api/v1/deployments", responses=_problems(503))
+    async def list_deployments() -> Deployments:
+        """Every hosted model with its versions."""
+        return Deployments(deployments=control.deployments())
+
+    @api.get("/api/v1/deployments/{name}", responses=_problems(404, 503))
+    async def get_deployment(name: Name) -> DeploymentView:
+        """One hosted model with its versions."""
+        return control.deployment(name)
+
+    @api.post("/api/v1/deployments", status_code=201, responses=_problems(400, 404, 409, 413, 503))
+    async def create_deployment(body: NewDeployment) -> DeploymentView:
+        """Host a registered model; it is ready once its versions say so."""
+        return await control.create(body.name, body.spec)
+
+    @api.put("/api/v1/deployments/{name}", responses=_problems(400, 404, 409, 413, 503))
+    async def update_deployment(name: Name, body: Settings) -> DeploymentView:
+        """Replace the settings of a model that was added through this API."""
+        return await control.update(name, body.spec)
+
+    @api.delete(
+        "/api/v1/deployments/{name}", status_code=204, responses=_problems(400, 404, 409, 503)
+    )
+    async def delete_deployment(name: Name) -> None:
+        """Host a model no longer that was added through this API."""
+        await control.delete(name)
+
+    api.add_exception_handler(FleetError, _handler(open_inference_error))
+    api.add_exception_handler(RequestValidationError, _handler(_validation_error))
+    api.add_exception_handler(HTTPException, _handler(_http_error))
+    if only_loopback:
+        api.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
+    return _Limited(api)
+
+
+def _seen_from(express: ExpressSpec | None, host: str | None) -> str | None:
+    """Address of the express port for a client that reached us by this name."""
+    if express is None:
+        return None
+    everywhere = express.host in {"0.0.0.0", "::"}  # noqa: S104, a comparison
+    name = host if everywhere and host else express.host
+    scheme = "https" if express.ssl_certfile else "http"
+    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{express.port}"
+
+
+class _Limited:
+    """Refuses bodies that nobody means seriously, before they fill the memory."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY_BYTES:
+                rendered = open_inference_error(RequestTooLargeError(len(body), MAX_BODY_BYTES))
+                await _response(rendered)(scope, receive, send)
+                return
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, replay, send)
+
+
+def _handler(
+    render: Callable[[Any], ErrorResponse],
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handle(_request: Request, error: Exception) -> Response:
+        return _response(render(error))
+
+    return handle
+
+
+def _response(rendered: ErrorResponse) -> Response:
+    return Response(rendered.body, rendered.status, dict(rendered.headers))
+
+
+def _validation_error(error: RequestValidationError) -> ErrorResponse:
+    lines = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"])
+        lines.append(f"{place}: {fault['msg']}")
+    return open_inference_error(MalformedRequestError("\n".join(lines)))
+
+
+def _http_error(error: HTTPException) -> ErrorResponse:
+    body = orjson.dumps({"error": str(error.detail)})
+    headers = {"Content-Type": "application/json", **(error.headers or {})}
+    return ErrorResponse(error.status_code, tuple(headers.items()), body)

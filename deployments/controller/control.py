@@ -1,0 +1,247 @@
+"""What the control API and the doors may ask of the controller."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deployments.controller.faults import model_faults
+from deployments.controller.hosted import HostedModels, Origin
+from deployments.controller.registry import Registry
+from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
+from deployments.schema import ModelSpec, ModelsSpec
+from deployments.traffic.table import ModelRoutes, Route, RoutingTable
+from tuning.errors import ConfigError
+from tuning.probes import without_password
+
+logger = logging.getLogger(__name__)
+
+
+class View(BaseModel):
+    """Base of what the control API shows."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class VersionView(View):
+    """One hosted version of a model."""
+
+    version: str
+    track: Literal["stable", "canary"]
+    weight: int = Field(ge=0, le=100)
+    """Percent of the model's requests."""
+
+    state: Literal["LOADING", "READY", "UNAVAILABLE"]
+    reason: str
+    """Why it is not READY."""
+
+    application: str
+    """Serve application that holds its replicas."""
+
+    replicas: int = Field(ge=0)
+    """Running replicas; 0 while scaled to zero."""
+
+    runtime: str
+    transport: Literal["handle", "direct", "inline"]
+    """How batches reach it."""
+
+    transport_reason: str
+    """Why that transport."""
+
+
+class DeploymentView(View):
+    """One hosted model."""
+
+    name: str
+    origin: Literal["config", "api"]
+    """Who owns it: the fleet's config, or this API."""
+
+    ready: bool
+    """Whether it answers requests that name no version."""
+
+    spec: dict[str, Any]
+    """All its settings, with defaults."""
+
+    versions: list[VersionView]
+    """Canaries first, the stable version last."""
+
+
+class Control:
+    """Shows and changes what is hosted. Owned by the controller's event loop."""
+
+    def __init__(
+        self,
+        hosted: HostedModels,
+        registry: Registry,
+        registry_uri: str,
+        table: Callable[[], RoutingTable],
+        wake: Callable[[], None],
+    ) -> None:
+        """Begin.
+
+        Args:
+            hosted: The models, once read from the store.
+            registry: Where their versions are.
+            registry_uri: Its address, to name it.
+            table: The table in force.
+            wake: Has the controller look at once.
+        """
+        self._hosted = hosted
+        self._registry = registry
+        self._registry_uri = registry_uri
+        self._table = table
+        self._wake = wake
+        # Between a read of the store and its use, nobody may write to it.
+        self._changing = asyncio.Lock()
+
+    @property
+    def table(self) -> RoutingTable:
+        """The routing table in force."""
+        return self._table()
+
+    def deployments(self) -> list[DeploymentView]:
+        """Every hosted model, by name."""
+        return [self.deployment(name) for name in sorted(self._hosted.specs)]
+
+    def deployment(self, name: str) -> DeploymentView:
+        """One hosted model.
+
+        Raises:
+            NotFoundError: It is not hosted.
+        """
+        origin = self._hosted.origin(name)
+        routes = self._table().models.get(name)
+        return DeploymentView(
+            name=name,
+            origin=origin.value,
+            ready=routes is not None and routes.ready,
+            spec=self._hosted.specs[name].model_dump(mode="json"),
+            versions=_versions(routes),
+        )
+
+    async def refresh(self) -> None:
+        """Take over what other clusters have stored.
+
+        Raises:
+            Exception: Whatever the store's driver raises.
+        """
+        async with self._changing:
+            await asyncio.to_thread(self._hosted.read)
+
+    async def create(self, name: str, settings: Mapping[str, Any]) -> DeploymentView:
+        """Host a registered model.
+
+        Raises:
+            MalformedRequestError: The name or the settings; a line for each fault.
+            NotFoundError: The registry has no such model.
+            ConflictError: It is hosted already.
+            DependencyError: The registry or the store is away.
+        """
+        spec = _checked(name, settings)
+        async with self._changing:
+            self._hosted.require_new(name)
+            await self._require_hostable(name, spec)
+            await self._save(name, spec)
+        logger.info("%s: added through the API", name)
+        return self.deployment(name)
+
+    async def update(self, name: str, settings: Mapping[str, Any]) -> DeploymentView:
+        """Replace the settings of a model that was added through the API.
+
+        Raises:
+            MalformedRequestError: The settings; a line for each fault.
+            NotFoundError: It is not hosted.
+            ConflictError: The config owns it.
+            DependencyError: The registry or the store is away.
+        """
+        spec = _checked(name, settings)
+        async with self._changing:
+            self._hosted.require_own(name)
+            await self._require_hostable(name, spec)
+            await self._save(name, spec)
+        logger.info("%s: settings changed through the API", name)
+        return self.deployment(name)
+
+    async def delete(self, name: str) -> None:
+        """Host a model no longer; what is in flight is still answered.
+
+        Raises:
+            NotFoundError: It is not hosted.
+            ConflictError: The config owns it.
+            DependencyError: The store is away.
+        """
+        async with self._changing:
+            self._hosted.require_own(name)
+            await _reached("fleet store", self._hosted.remove, name)
+            self._wake()
+        logger.info("%s: removed through the API", name)
+
+    async def load(self, name: str, settings: Mapping[str, Any] | None) -> None:
+        """Host a model, as the repository extension means it: again is no fault.
+
+        Args:
+            name: A registered model.
+            settings: How to host it; None leaves what is hosted as it is.
+
+        Raises:
+            FleetError: What `create` and `update` raise.
+        """
+        if name not in self._hosted.specs:
+            await self.create(name, settings or {})
+        elif settings is not None:
+            await self.update(name, settings)
+
+    async def _require_hostable(self, name: str, spec: ModelSpec) -> None:
+        specs = {name: spec}
+        view = await _reached("model registry", self._registry.look, specs)
+        if name not in view.aliases:
+            shown = without_password(self._registry_uri)
+            raise NotFoundError(f"model {name!r} is not in the model registry at {shown}")
+        faults = list(model_faults(specs, view, self._registry_uri))
+        if faults:
+            raise MalformedRequestError("\n".join(fault.partition(".")[2] for fault in faults))
+
+    async def _save(self, name: str, spec: ModelSpec) -> None:
+        await _reached("fleet store", self._hosted.save, name, spec)
+        self._wake()
+
+
+def _checked(name: str, settings: Mapping[str, Any]) -> ModelSpec:
+    try:
+        spec = ModelSpec.load(settings, path="spec")
+        ModelsSpec.load({"models": {name: {}}})
+    except ConfigError as error:
+        raise MalformedRequestError(str(error)) from None
+    return spec
+
+
+async def _reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return await asyncio.to_thread(call, *args)
+    except Exception as error:  # any driver, any network
+        first = (str(error).splitlines() or [""])[0]
+        raise DependencyError(what, f"{type(error).__name__}: {first}") from error
+
+
+def _versions(routes: ModelRoutes | None) -> list[VersionView]:
+    return [_version(route) for route in routes.routes] if routes is not None else []
+
+
+def _version(route: Route) -> VersionView:
+    return VersionView(
+        version=route.version,
+        track=route.track.value,
+        weight=route.weight,
+        state=route.state.value,
+        reason=route.reason,
+        application=route.application,
+        replicas=route.replicas,
+        runtime=route.runtime,
+        transport=route.transport.value,
+        transport_reason=route.transport_reason,
+    )
+
+
+__all__ = ["Control", "DeploymentView", "Origin", "VersionView"]

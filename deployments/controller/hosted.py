@@ -1,0 +1,94 @@
+"""Which models the fleet hosts: the config's, and those added through the API.
+
+The config owns its models: the API cannot change or remove them. What was added through the
+API lives in the fleet store, survives a re-applied config and a restart, and gives way to
+the config once that lists it.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from enum import StrEnum
+
+from deployments.errors import ConflictError, NotFoundError
+from deployments.schema import ModelSpec
+from deployments.store.store import FleetStore
+from tuning.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+class Origin(StrEnum):
+    """Who owns a hosted model."""
+
+    CONFIG = "config"
+    API = "api"
+
+
+class HostedModels:
+    """Settings by model. Methods that say so block on the store."""
+
+    def __init__(self, store: FleetStore) -> None:
+        self._store = store
+        self._configured: Mapping[str, ModelSpec] = {}
+        self._added: dict[str, ModelSpec] = {}
+
+    @property
+    def specs(self) -> Mapping[str, ModelSpec]:
+        """What is to be hosted."""
+        return {**self._added, **self._configured}
+
+    def origin(self, name: str) -> Origin:
+        """Who owns a hosted model.
+
+        Raises:
+            NotFoundError: It is not hosted.
+        """
+        if name in self._configured:
+            return Origin.CONFIG
+        if name in self._added:
+            return Origin.API
+        raise NotFoundError(f"model {name!r} is not hosted")
+
+    def configure(self, specs: Mapping[str, ModelSpec]) -> None:
+        """Take the config's models."""
+        self._configured = dict(specs)
+
+    def read(self) -> None:
+        """Take over what the store says; another cluster may have written it. Blocks."""
+        added = {}
+        for name, text in self._store.load_hosted().items():
+            try:
+                added[name] = ModelSpec.load(json.loads(text), path=name)
+            except ConfigError as error:
+                logger.warning("hosted model of another release is left out: %s", error)
+        self._added = added
+
+    def require_own(self, name: str) -> None:
+        """Check that the API may change a model.
+
+        Raises:
+            NotFoundError: It is not hosted.
+            ConflictError: The config owns it.
+        """
+        if self.origin(name) is Origin.CONFIG:
+            raise ConflictError(f"model {name!r} is in the fleet's config, change it there")
+
+    def require_new(self, name: str) -> None:
+        """Check that a model is not hosted.
+
+        Raises:
+            ConflictError: It is.
+        """
+        if name in self.specs:
+            raise ConflictError(f"model {name!r} is hosted already, by {self.origin(name)}")
+
+    def save(self, name: str, spec: ModelSpec) -> None:
+        """Host a model, or host it differently. Blocks."""
+        self._store.save_hosted(name, spec.model_dump_json(exclude_unset=True))
+        self._added[name] = spec
+
+    def remove(self, name: str) -> None:
+        """Host a model no longer. Blocks."""
+        self._store.forget_hosted(name)
+        self._added.pop(name, None)

@@ -1,0 +1,232 @@
+"""The control API over a real store, with a registry that the test writes."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from msgspec.structs import replace
+
+from deployments.controller.api import MAX_BODY_BYTES, is_loopback, make_api
+from deployments.controller.control import Control
+from deployments.controller.facts import RegistryView, VersionFacts
+from deployments.controller.hosted import HostedModels
+from deployments.errors import DependencyError
+from deployments.schema import ModelSpec
+from deployments.store.store import FleetStore
+from deployments.traffic.table import RoutingTable, TransportKind
+from tests.fakes import SIGNATURE, make_route, make_table
+
+PATH = "/api/v1/deployments"
+
+
+class FakeRegistry:
+    """Knows the models `churn` and `wine`, each with a champion; may be away."""
+
+    def __init__(self) -> None:
+        self.trouble: Exception | None = None
+
+    def look(self, specs: Mapping[str, ModelSpec]) -> RegistryView:
+        if self.trouble is not None:
+            raise self.trouble
+        aliases = {name: {"champion": "1"} for name in ("churn", "wine")}
+        facts = VersionFacts("sklearn", SIGNATURE, "sklearn")
+        return RegistryView(aliases, {(name, "1"): facts for name in aliases}, answered=True)
+
+
+class Fixture:
+    """A controller's insides without a cluster."""
+
+    def __init__(self, store: FleetStore) -> None:
+        self.store = store
+        self.registry = FakeRegistry()
+        self.hosted = HostedModels(store)
+        self.hosted.configure({"churn": ModelSpec(num_replicas=2)})
+        self.table: RoutingTable = make_table()
+        self.woken = 0
+        self.trouble: DependencyError | None = None
+        registry: Any = self.registry
+        self.control = Control(
+            self.hosted, registry, "sqlite:///mlflow.db", lambda: self.table, self._wake
+        )
+        self.client = TestClient(
+            make_api(self.control, self._ready, only_loopback=True), base_url="http://127.0.0.1"
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def _ready(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+    def ask(self, method: str, path: str = PATH, **options: Any) -> tuple[int, Any]:
+        answer = self.client.request(method, path, **options)
+        return answer.status_code, answer.json() if answer.content else None
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fixture]:
+    store = FleetStore(f"sqlite:///{tmp_path / 'fleet.db'}", "one")
+    store.migrate()
+    yield Fixture(store)
+    store.close()
+
+
+def test_a_model_of_the_config_with_its_versions(fleet: Fixture) -> None:
+    route = make_route(replicas=2)
+    fleet.table = make_table(churn=(route,))
+
+    status, body = fleet.ask("GET", f"{PATH}/churn")
+
+    assert status == 200
+    assert (body["name"], body["origin"], body["ready"]) == ("churn", "config", True)
+    assert (body["spec"]["num_replicas"], body["spec"]["max_batch_size"]) == (2, 32)
+    assert body["versions"] == [
+        {
+            "version": "1", "track": "stable", "weight": 100, "state": "READY", "reason": "",
+            "application": "churn--v1", "replicas": 2, "runtime": route.runtime,
+            "transport": "handle", "transport_reason": "",
+        }
+    ]  # fmt: skip
+    assert fleet.ask("GET") == (200, {"deployments": [body]})
+
+
+def test_why_a_transport_was_picked_is_shown(fleet: Fixture) -> None:
+    route = replace(make_route(), transport=TransportKind.INLINE, transport_reason="small")
+    fleet.table = make_table(churn=(route,))
+
+    version = fleet.ask("GET", f"{PATH}/churn")[1]["versions"][0]
+
+    assert (version["transport"], version["transport_reason"]) == ("inline", "small")
+
+
+def test_a_model_is_added_changed_and_removed(fleet: Fixture) -> None:
+    status, body = fleet.ask("POST", json={"name": "wine", "spec": {"num_replicas": 3}})
+    assert (status, body["origin"], body["ready"]) == (201, "api", False)
+    assert fleet.hosted.specs["wine"] == ModelSpec(num_replicas=3)
+
+    status, body = fleet.ask("PUT", f"{PATH}/wine", json={"spec": {"max_batch_size": 8}})
+    assert (status, body["spec"]["max_batch_size"]) == (200, 8)
+    assert body["spec"]["num_replicas"] is None
+
+    assert fleet.ask("DELETE", f"{PATH}/wine") == (204, None)
+    assert fleet.ask("GET", f"{PATH}/wine")[0] == 404
+    assert fleet.woken == 3
+
+
+def test_what_was_added_survives_a_restart_and_another_config(fleet: Fixture) -> None:
+    fleet.ask("POST", json={"name": "wine", "spec": {"num_replicas": 3}})
+
+    again = Fixture(fleet.store)
+    again.hosted.read()
+    again.hosted.configure({"digits": ModelSpec()})
+
+    assert again.hosted.specs == {"wine": ModelSpec(num_replicas=3), "digits": ModelSpec()}
+
+
+def test_the_config_wins_while_it_lists_a_model(fleet: Fixture) -> None:
+    fleet.ask("POST", json={"name": "wine", "spec": {"num_replicas": 3}})
+
+    fleet.hosted.configure({"wine": ModelSpec(num_replicas=5)})
+    body = fleet.ask("GET", f"{PATH}/wine")[1]
+
+    assert (body["origin"], body["spec"]["num_replicas"]) == ("config", 5)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_model_of_the_config_is_not_the_api_s(fleet: Fixture, method: str) -> None:
+    options: dict[str, Any] = {"json": {"spec": {}}} if method == "PUT" else {}
+
+    status, body = fleet.ask(method, f"{PATH}/churn", **options)
+
+    assert (status, body) == (
+        409, {"error": "model 'churn' is in the fleet's config, change it there"},
+    )  # fmt: skip
+    assert fleet.woken == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        pytest.param({"name": "churn"}, 409, "hosted already, by config", id="hosted"),
+        pytest.param({"name": "nobody"}, 404, "not in the model registry at sqlite", id="unknown"),
+        pytest.param({"name": "a b"}, 400, "'a b' cannot be served", id="name"),
+        pytest.param({"name": "wine", "spec": {"num_replica": 2}}, 400, "num_replicas", id="typo"),
+        pytest.param(
+            {"name": "wine", "spec": {"num_replicas": 0}}, 400, "spec.num_replicas: 0", id="value"
+        ),
+        pytest.param(
+            {"name": "wine", "spec": {"traffic": {"9": 100}}}, 400, "version '9'", id="version"
+        ),
+        pytest.param({"spec": {}}, 400, "body.name", id="no-name"),
+        pytest.param({"name": "wine", "x": 1}, 400, "body.x", id="unknown-key"),
+        pytest.param([], 400, "body", id="a-list"),
+    ],
+)
+def test_what_cannot_be_hosted_is_refused(
+    fleet: Fixture, body: Any, status: int, words: str
+) -> None:
+    found, answer = fleet.ask("POST", json=body)
+
+    assert (found, list(answer)) == (status, ["error"])
+    assert words in answer["error"]
+    assert fleet.store.load_hosted() == {}
+
+
+def test_a_registry_that_is_away(fleet: Fixture) -> None:
+    fleet.registry.trouble = ConnectionRefusedError("nobody there\nmore")
+
+    answer = fleet.client.post(PATH, json={"name": "wine"})
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json() == {
+        "error": "the model registry cannot be reached: ConnectionRefusedError: nobody there"
+    }
+
+
+def test_before_the_store_was_read_nobody_knows_what_is_hosted(fleet: Fixture) -> None:
+    fleet.trouble = DependencyError("fleet store", "OperationalError: no")
+
+    answer = fleet.client.get(PATH)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_a_body_that_nobody_means_seriously(fleet: Fixture) -> None:
+    answer = fleet.client.post(PATH, content=b" " * (MAX_BODY_BYTES + 1))
+
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(("path", "status"), [("/api/v1/x", 404), ("/", 404)])
+def test_unknown_paths_answer_in_the_same_form(fleet: Fixture, path: str, status: int) -> None:
+    found, body = fleet.ask("GET", path)
+
+    assert (found, list(body)) == (status, ["error"])
+
+
+def test_a_browser_that_was_led_here_by_another_name_is_refused(fleet: Fixture) -> None:
+    answer = fleet.client.get(PATH, headers={"host": "attacker.example"})
+
+    assert answer.status_code == 400
+
+
+def test_the_page_needs_no_internet(fleet: Fixture) -> None:
+    page = fleet.client.get("/docs")
+
+    assert page.status_code == 200
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    script = next(part for part in page.text.split('"') if part.endswith("swagger-ui-bundle.js"))
+    assert len(fleet.client.get(script).content) > 100_000
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True),
+     ("0.0.0.0", False), ("10.0.0.1", False), ("::", False), ("node-1", False)],
+)  # fmt: skip
+def test_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
