@@ -86,7 +86,13 @@ IN_FLIGHT = Family(
 REVISION = Family(
     "rayfleet_table_revision", Kind.GAUGE, "Revision of the routing table in force.", ()
 )
-FAMILIES = (REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, BATCH, IN_FLIGHT, REVISION)
+LAST_ANSWER = Family(
+    "rayfleet_last_answer_timestamp_seconds",
+    Kind.GAUGE,
+    "Unix time at which a batch was last answered.",
+    VERSION,
+)
+FAMILIES = (REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER)
 
 Labels = tuple[str, ...]
 

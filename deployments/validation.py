@@ -170,7 +170,9 @@ def _address_faults(
     if control is not None:
         where = f"{place}.args.control"
         if control.port in serves:
-            faults.append(f"{where}.port: {control.port}: is that of {serves[control.port]}; change one")
+            faults.append(
+                f"{where}.port: {control.port}: is that of {serves[control.port]}; change one"
+            )
         elif port_is_free:
             faults.append(listening_fault(where, control.host, control.port, port_is_free=True))
     # A host that cannot be had is so for each of its ports.

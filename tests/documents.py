@@ -58,6 +58,7 @@ class HttpRequest:
     path: str
     headers: dict[str, str]
     body: bytes | None
+    port: int
 
 
 def blocks(path: Path, language: str | None = None) -> list[Block]:
@@ -106,9 +107,10 @@ def http_request(command: Command) -> HttpRequest:
             case _:
                 assert not word.startswith("-"), f"{command.place}: unknown option {word}"
                 url = word
-    assert url.startswith("localhost:8000/"), f"{command.place}: asks {url!r}"
-    path = url.removeprefix("localhost:8000")
-    return HttpRequest(method or ("GET" if body is None else "POST"), path, headers, body)
+    found = re.fullmatch(r"localhost:(8000|8081)(/.*)", url)
+    assert found is not None, f"{command.place}: asks {url!r}"
+    way = method or ("GET" if body is None else "POST")
+    return HttpRequest(way, found[2], headers, body, int(found[1]))
 
 
 def options(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -28,6 +28,7 @@ from deployments.errors import (
 )
 from deployments.gateway import calls
 from deployments.gateway.app import GatewayApp
+from deployments.gateway.documentation import description
 from deployments.gateway.grpc_methods import SERVICES
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import FIXED
@@ -37,6 +38,7 @@ from deployments.protocols.signature import ParamsMismatchError, SignatureMismat
 from deployments.protocols.statuses import grpc_name, mlflow_error, open_inference_error
 from deployments.schema import (
     AutoscalingSpec,
+    ControlSpec,
     ExpressSpec,
     FleetSpec,
     ModelSpec,
@@ -44,6 +46,7 @@ from deployments.schema import (
     RayActorOptionsSpec,
 )
 from deployments.telemetry import FAMILIES, Counters, Family, Kind
+from tests.deployments.gateway.hosted import Surroundings
 from tests.documents import DOCS, README, REPOSITORY, options, rows, section
 from tuning import cluster, home, registry, tracking
 from tuning.__main__ import GENERATE, _generate_parser, _sweep_parser
@@ -64,6 +67,7 @@ PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
 SPECS = [
     pytest.param(FleetSpec, SERVING, "Fleet", id="fleet"),
     pytest.param(ExpressSpec, SERVING, "Express ports", id="express"),
+    pytest.param(ControlSpec, SERVING, "Control API", id="control"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
@@ -248,22 +252,30 @@ def test_readme_and_protocols_agree_on_the_paths() -> None:
     assert {path.strip("/") for _, path in readme_paths()} >= FIXED.keys()
 
 
+def test_readme_and_the_openapi_page_agree_on_the_paths() -> None:
+    described = {
+        (method.upper(), path.replace("{model}", "MODEL").replace("{version}", "VERSION"))
+        for path, item in json.loads(description())["paths"].items()
+        for method in set(item) & {"get", "post"}
+    }
+
+    assert described == readme_paths()
+
+
 def test_an_undocumented_path_is_not_there() -> None:
-    assert ask("GET", "/v2/models/MODEL/stats")[0] == 404
-    assert "unknown path" in ask("GET", "/v2/models/MODEL/stats")[1]
+    assert ask("GET", "/v2/models/MODEL/config")[0] == 404
+    assert "unknown path" in ask("GET", "/v2/models/MODEL/config")[1]
 
 
 def ask(method: str, path: str) -> tuple[int, str]:
     """Send a request to a gateway that hosts nothing."""
 
-    async def no_metrics() -> bytes:
-        return b""
-
     def no_transport(application: str) -> Any:
         raise AssertionError(application)
 
     counters = Counters("test")
-    gateway = GatewayApp(Inference(no_transport, counters), counters, no_metrics, 1024)
+    inference = Inference(no_transport, counters)
+    gateway = GatewayApp(inference, counters, Surroundings(counters), 1024)
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

@@ -12,14 +12,17 @@ from typing import Any
 import click
 import pytest
 import yaml
+from mlflow.deployments.cli import commands as mlflow_deployments
 from ray.scripts.scripts import cli as ray_cli
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 from ray.serve.scripts import cli as serve_cli
 
 from deployments.cli import _parser as rayfleet_parser
+from deployments.controller.api import NewDeployment
 from deployments.errors import RequestError
 from deployments.gateway.grpc_methods import add_to_server
+from deployments.mlflow_plugin import TARGET
 from deployments.protocols.mlflow_scoring import decode_cheaply
 from deployments.protocols.open_inference import decode_infer
 from deployments.protocols.tensors import Layout, Request, Signature, TensorSpec
@@ -58,6 +61,8 @@ WINE = Signature(
 
 COMMANDS = commands(*DOCUMENTS)
 CURLS = [command for command in COMMANDS if command.program == "curl"]
+INFERENCE = [command for command in CURLS if http_request(command).port == 8000]
+CONTROL = [command for command in CURLS if http_request(command).port == 8081]
 
 
 def blocks_of(language: str) -> list[Block]:
@@ -144,6 +149,10 @@ def check_click(group: click.Command, words: tuple[str, ...]) -> None:
 
 
 def check_mlflow(command: Command) -> None:
+    if command.words[1] == "deployments":
+        check_click(mlflow_deployments, command.words[2:])
+        assert command.words[command.words.index("-t") + 1] == TARGET
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYFLEET_HOME", str(REPOSITORY / ".rayfleet"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -240,7 +249,7 @@ def test_json_is_a_request_that_is_accepted(block: Block) -> None:
     assert decoded(block.text.encode()).rows == 1
 
 
-@pytest.mark.parametrize("command", CURLS, ids=lambda command: command.place)
+@pytest.mark.parametrize("command", INFERENCE, ids=lambda command: command.place)
 def test_curl_sends_what_its_output_answers(command: Command) -> None:
     request = http_request(command)
     shown = json.loads(command.output)
@@ -254,6 +263,18 @@ def test_curl_sends_what_its_output_answers(command: Command) -> None:
         assert str(refused.value) == shown["error"]
     else:
         assert decoded(request.body).rows == 1
+
+
+@pytest.mark.parametrize("command", CONTROL, ids=lambda command: command.place)
+def test_curl_asks_what_the_control_api_understands(command: Command) -> None:
+    request = http_request(command)
+
+    if request.body is None:
+        assert re.fullmatch(r"/api/v1/deployments/[a-z]+", request.path)
+    else:
+        body = NewDeployment.model_validate_json(request.body)
+        ModelsSpec.load({"models": {body.name: body.spec}})
+        assert (request.method, request.path) == ("POST", "/api/v1/deployments")
 
 
 def decoded(body: bytes) -> Request:

@@ -28,6 +28,8 @@ from deployments.gateway.calls import (
     Protocol,
     timeout_s,
 )
+from deployments.gateway.documentation import find_documentation
+from deployments.gateway.fleet import Fleet
 from deployments.gateway.http import (
     Answer,
     ClientGoneError,
@@ -40,12 +42,14 @@ from deployments.gateway.http import (
     send_answer,
 )
 from deployments.gateway.inference import Inference
-from deployments.gateway.pages import find_page, index_page
+from deployments.gateway.pages import find_page, index_page, stats_versions
+from deployments.gateway.repository import change_repository
+from deployments.gateway.statistics import statistics
 from deployments.protocols import mlflow_scoring, open_inference
 from deployments.protocols.compression import compress, decompress
 from deployments.protocols.infer_envelope import peek_id
 from deployments.protocols.statuses import mlflow_error, open_inference_error
-from deployments.telemetry import Counters
+from deployments.telemetry import Counters, exposition
 from deployments.traffic.table import Route
 
 logger = logging.getLogger(__name__)
@@ -83,13 +87,13 @@ class GatewayApp:
         self,
         inference: Inference,
         counters: Counters,
-        metrics: Callable[[], Awaitable[bytes]],
+        fleet: Fleet,
         max_body_bytes: int,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._inference = inference
         self._calls = Calls(inference, counters, clock)
-        self._metrics = metrics
+        self._fleet = fleet
         self._max_body_bytes = max_body_bytes
         self._clock = clock
 
@@ -159,18 +163,34 @@ class GatewayApp:
 
     async def _describe(self, call: HttpCall, segments: list[str]) -> Answer:
         """Answer the paths that carry no tensors."""
-        if segments == ["metrics"]:
-            _require(call, "GET")
-            return Answer(200, await self._metrics(), METRICS_TYPE)
-        if segments == ["v2", "repository", "index"]:
-            _require(call, "POST")
-            body = await read_body(call.headers, call.receive, self._max_body_bytes)
-            return Answer(200, index_page(self._inference, body))
+        match segments:
+            case ["metrics"]:
+                _require(call, "GET")
+                snapshots = await self._fleet.snapshots()
+                return Answer(200, await asyncio.to_thread(exposition, snapshots), METRICS_TYPE)
+            case ["v2", "models", *path, "stats"]:
+                _require(call, "GET")
+                versions = stats_versions(self._inference, path)
+                return Answer(200, statistics(await self._fleet.snapshots(), versions))
+            case ["v2", "repository", "index"]:
+                _require(call, "POST")
+                return Answer(200, index_page(self._inference, await self._read(call)))
+            case ["v2", "repository", "models", model, action]:
+                _require(call, "POST")
+                await change_repository(self._fleet, model, action, await self._read(call))
+                return Answer(200, b"{}")
         page = find_page(segments)
         if page is None:
+            answer = await asyncio.to_thread(find_documentation, segments)
+            if answer is not None:
+                _require(call, "GET")
+                return answer
             raise NotFoundError(f"unknown path {call.path!r}")
         _require(call, "GET")
         return Answer(200, page(self._inference))
+
+    async def _read(self, call: HttpCall) -> bytes:
+        return await read_body(call.headers, call.receive, self._max_body_bytes)
 
     async def _infer(self, call: HttpCall, model: str, version: str | None) -> Answer:
         body = await self._start(call, model)
@@ -213,7 +233,7 @@ class GatewayApp:
         self._calls.begin(call, model)
         _require(call, "POST")
         call.timeout_s = timeout_s(header_text(call.headers, REQUEST_TIMEOUT))
-        body = await read_body(call.headers, call.receive, self._max_body_bytes)
+        body = await self._read(call)
         call.started_s = self._clock()
         encoding = call.headers.get(b"content-encoding")
         if encoding is not None:

@@ -11,6 +11,7 @@ raised is run again one request at a time, so that one bad row fails only its ow
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,7 +31,7 @@ from deployments.gateway.transport import ReplicaGoneError, VersionTransport
 from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch, Outputs, Request
-from deployments.telemetry import BATCH, IN_FLIGHT, PREDICT, QUEUE, Counters
+from deployments.telemetry import BATCH, IN_FLIGHT, LAST_ANSWER, PREDICT, QUEUE, Counters
 from deployments.traffic.table import Batching
 
 TIMER_RESOLUTION_S = 1e-6
@@ -325,6 +326,7 @@ class VersionQueue:
             return
         self.counters.observe(PREDICT, labels, prediction.predict_s)
         self.counters.observe(BATCH, labels, rows)
+        self.counters.set(LAST_ANSWER, labels, time.time())
         start = 0
         for item in batch:
             stop = start + item.request.rows

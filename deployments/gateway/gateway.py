@@ -19,6 +19,7 @@ from deployments.errors import ConfigError
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.direct import DirectTransport
 from deployments.gateway.express import ExpressServer
+from deployments.gateway.fleet import ControllerFleet
 from deployments.gateway.grpc_server import GrpcServer, open_grpc
 from deployments.gateway.grpc_service import InferenceServicer
 from deployments.gateway.inference import Inference
@@ -31,7 +32,7 @@ from deployments.predictor.predictor import Predictor
 from deployments.schema import ExpressSpec, parse_application_name
 from deployments.settings import Settings
 from deployments.store.store import FleetStore
-from deployments.telemetry import Counters, Snapshot, exposition
+from deployments.telemetry import Counters
 from deployments.traffic.table import Route, RoutingTable, decode_table
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,6 @@ RETRY_S = 0.5
 
 POLL_TIMEOUT_S = 5.0
 """A poll is held for a second; one that takes this long has no controller behind it."""
-
-SCRAPE_TIMEOUT_S = 2.0
-"""Longest wait for the merged counters before a scrape gets this gateway's alone, seconds."""
 
 
 class Gateway(InferenceServicer):
@@ -72,9 +70,10 @@ class Gateway(InferenceServicer):
             self._counters,
         )
         super().__init__(self._inference, self._counters, settings.max_body_bytes)
-        self._app = GatewayApp(
-            self._inference, self._counters, self._metrics, settings.max_body_bytes
+        fleet = ControllerFleet(
+            controller, self._inference, self._counters, settings.model_control_mode
         )
+        self._app = GatewayApp(self._inference, self._counters, fleet, settings.max_body_bytes)
         cluster = ray.get_runtime_context().get_session_name()
         self._kept = Path(settings.tables_folder) / f"{cluster}.json"
         self._store = FleetStore(settings.store_url, cluster)
@@ -184,17 +183,3 @@ class Gateway(InferenceServicer):
             draft.replace(self._kept)
         except OSError as error:
             logger.warning("cannot keep the routing table at %s: %s", self._kept, error)
-
-    async def _metrics(self) -> bytes:
-        own = self._counters.snapshot()
-        try:
-            snapshots: list[Snapshot] = await asyncio.wait_for(self._merged(own), SCRAPE_TIMEOUT_S)
-        except (RayError, RayServeException, TimeoutError):
-            # What other gateways last said may be older than what was shown of them
-            # elsewhere, and a counter must not run backwards: only ours is certain.
-            snapshots = [own]
-        return await asyncio.to_thread(exposition, snapshots)
-
-    async def _merged(self, own: Snapshot) -> list[Snapshot]:
-        snapshots: list[Snapshot] = await self._controller.counters.remote(own)
-        return snapshots

@@ -33,6 +33,7 @@ class Inference:
         self._counters = counters
         self._clock = clock
         self._table = EMPTY
+        self._applied = asyncio.Event()
         self._queues: dict[str, VersionQueue] = {}
         self._leaving: dict[str, tuple[VersionQueue, float]] = {}
         self._longest_s = 0.0
@@ -53,7 +54,14 @@ class Inference:
         self._keep_leaving(queues, table)
         self._queues = queues
         self._table = table
+        applied, self._applied = self._applied, asyncio.Event()
+        applied.set()
         self._counters.set(REVISION, (), table.revision)
+
+    async def until(self, holds: Callable[[RoutingTable], bool]) -> None:
+        """Wait for a table of which something holds."""
+        while not holds(self._table):
+            await self._applied.wait()
 
     def model(self, name: str) -> ModelRoutes:
         """The hosted versions of a model.

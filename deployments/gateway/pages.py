@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 
-from deployments.errors import MalformedRequestError, ModelNotReadyError
+from deployments.errors import MalformedRequestError, ModelNotReadyError, NotFoundError
 from deployments.gateway.inference import Inference
 from deployments.protocols import mlflow_scoring
 from deployments.protocols import open_inference_pages as pages
@@ -64,6 +64,24 @@ def ready_page(inference: Inference, model: str, version: str | None) -> bytes:
     """
     _require_ready(inference, model, version)
     return pages.model_ready(model)
+
+
+def stats_versions(inference: Inference, path: list[str]) -> list[tuple[str, str]]:
+    """Model and version of those that a path before `/stats` names; all, if it names none.
+
+    Raises:
+        NotFoundError: No such model, version or path.
+    """
+    match path:
+        case []:
+            models = sorted(inference.table.models)
+        case [model]:
+            models = [model]
+        case [model, "versions", version]:
+            return [(model, inference.pinned(model, version).version)]
+        case _:
+            raise NotFoundError(f"unknown path '/v2/models/{'/'.join(path)}/stats'")
+    return [(model, route.version) for model in models for route in inference.model(model).routes]
 
 
 def _only_ready(body: bytes) -> bool:

@@ -12,7 +12,7 @@ from deployments.protocols.tensors import Signature, TensorSpec
 
 SERVER_NAME = "rayfleet"
 
-EXTENSIONS = ("binary_tensor_data",)
+EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics")
 
 
 class State(StrEnum):

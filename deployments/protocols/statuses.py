@@ -72,6 +72,8 @@ _STATUSES: tuple[tuple[type[FleetError], int], ...] = (
 _GRPC_NAMES: tuple[tuple[type[FleetError], str], ...] = (
     (NotFoundError, "NOT_FOUND"),
     (MethodNotAllowedError, "UNIMPLEMENTED"),
+    (ForbiddenError, "PERMISSION_DENIED"),
+    (ConflictError, "FAILED_PRECONDITION"),
     (RequestTooLargeError, "RESOURCE_EXHAUSTED"),  # what gRPC itself says of a long message
     (UnsupportedMediaError, "UNIMPLEMENTED"),
     (RequestError, "INVALID_ARGUMENT"),

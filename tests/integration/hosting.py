@@ -76,6 +76,7 @@ class Fleet:
     """Of Serve's gRPC door."""
 
     express_grpc_address: str
+    control_url: str
     user_config: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,7 +86,12 @@ class Fleet:
             "port": port_of(self.express_url),
             "grpc_port": port_of(self.express_grpc_address),
         }
-        return {"request_deadline_s": 8, "express": ports}
+        return {
+            "request_deadline_s": 8,
+            "express": ports,
+            "control": {"port": port_of(self.control_url)},
+            "model_control_mode": "explicit",
+        }
 
     @property
     def ray_tmpdir(self) -> Path:
@@ -189,7 +195,7 @@ def fleet_config(
     config["grpc_options"]["port"] = port_of(grpc_address)
     application = config["applications"][0]
     # Nobody's default port: other tests run beside this one.
-    application["args"] = {"express": None, **args}
+    application["args"] = {"express": None, "control": None, **args}
     application["deployments"] = [
         {"name": "Gateway", "num_replicas": 2},
         {"name": "Controller", "user_config": {"models": dict(models)}},

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from deployments.errors import FleetError
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.express import ExpressServer
 from deployments.gateway.grpc_service import InferenceServicer
@@ -18,7 +19,7 @@ from deployments.gateway.inference import Inference
 from deployments.gateway.listeners import Address, Claim
 from deployments.haproxy import free_port
 from deployments.schema import ExpressSpec
-from deployments.telemetry import REQUESTS, Counters, exposition
+from deployments.telemetry import REQUESTS, Counters, Snapshot
 from deployments.traffic.table import RouteState, RoutingTable, Track
 from tests.fakes import FakeTransport, make_route, make_table, sums
 
@@ -73,6 +74,29 @@ DOOR: ContextVar[Callable[[GatewayApp], AbstractAsyncContextManager[httpx.AsyncC
 """Where requests of the tests go in."""
 
 
+class Surroundings:
+    """The fleet around a gateway: it records what is asked of it, and refuses if told to."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self.asked: list[tuple[Any, ...]] = []
+        self.refusal: FleetError | None = None
+
+    async def snapshots(self) -> list[Snapshot]:
+        return [self._counters.snapshot()]
+
+    async def load(self, model: str, settings: Mapping[str, Any] | None) -> None:
+        self._ask("load", model, settings)
+
+    async def unload(self, model: str) -> None:
+        self._ask("unload", model)
+
+    def _ask(self, *what: Any) -> None:
+        self.asked.append(what)
+        if self.refusal is not None:
+            raise self.refusal
+
+
 class Fleet:
     """A gateway, what it counts and what reaches its replicas."""
 
@@ -80,7 +104,8 @@ class Fleet:
         self.counters = Counters("gateway-1")
         self.transport = FakeTransport(predict)
         inference = Inference(lambda _: self.transport, self.counters)
-        self.app = GatewayApp(inference, self.counters, self._metrics, MAX_BODY)
+        self.surroundings = Surroundings(self.counters)
+        self.app = GatewayApp(inference, self.counters, self.surroundings, MAX_BODY)
         self.servicer = InferenceServicer(inference, self.counters, MAX_BODY)
         self._inference = inference
         self._table = table
@@ -102,9 +127,6 @@ class Fleet:
     def counted(self, family: Any = REQUESTS) -> dict[tuple[str, ...], float]:
         rows = self.counters.snapshot().families[family.name]
         return {row.labels: sum(row.counts) for row in rows}
-
-    async def _metrics(self) -> bytes:
-        return exposition([self.counters.snapshot()])
 
 
 def post(fleet: Fleet, path: str, body: Any = None, **options: Any) -> httpx.Response:

@@ -41,7 +41,8 @@ class TestPaths:
     def test_server_metadata_with_and_without_a_slash(self, path: str) -> None:
         body = Fleet()("GET", path).json()
 
-        assert (body["name"], body["extensions"]) == ("rayfleet", ["binary_tensor_data"])
+        assert body["name"] == "rayfleet"
+        assert body["extensions"] == ["binary_tensor_data", "model_repository", "statistics"]
 
     @pytest.mark.parametrize("path", ["/v2/models/churn", "/v2/models/churn/versions/1"])
     def test_model_metadata(self, path: str) -> None:
@@ -100,7 +101,7 @@ class TestPaths:
     @pytest.mark.parametrize(
         "path",
         [
-            "/", "/v3", "/v2/model", "/v2/models/churn/predict", "/v2/health", "/docs", "/infer",
+            "/", "/v3", "/v2/model", "/v2/models/churn/predict", "/v2/health", "/docs/x", "/infer",
             "/v2/models/churn/versions", "/v2/models/churn/versions/1/2/infer", "/models",
             "/v2/models/a%2Fchurn/infer",
         ],

@@ -72,7 +72,7 @@ def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     for name in SERVED:
         known = np.load(folder / f"{name}.npz")
         models[name] = HostedModel("1", known["rows"], known["expected"])
-    doors = [f"127.0.0.1:{free_port()}" for _ in range(4)]
+    doors = [f"127.0.0.1:{free_port()}" for _ in range(5)]
     fleet = Fleet(
         cluster,
         f"http://{doors[0]}",
@@ -81,6 +81,7 @@ def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
         express_url=f"http://{doors[1]}",
         grpc_address=doors[2],
         express_grpc_address=doors[3],
+        control_url=f"http://{doors[4]}",
     )
     fleet.user_config = {name: {} for name in (*SERVED, "moody", "broken", "columns")}
     # Short for the others, so that a retired version goes soon; here a replica is killed,
