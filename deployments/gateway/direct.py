@@ -8,7 +8,8 @@ replica's connection stands (scaled to zero, just started, just died), its handl
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ CONNECT_TIMEOUT_S = 5.0
 UNAWARE_S = 10.0
 """How long Serve may go on to believe in a replica that has died, seconds."""
 
+ASK_AGAIN_S = 0.05
+"""Wait before Serve's handle is asked again, which has heard of the death meanwhile, seconds."""
+
 MAX_NUMBER = 2**32
 
 
@@ -58,6 +62,7 @@ class DirectTransport:
         self._node = node
         self._otherwise = otherwise
         self._links: dict[str, _Link] = {}
+        self._lost_at_s: dict[str, float] = {}
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """Use these replicas' doors and no others; what is in flight there is still answered."""
@@ -66,7 +71,7 @@ class DirectTransport:
             self._links.pop(replica).retire()
         for replica, endpoint in wanted.items():
             if replica not in self._links:
-                self._links[replica] = _Link(endpoint, self._node)
+                self._links[replica] = _Link(endpoint, self._node, self._note_lost)
 
     @property
     def is_direct(self) -> bool:
@@ -82,35 +87,40 @@ class DirectTransport:
         return await link.ask(batch.plain(), self._gateway, depth, timeout_s)
 
     async def _by_handle(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
-        try:
-            return await self._otherwise.predict(batch, depth, timeout_s)
-        except ReplicaGoneError:
-            now_s = asyncio.get_running_loop().time()
-            if not any(link.was_lost_since(now_s - UNAWARE_S) for link in self._links.values()):
-                raise
-        # Serve did not know yet what our connection told us, and sent it to the same dead one.
-        return await self._otherwise.predict(batch, depth, timeout_s)
+        loop = asyncio.get_running_loop()
+        while True:
+            began_s = loop.time()
+            try:
+                return await self._otherwise.predict(batch, depth, timeout_s)
+            except ReplicaGoneError as error:
+                lost_at_s = self._lost_at_s.get(error.actor or "", math.inf)
+                if not began_s - UNAWARE_S < lost_at_s < began_s:
+                    raise
+            # Serve did not know yet what our connection had told us before, and sent it to the
+            # dead one: the batch has reached nobody.
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    def _note_lost(self, actor: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        recent = {name: at_s for name, at_s in self._lost_at_s.items() if at_s > now_s - UNAWARE_S}
+        self._lost_at_s = {**recent, actor: now_s}
 
 
 class _Link:
     """One replica and the connection to it, which is made anew whenever it is lost."""
 
-    def __init__(self, endpoint: Endpoint, node: str) -> None:
+    def __init__(self, endpoint: Endpoint, node: str, note_lost: Callable[[str], None]) -> None:
         self._endpoint = endpoint
+        self._note_lost = note_lost
         self._is_near = endpoint.node == node
         self._wire: _Wire | None = None
         self._retired = False
-        self._lost_at_s: float | None = None
         self._connecting = asyncio.get_running_loop().create_task(self._stay_connected())
 
     @property
     def is_ready(self) -> bool:
         wire = self._wire
         return wire is not None and wire.is_open and not self._retired
-
-    def was_lost_since(self, since_s: float) -> bool:
-        """Whether its connection broke lately, by the loop's clock."""
-        return self._lost_at_s is not None and self._lost_at_s >= since_s
 
     @property
     def in_flight(self) -> int:
@@ -144,7 +154,8 @@ class _Link:
                     self._wire = wire
                     retry_s = FIRST_RETRY_S
                     await wire.lost.wait()
-                    self._lost_at_s = asyncio.get_running_loop().time()
+                    if not wire.is_leaving:
+                        self._note_lost(self._endpoint.actor)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
 
@@ -180,11 +191,12 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._frames = FrameReader()
         self._numbers = itertools.count()
-        self._leaving = False
+        self.is_leaving = False
+        """Whether one of the sides has said that it goes."""
 
     @property
     def is_open(self) -> bool:
-        return self.trusted.is_set() and not self._leaving and not self.lost.is_set()
+        return self.trusted.is_set() and not self.is_leaving and not self.lost.is_set()
 
     async def ask(self, question: tuple[Any, ...]) -> Prediction:
         number = next(self._numbers) % MAX_NUMBER
@@ -198,11 +210,11 @@ class _Wire(asyncio.Protocol):
             raise
         finally:
             self.waiting.pop(number, None)
-            if self._leaving:
+            if self.is_leaving:
                 self.close_when_answered()
 
     def close_when_answered(self) -> None:
-        self._leaving = True
+        self.is_leaving = True
         if not self.waiting and self._transport is not None:
             self._transport.close()
 

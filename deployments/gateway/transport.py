@@ -23,6 +23,16 @@ from deployments.traffic.table import Route
 class ReplicaGoneError(Exception):
     """The replica died or was unreachable while it had the batch."""
 
+    def __init__(self, reason: str, actor: str | None = None) -> None:
+        """Say what happened.
+
+        Args:
+            reason: In words.
+            actor: Ray's id of the replica; None where nobody said which it was.
+        """
+        super().__init__(reason)
+        self.actor = actor
+
 
 class Transport(Protocol):
     """A way to the replicas of one version. Cancelling the call gives the batch up."""
@@ -80,7 +90,8 @@ class HandleTransport:
         except RayTaskError as error:
             raise self._cause(error) from None
         except (RayActorError, WorkerCrashedError) as error:
-            raise ReplicaGoneError(str(error).splitlines()[0]) from None
+            actor = getattr(error, "actor_id", None)
+            raise ReplicaGoneError(str(error).splitlines()[0], actor) from None
         except RequestCancelledError:
             raise ReplicaGoneError("Serve cancelled the call") from None
         except DeploymentUnavailableError:

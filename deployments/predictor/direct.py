@@ -60,7 +60,9 @@ class DirectDoor:
         self._path: Path | None = None
         self._is_leaving = False
 
-    async def open(self, replica: str, node: str, host: str, folder: Path) -> Endpoint:
+    async def open(
+        self, replica: str, node: str, host: str, folder: Path, actor: str = ""
+    ) -> Endpoint:
         """Listen on a Unix socket and on a TCP port of this node.
 
         Args:
@@ -68,6 +70,7 @@ class DirectDoor:
             node: Ray's id of the node.
             host: Its address as other nodes know it.
             folder: For the Unix socket; its path must be short.
+            actor: Ray's id of the replica.
 
         Raises:
             OSError: One of them cannot be had.
@@ -80,7 +83,7 @@ class DirectDoor:
         server = await loop.create_server(self._peer, host, 0)
         self._servers.append(server)
         port: int = server.sockets[0].getsockname()[1]
-        return Endpoint(replica, node, str(path), host, port, self._key.hex())
+        return Endpoint(replica, node, str(path), host, port, self._key.hex(), actor)
 
     async def drain(self, timeout_s: float) -> None:
         """Leave: take no more batches, answer those under way, close.

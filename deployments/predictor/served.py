@@ -63,12 +63,14 @@ class ServedPredictor:
         context = serve.get_replica_context()
         self._application = context.app_name
         self._announcing: asyncio.Task[None] | None = None
+        process = ray.get_runtime_context()
         try:
             endpoint = await self._door.open(
                 context.replica_id.unique_id,
-                ray.get_runtime_context().get_node_id(),
+                process.get_node_id(),
                 ray.util.get_node_ip_address(),  # type: ignore[no-untyped-call]
                 node_folder(),
+                process.get_actor_id() or "",
             )
         except OSError as error:
             logger.warning("no direct door, Serve's handle remains: %s", error)

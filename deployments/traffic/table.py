@@ -55,6 +55,9 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str
     """What a gateway must know, hexadecimal; made by the replica, known to this fleet alone."""
 
+    actor: str = ""
+    """Ray's id of it, by which errors of Serve's handle name the one that died."""
+
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One hosted version of a model."""

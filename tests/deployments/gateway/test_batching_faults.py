@@ -176,7 +176,7 @@ def test_a_single_request_is_retried_once_and_no_more() -> None:
 def test_a_retry_ends_at_the_request_s_own_deadline() -> None:
     async def die_late(_: Batch) -> Mapping[str, Array]:
         await asyncio.sleep(1.5)
-        raise ReplicaGoneError
+        raise ReplicaGoneError("died")
 
     transport = FakeTransport(die_late)
 

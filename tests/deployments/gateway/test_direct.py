@@ -29,10 +29,14 @@ class Fallback:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.actors: list[str | None] = []
+        self.before_it_fails: Callable[[], None] = lambda: None
 
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         self.asked += 1
-        raise ReplicaGoneError("by the handle")
+        self.before_it_fails()
+        await asyncio.sleep(0.01)
+        raise ReplicaGoneError("by the handle", self.actors.pop(0) if self.actors else None)
 
 
 class Replica:
@@ -41,11 +45,12 @@ class Replica:
     def __init__(self, name: str, folder: Path, model: Any = None) -> None:
         self.name = name
         self.folder = folder
+        self.actor = f"actor of {name}"
         self.model = model or Model(self.die)
         self.door = DirectDoor(self.model.predict, "churn", "1")
 
     async def open(self) -> Endpoint:
-        self.endpoint = await self.door.open(self.name, HERE, "127.0.0.1", self.folder)
+        self.endpoint = await self.door.open(self.name, HERE, "127.0.0.1", self.folder, self.actor)
         return self.endpoint
 
     def die(self) -> None:
@@ -117,17 +122,56 @@ def test_without_a_replica_serve_s_handle_is_asked() -> None:
     run(test)
 
 
-def test_when_the_only_replica_died_serve_s_handle_is_asked_twice() -> None:
-    """It may not know yet, and call the dead one first."""
+def test_serve_s_handle_is_asked_again_while_it_sends_to_the_dead_one() -> None:
+    """It may not know yet of a death that our own connection has told us."""
 
+    async def test() -> None:
+        async with replicas(n=1) as (transport, (replica,), fallback):
+            with pytest.raises(ReplicaGoneError, match="connection was lost"):
+                await transport.predict(batch(DIE), 1, WITHIN_S)
+            fallback.actors = [replica.actor, replica.actor, "another"]
+
+            with pytest.raises(ReplicaGoneError, match="by the handle"):
+                await transport.predict(batch(1.0), 1, WITHIN_S)
+
+            # The third had it, and may have died of it.
+            assert fallback.asked == 3
+
+    run(test)
+
+
+@pytest.mark.parametrize("actor", [None, "another"])
+def test_a_replica_that_dies_under_a_batch_of_the_handle_is_the_last(actor: str | None) -> None:
     async def test() -> None:
         async with replicas(n=1) as (transport, _, fallback):
             with pytest.raises(ReplicaGoneError, match="connection was lost"):
                 await transport.predict(batch(DIE), 1, WITHIN_S)
+            fallback.actors = [actor, actor]
+
             with pytest.raises(ReplicaGoneError, match="by the handle"):
                 await transport.predict(batch(1.0), 1, WITHIN_S)
 
-            assert fallback.asked == 2
+            assert fallback.asked == 1
+
+    run(test)
+
+
+def test_a_death_after_the_batch_was_sent_is_not_an_earlier_one() -> None:
+    async def test() -> None:
+        async with replicas(n=1) as (transport, (replica,), fallback):
+            fallback.actors = [replica.actor, replica.actor]
+            fallback.before_it_fails = replica.die
+            replica.door._is_leaving = True
+            for peer in list(replica.door._peers):
+                peer.say_leaving()
+            async with asyncio.timeout(WITHIN_S):
+                while transport.is_direct:
+                    await asyncio.sleep(0.002)
+
+            with pytest.raises(ReplicaGoneError, match="by the handle"):
+                await transport.predict(batch(1.0), 1, WITHIN_S)
+
+            assert fallback.asked == 1
 
     run(test)
 
