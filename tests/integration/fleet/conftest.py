@@ -43,6 +43,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "RAYFLEET_HOME": str(home),
         **haproxy.environment(ray_tmpdir),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # As `rayfleet serve` sets it: else clients at full speed starve the gateways.
+        "RAY_worker_niceness": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
