@@ -6,6 +6,7 @@ What is Serve's own in it is checked by `serveconfig`, what is ours here.
 import os
 import ssl
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,40 +144,51 @@ def address_faults(path: Path) -> list[str]:
 def _address_faults(
     raw: Mapping[str, Any], place: str, spec: FleetSpec, *, port_is_free: bool
 ) -> list[str]:
-    host, port = http_place(raw)
-    express, control = spec.express, spec.control
-    serves = {port: "http_options"}
-    faults = [listening_fault("http_options", host, port, port_is_free=port_is_free)]
-    grpc = grpc_port(raw)
-    if grpc == port:
-        faults.append(f"grpc_options.port: {grpc}: is that of http_options; change one")
-    elif grpc is not None:
-        serves[grpc] = "grpc_options"
-        faults.append(listening_fault("grpc_options", host, grpc, port_is_free=port_is_free))
-    if express is not None:
-        where = f"{place}.args.express"
-        if port_is_free:
-            faults += _file_faults(where, express)
-        for key in ("port", "grpc_port"):
-            own = getattr(express, key)
-            if own in serves:
-                faults.append(
-                    f"{where}.{key}: {own}: is Serve's own, see {serves[own]}; change one"
-                )
-            elif own is not None and port_is_free:
-                fault = listening_fault(where, express.host, own, port_is_free=True, key=key)
-                faults.append(fault)
-            serves.setdefault(own, f"{where}.{key}")
-    if control is not None:
-        where = f"{place}.args.control"
-        if control.port in serves:
+    owners: dict[int, str] = {}
+    faults: list[str | None] = []
+    for door in _doors(raw, place, spec):
+        owner = owners.setdefault(door.port, door.shown)
+        if owner != door.shown:
+            faults.append(f"{door.shown}: {door.port}: is that of {owner}; change one")
+        elif port_is_free or door.where in {"http_options", "grpc_options"}:
             faults.append(
-                f"{where}.port: {control.port}: is that of {serves[control.port]}; change one"
+                listening_fault(
+                    door.where, door.host, door.port, port_is_free=port_is_free, key=door.key
+                )
             )
-        elif port_is_free:
-            faults.append(listening_fault(where, control.host, control.port, port_is_free=True))
+    if spec.express is not None and port_is_free:
+        faults += _file_faults(f"{place}.args.express", spec.express)
     # A host that cannot be had is so for each of its ports.
     return list(dict.fromkeys(fault for fault in faults if fault is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """A port that a config asks for."""
+
+    where: str
+    key: str
+    host: str
+    port: int
+
+    @property
+    def shown(self) -> str:
+        return f"{self.where}.{self.key}"
+
+
+def _doors(raw: Mapping[str, Any], place: str, spec: FleetSpec) -> Iterator[_Door]:
+    host, port = http_place(raw)
+    yield _Door("http_options", "port", host, port)
+    grpc = grpc_port(raw)
+    if grpc is not None:
+        yield _Door("grpc_options", "port", host, grpc)
+    express, control = spec.express, spec.control
+    if express is not None:
+        yield _Door(f"{place}.args.express", "port", express.host, express.port)
+        if express.grpc_port is not None:
+            yield _Door(f"{place}.args.express", "grpc_port", express.host, express.grpc_port)
+    if control is not None:
+        yield _Door(f"{place}.args.control", "port", control.host, control.port)
 
 
 def _file_faults(where: str, express: ExpressSpec) -> list[str | None]:

@@ -95,8 +95,34 @@ def test_an_express_port_that_another_would_share_is_refused(validate: Any) -> N
 def test_the_two_doors_need_two_ports(validate: Any, running: bool) -> None:
     content = config(args={"express": {"port": PORT}})
 
-    line = f"{EXPRESS}.port: {PORT}: is Serve's own, see http_options; change one"
+    line = f"{EXPRESS}.port: {PORT}: is that of http_options.port; change one"
     assert validate(content, *["--running"] * running) == (2, f"FILE: {line}")
+
+
+@pytest.mark.parametrize(
+    ("port", "owner"),
+    [
+        pytest.param(PORT, "http_options.port", id="serve-s"),
+        pytest.param(PORT + 1, f"{EXPRESS}.port", id="express"),
+        pytest.param(PORT + 2, f"{EXPRESS}.grpc_port", id="express-grpc"),
+    ],
+)
+def test_the_control_api_needs_a_port_of_its_own(validate: Any, port: int, owner: str) -> None:
+    express = {"port": PORT + 1, "grpc_port": PORT + 2}
+    content = config(args={"express": express, "control": {"port": port}})
+
+    line = f"{EXPRESS.replace('express', 'control')}.port: {port}: is that of {owner}; change one"
+    assert validate(content, "--running") == (2, f"FILE: {line}")
+
+
+def test_a_control_port_in_use_is_refused(validate: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        status, said = validate(config(args={"control": {"port": port}}))
+
+    where = EXPRESS.replace("express", "control")
+    assert (status, said.startswith(f"FILE: {where}.port: {port} on 127.0.0.1")) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -171,13 +197,13 @@ def test_serve_s_grpc_port_is_checked_too(validate: Any) -> None:
         pytest.param(
             {"port": PORT},
             None,
-            f"grpc_options.port: {PORT}: is that of http_options; change one",
+            f"grpc_options.port: {PORT}: is that of http_options.port; change one",
             id="serve-s-two",
         ),
         pytest.param(
             {"port": PORT + 1},
             {"port": PORT + 2, "grpc_port": PORT + 1},
-            f"{EXPRESS}.grpc_port: {PORT + 1}: is Serve's own, see grpc_options; change one",
+            f"{EXPRESS}.grpc_port: {PORT + 1}: is that of grpc_options.port; change one",
             id="serve-s-and-ours",
         ),
         pytest.param({"port": 0}, None, "grpc_options.port: 0: should be 1 to 65535", id="no-port"),
