@@ -42,6 +42,10 @@ TransportName = Literal["handle", "direct", "inline", "auto"]
 
 IMPORT_COST = "importing TensorFlow costs every gateway seconds and half a gigabyte"
 
+CONTEXT_MIB = 512
+"""What a process takes of a GPU before its framework takes anything, at most: the driver's
+context and kernels. No framework counts it, so it is kept aside out of every budget."""
+
 RuntimeName = Literal["auto", "sklearn", "torch", "tensorflow", "pyfunc"]
 
 
@@ -170,6 +174,30 @@ class RayActorOptionsSpec(Spec):
         return value
 
 
+class TorchSpec(Spec):
+    """How the PyTorch runtime computes; the other runtimes read none of it."""
+
+    half_precision: Literal["float16", "bfloat16"] | None = None
+    """What linear layers and convolutions compute in; None keeps the model's own type."""
+
+    compile: bool = False
+    """Whether `torch.compile` compiles the module before the version is ready."""
+
+    pin_memory: bool = False
+    """Whether inputs go to the GPU through page-locked memory."""
+
+    def needs_gpu(self) -> str | None:
+        """The setting that is of no use on a CPU, with its reason; None when there is none."""
+        if self.half_precision == "float16":
+            return (
+                "torch.half_precision 'float16': PyTorch computes that slowly on CPUs,"
+                " where 'bfloat16' is meant"
+            )
+        if self.pin_memory:
+            return "torch.pin_memory true: it is for copies to a GPU"
+        return None
+
+
 class AutoscalingSpec(Spec):
     """When replicas are added and removed, in Serve's words."""
 
@@ -230,6 +258,11 @@ class ModelSpec(Spec):
     """Autoscaling for each version; None keeps the number of replicas fixed."""
 
     ray_actor_options: RayActorOptionsSpec = RayActorOptionsSpec()
+
+    gpu_memory_mib: Annotated[int, Field(gt=CONTEXT_MIB, le=MOST)] | None = None
+    """Most memory that a replica may take of each of its GPUs, MiB; None takes its share."""
+
+    torch: TorchSpec = TorchSpec()
 
     max_batch_size: Count = 32
     """Most rows that the gateway joins into one call; a larger request goes alone."""
@@ -295,6 +328,8 @@ class ModelSpec(Spec):
             return f"the model needs nodes with {', '.join(sorted(options.resources))}"
         if options.runtime_env:
             return "the model has a runtime_env, and gateways have their own"
+        if self.torch != TorchSpec():
+            return "the model has torch settings, which only replicas heed"
         return IMPORT_COST if self.runtime == "tensorflow" else None
 
     @model_validator(mode="after")
@@ -304,6 +339,19 @@ class ModelSpec(Spec):
                 f"transport 'inline' cannot be: {self.inline_obstacle};"
                 " allowed: 'handle', 'direct', 'auto'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gpu_settings_have_a_gpu(self) -> Self:
+        if self.torch != TorchSpec() and self.runtime not in {"auto", "torch"}:
+            raise ValueError(f"torch: only the runtime 'torch' reads it, not {self.runtime!r}")
+        if self.ray_actor_options.num_gpus > 0:
+            return self
+        fault = self.torch.needs_gpu()
+        if self.gpu_memory_mib is not None:
+            fault = f"gpu_memory_mib {self.gpu_memory_mib}: there is no GPU to take it of"
+        if fault is not None:
+            raise ValueError(f"{fault}; set ray_actor_options.num_gpus above 0")
         return self
 
 

@@ -44,6 +44,7 @@ from deployments.schema import (
     ModelSpec,
     ModelsSpec,
     RayActorOptionsSpec,
+    TorchSpec,
 )
 from deployments.telemetry import FAMILIES, Counters, Family, Kind
 from tests.deployments.gateway.hosted import Surroundings
@@ -71,6 +72,7 @@ SPECS = [
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
+    pytest.param(TorchSpec, SERVING, "PyTorch", id="torch"),
     pytest.param(AutoscalingSpec, SERVING, "Autoscaling", id="autoscaling"),
     pytest.param(SweepSpec, TUNING, "Sweep", id="sweep"),
     pytest.param(DataSpec, TUNING, "Data", id="data"),

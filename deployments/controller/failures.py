@@ -11,6 +11,11 @@ BACKOFF_S = 20.0
 
 MAX_BACKOFF_S = 600.0
 
+DEPLOYED = {
+    "runtime", "num_replicas", "autoscaling_config", "ray_actor_options", "gpu_memory_mib", "torch",
+}  # fmt: skip
+"""Settings of a model that only a new deployment can change."""
+
 MAX_DOUBLINGS = 16
 """Enough to reach the longest wait; after a week of failures the power would overflow."""
 
@@ -41,9 +46,7 @@ class Failure:
 
 def fingerprint(spec: ModelSpec) -> str:
     """Name the settings that only a new deployment can change."""
-    settings = spec.model_dump_json(
-        include={"runtime", "num_replicas", "autoscaling_config", "ray_actor_options"}
-    )
+    settings = spec.model_dump_json(include=DEPLOYED)
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from ray.runtime_env import RuntimeEnv
 
-from deployments.controller.facts import RegistryView
-from deployments.controller.transports import inline_obstacle
-from deployments.schema import CANARY_ALIAS, ModelSpec, is_version
+from deployments.controller.facts import RegistryView, VersionFacts
+from deployments.controller.transports import inline_obstacle, runtime_of
+from deployments.predictor.gpu_budget import budget_fault
+from deployments.schema import CANARY_ALIAS, ModelSpec, TorchSpec, is_version
 from tuning.configfile import meant, unknown_key
 from tuning.probes import without_password
 
@@ -43,6 +44,9 @@ def model_faults(
         fault = runtime_env_fault(spec.ray_actor_options.runtime_env)
         if fault is not None:
             yield f"{path}.ray_actor_options.{fault}"
+        fault = budget_fault(spec)
+        if fault is not None:
+            yield f"{path}: {fault}"
         if model in hosted:
             continue
         if model not in view.aliases:
@@ -98,6 +102,19 @@ def _version_faults(path: str, model: str, spec: ModelSpec, view: RegistryView) 
                 f"{path}.transport: 'inline' cannot be for version {version}: {obstacle},"
                 " allowed: 'handle', 'direct', 'auto'"
             )
+        else:
+            yield from _settings_faults(path, spec, version, facts)
+
+
+def _settings_faults(
+    path: str, spec: ModelSpec, version: str, facts: VersionFacts
+) -> Iterator[str]:
+    """Find settings that the runtime of a version would not heed."""
+    runtime = runtime_of(spec, facts)
+    if spec.torch != TorchSpec() and runtime != "torch":
+        yield f"{path}.torch: version {version} runs in {runtime!r}, which reads none of it"
+    if spec.gpu_memory_mib is not None and runtime == "sklearn":
+        yield f"{path}.gpu_memory_mib: version {version} runs in 'sklearn', which takes no GPU"
 
 
 def _unknown_alias(key: str, aliases: Mapping[str, str]) -> str:

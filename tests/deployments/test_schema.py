@@ -29,9 +29,9 @@ def models(**changes: Any) -> dict[str, Any]:
         pytest.param(
             models(trafic={"champion": 100}),
             "FILE: models.m: unknown key 'trafic' (did you mean 'traffic'?), allowed:"
-            " autoscaling_config, batch_wait_timeout_s, max_batch_size, max_concurrent_batches,"
-            " max_queued_requests, num_replicas, ray_actor_options, request_deadline_s, runtime,"
-            " traffic, transport",
+            " autoscaling_config, batch_wait_timeout_s, gpu_memory_mib, max_batch_size,"
+            " max_concurrent_batches, max_queued_requests, num_replicas, ray_actor_options,"
+            " request_deadline_s, runtime, torch, traffic, transport",
             id="typo-in-a-model",
         ),
         pytest.param(
@@ -93,6 +93,45 @@ def models(**changes: Any) -> dict[str, Any]:
             "FILE: models.m.ray_actor_options.num_gpus: 1.5: should be a fraction up to 1, or"
             " whole",
             id="one-gpu-and-a-half",
+        ),
+        pytest.param(
+            models(gpu_memory_mib=4096),
+            "FILE: models.m: gpu_memory_mib 4096: there is no GPU to take it of; set"
+            " ray_actor_options.num_gpus above 0",
+            id="gpu-memory-without-a-gpu",
+        ),
+        pytest.param(
+            models(gpu_memory_mib=512, ray_actor_options={"num_gpus": 1}),
+            "FILE: models.m.gpu_memory_mib: 512: should be greater than 512",
+            id="gpu-memory-for-the-context-alone",
+        ),
+        pytest.param(
+            models(torch={"half": "bfloat16"}),
+            "FILE: models.m.torch: unknown key 'half', allowed: compile, half_precision,"
+            " pin_memory",
+            id="typo-in-torch",
+        ),
+        pytest.param(
+            models(torch={"half_precision": "float8"}),
+            "FILE: models.m.torch.half_precision: 'float8': should be 'float16' or 'bfloat16'",
+            id="unknown-precision",
+        ),
+        pytest.param(
+            models(torch={"half_precision": "float16"}),
+            "FILE: models.m: torch.half_precision 'float16': PyTorch computes that slowly on CPUs,"
+            " where 'bfloat16' is meant; set ray_actor_options.num_gpus above 0",
+            id="float16-without-a-gpu",
+        ),
+        pytest.param(
+            models(torch={"pin_memory": True}),
+            "FILE: models.m: torch.pin_memory true: it is for copies to a GPU; set"
+            " ray_actor_options.num_gpus above 0",
+            id="pinned-without-a-gpu",
+        ),
+        pytest.param(
+            models(torch={"compile": True}, runtime="pyfunc"),
+            "FILE: models.m: torch: only the runtime 'torch' reads it, not 'pyfunc'",
+            id="torch-settings-for-another-runtime",
         ),
         pytest.param(
             models(max_batch_size=0),

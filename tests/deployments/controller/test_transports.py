@@ -76,6 +76,7 @@ def test_inline_gives_way_where_a_later_version_needs_tensorflow() -> None:
         pytest.param(
             {"ray_actor_options": {"runtime_env": {"pip": ["x"]}}}, "runtime_env", id="environment"
         ),
+        pytest.param({"torch": {"compile": True}}, "torch settings", id="torch-settings"),
         pytest.param({"runtime": "tensorflow"}, "TensorFlow", id="tensorflow"),
     ],
 )

@@ -245,6 +245,30 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
             id="runtime-of-another-framework",
         ),
         pytest.param(
+            hosting(churn={"torch": {"half_precision": "bfloat16"}}),
+            f"FILE: {MODELS}.models.churn.torch: version 1 runs in 'sklearn', which reads none of"
+            " it",
+            id="torch-settings-of-another-framework",
+        ),
+        pytest.param(
+            hosting(churn={"gpu_memory_mib": 4096, "ray_actor_options": {"num_gpus": 0.5}}),
+            f"FILE: {MODELS}.models.churn.gpu_memory_mib: version 1 runs in 'sklearn', which takes"
+            " no GPU",
+            id="gpu-memory-of-another-framework",
+        ),
+        pytest.param(
+            hosting(
+                churn={
+                    "runtime": "pyfunc",
+                    "gpu_memory_mib": 7000,
+                    "ray_actor_options": {"num_gpus": 0.25, "accelerator_type": "L4"},
+                }
+            ),
+            f"FILE: {MODELS}.models.churn: gpu_memory_mib 7000: above the share of num_gpus 0.25"
+            " in L4, 24576 MiB, which is 6144 MiB; lower it, or raise num_gpus",
+            id="gpu-memory-above-its-share",
+        ),
+        pytest.param(
             hosting(churn={"traffic": {"champoin": 100}}),
             f"FILE: {MODELS}.models.churn.traffic: no version has the alias 'champoin' (did you"
             " mean 'champion'?), aliases: champion",

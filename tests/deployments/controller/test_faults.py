@@ -1,0 +1,53 @@
+"""GPU budgets and PyTorch settings, as `rayfleet validate` and the controller refuse them."""
+
+from typing import Any
+
+import pytest
+
+from deployments.controller.facts import RegistryView, VersionFacts
+from deployments.controller.faults import model_faults
+from deployments.schema import ModelSpec
+from tests.fakes import SIGNATURE
+
+TORCH = VersionFacts("torch", SIGNATURE, native="torch")
+PYFUNC = VersionFacts("pyfunc", SIGNATURE, native="torch")
+NAMES = ("a", "b", "c", "d")
+
+
+def faults(facts: VersionFacts = TORCH, hosted: tuple[str, ...] = (), **spec: Any) -> list[str]:
+    """What is wrong with four models of this spec."""
+    view = RegistryView(
+        {name: {"champion": "1"} for name in NAMES}, {(name, "1"): facts for name in NAMES}
+    )
+    specs = {name: ModelSpec.model_validate(spec) for name in NAMES}
+    return list(model_faults(specs, view, "http://registry", hosted=hosted))
+
+
+def quarter(budget_mib: int) -> dict[str, Any]:
+    """A quarter of an L4 each."""
+    options = {"num_gpus": 0.25, "accelerator_type": "L4"}
+    return {"gpu_memory_mib": budget_mib, "ray_actor_options": options}
+
+
+@pytest.mark.parametrize("hosted", [(), NAMES], ids=["new", "hosted"])
+def test_four_quarters_that_together_exceed_the_device_are_each_refused_by_name(
+    hosted: tuple[str, ...],
+) -> None:
+    found = faults(hosted=hosted, **quarter(6_145))
+
+    assert found == [
+        f"models.{name}: gpu_memory_mib 6145: above the share of num_gpus 0.25 in L4, 24576 MiB,"
+        " which is 6144 MiB; lower it, or raise num_gpus"
+        for name in NAMES
+    ]
+    assert faults(hosted=hosted, **quarter(6_144)) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "n_faults"),
+    [pytest.param(TORCH, 0, id="native"), pytest.param(PYFUNC, len(NAMES), id="by-pyfunc")],
+)
+def test_torch_settings_are_for_versions_that_the_torch_runtime_runs(
+    facts: VersionFacts, n_faults: int
+) -> None:
+    assert len(faults(facts, torch={"compile": True})) == n_faults
