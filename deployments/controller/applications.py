@@ -15,6 +15,7 @@ from deployments.controller.decide import Deployment
 from deployments.controller.failures import ApplicationState
 from deployments.controller.transports import runtime_of
 from deployments.predictor.autoscaling import POLICY
+from deployments.predictor.runtimes.runtime import RuntimeOptions
 from deployments.predictor.served import ServedPredictor
 from deployments.schema import ModelSpec, parse_application_name
 
@@ -130,6 +131,7 @@ class Applications:
             runtime=runtime_of(spec, item.facts),
             tracking_uri=self._tracking_uri,
             registry_uri=self._registry_uri,
+            options=RuntimeOptions.of(spec),
         )
 
 

@@ -29,6 +29,7 @@ from deployments.gateway.transport import HandleTransport
 from deployments.logs import log_as_serve_does
 from deployments.node import node_folder
 from deployments.predictor.predictor import Predictor
+from deployments.predictor.runtimes.nvidia import hide_gpus
 from deployments.schema import ExpressSpec, parse_application_name
 from deployments.settings import Settings
 from deployments.store.store import FleetStore
@@ -106,6 +107,7 @@ class Gateway(InferenceServicer):
 
     def _load(self, route: Route) -> Predictor:
         """A copy of a version for this process."""
+        hide_gpus()
         model, version = parse_application_name(route.application) or ("", route.version)
         uris = self._settings.tracking_uri, self._settings.registry_uri
         return Predictor(model, version, route.runtime, *uris)

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from deployments.errors import PredictionError
+from deployments.errors import ConfigError, PredictionError
 from deployments.logs import log_as_serve_does
 from deployments.predictor.autoscaling import QUEUE_METRIC
 from deployments.predictor.prediction import Prediction
-from deployments.predictor.runtimes.runtime import Runtime, make_runtime
+from deployments.predictor.runtimes.runtime import PLAIN, Runtime, RuntimeOptions, make_runtime
 from deployments.protocols.tensors import Batch
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ class Predictor:
         tracking_uri: str,
         registry_uri: str,
         clock: Callable[[], float] = time.perf_counter,
+        *,
+        options: RuntimeOptions = PLAIN,
     ) -> None:
         log_as_serve_does()
         self._model = model
@@ -54,9 +56,12 @@ class Predictor:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._threaded: set[Future[Prediction]] = set()
         started_s = clock()
-        self._runtime: Runtime = make_runtime(
-            runtime, f"models:/{model}/{version}", tracking_uri, registry_uri
-        )
+        try:
+            self._runtime: Runtime = make_runtime(
+                runtime, f"models:/{model}/{version}", tracking_uri, registry_uri, options
+            )
+        except (ConfigError, MemoryError) as error:
+            raise ConfigError(f"model {model!r} version {version}: {error}") from None
         logger.info(
             "loaded %s version %s with the %s runtime in %.1f s",
             model, version, runtime, clock() - started_s,

@@ -13,6 +13,8 @@ from deployments.node import node_folder
 from deployments.predictor.direct import DirectDoor
 from deployments.predictor.prediction import Prediction
 from deployments.predictor.predictor import Predictor
+from deployments.predictor.runtimes.nvidia import hide_gpus
+from deployments.predictor.runtimes.runtime import RuntimeOptions
 from deployments.protocols.tensors import Batch
 from deployments.traffic.table import Endpoint
 
@@ -44,6 +46,7 @@ class ServedPredictor:
         registry_uri: str,
         fleet: str,
         deadline_s: float,
+        options: RuntimeOptions,
     ) -> None:
         """Load the version and open the door.
 
@@ -55,8 +58,13 @@ class ServedPredictor:
             registry_uri: As above.
             fleet: Application of the controller.
             deadline_s: How long a request may take, and so this replica to leave, seconds.
+            options: See `Predictor`.
         """
-        self._predictor = Predictor(model, version, runtime, tracking_uri, registry_uri)
+        if not options.claim.num_gpus:
+            hide_gpus()
+        self._predictor = Predictor(
+            model, version, runtime, tracking_uri, registry_uri, options=options
+        )
         self._deadline_s = deadline_s
         self._door = DirectDoor(self._predictor.predict, model, version)
         self._controller = serve.get_deployment_handle(CONTROLLER, fleet, _check_exists=False)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.errors import PredictionError
+from deployments.errors import ConfigError, PredictionError
 from deployments.predictor import predictor as module
 from deployments.predictor.autoscaling import QUEUE_METRIC
 from deployments.predictor.predictor import DEPTH_TTL_S, MAX_REASON, Predictor
+from deployments.predictor.runtimes.runtime import PLAIN
 from deployments.protocols.tensors import Batch, Form, Layout, Outputs
 from tests.fakes import FakeClock, sums
 
@@ -42,13 +43,13 @@ class Replica:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = FakeClock()
         self.runtime = FakeRuntime(self.clock)
-        self.loaded: tuple[str, ...] = ()
+        self.loaded: tuple[Any, ...] = ()
         monkeypatch.setattr(module, "make_runtime", self._load)
         self.predictor = Predictor(
             "churn", "3", "sklearn", "sqlite:///t", "sqlite:///r", self.clock
         )
 
-    def _load(self, *arguments: str) -> FakeRuntime:
+    def _load(self, *arguments: Any) -> FakeRuntime:
         self.loaded = arguments
         return self.runtime
 
@@ -72,7 +73,7 @@ def replica(monkeypatch: pytest.MonkeyPatch) -> Replica:
 
 
 def test_it_loads_the_version_that_it_is_named_after(replica: Replica) -> None:
-    assert replica.loaded == ("sklearn", "models:/churn/3", "sqlite:///t", "sqlite:///r")
+    assert replica.loaded == ("sklearn", "models:/churn/3", "sqlite:///t", "sqlite:///r", PLAIN)
 
 
 def test_it_answers_with_the_model_s_own_time(replica: Replica) -> None:
@@ -139,6 +140,7 @@ def test_a_batch_in_the_thread_is_never_joined_by_one_on_the_event_loop(replica:
             ValueError("first\n  File '/srv/model.py'"), "ValueError: first", id="first-line-only"
         ),
         pytest.param(ValueError("\n\nlate"), "ValueError: late", id="leading-line-ends"),
+        pytest.param(MemoryError("out of 9 MiB"), "MemoryError: out of 9 MiB", id="memory"),
     ],
 )
 def test_what_a_model_raises_becomes_a_prediction_error(
@@ -153,6 +155,28 @@ def test_what_a_model_raises_becomes_a_prediction_error(
     assert caught.value.args == ("churn", "3", reason)
     assert caught.value.__cause__ is None
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args  # noqa: S301, our own
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(ConfigError("gpu_memory_mib 9: above the share"), id="refused"),
+        pytest.param(MemoryError("gpu_memory_mib 9: above the share"), id="too-large-to-load"),
+    ],
+)
+def test_a_version_that_its_gpu_cannot_take_is_named(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def load(*_: Any) -> FakeRuntime:
+        raise error
+
+    monkeypatch.setattr(module, "make_runtime", load)
+
+    with pytest.raises(ConfigError) as caught:
+        Predictor("churn", "3", "torch", "sqlite:///t", "sqlite:///r")
+
+    line = "model 'churn' version 3: gpu_memory_mib 9: above the share"
+    assert str(caught.value) == line
 
 
 def test_a_long_reason_is_cut(replica: Replica) -> None:
