@@ -14,7 +14,7 @@ CONFIG ?= configs/fleet.yaml
 # pytest all of its assertions.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve stop test test-fast lint format proto bench clean
+.PHONY: help install demo serve stop test test-fast test-gpu lint format proto bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test: install .venvs/clients/.installed ## Run every test
 
 test-fast: install ## Run the tests that need neither Ray nor a server
 	$(PYTEST) -m "not ray" --ignore=tests/integration
+
+test-gpu: install ## Run the tests that need an NVIDIA GPU
+	$(BIN)/python -m pytest -m gpu tests/integration/test_gpu.py
 
 lint: install ## Check format, style, types and layers
 	$(BIN)/ruff format --check .
