@@ -26,6 +26,8 @@ def replicas_for_queue(ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     depths = (ctx.aggregated_metrics or {}).get(QUEUE_METRIC, {})
     depth = max([*depths.values(), ctx.total_num_requests], default=0.0)
     config = ctx.config
-    if config is None:
+    if config is None or (ctx.current_num_replicas and not depths and not depth):
+        # Replicas that say nothing are starved or just starting, not idle: an idle one
+        # says 0.
         return ctx.target_num_replicas, {}
     return math.ceil(depth / config.get_target_ongoing_requests()), {}

@@ -22,6 +22,7 @@ class FakeContext:
     aggregated_metrics: Mapping[str, Mapping[str, float]] | None = None
     total_num_requests: float = 0.0
     target_num_replicas: int = 3
+    current_num_replicas: int = 0
     config: FakeConfig | None = field(default_factory=FakeConfig)
 
 
@@ -42,6 +43,9 @@ def depths(**by_replica: float) -> dict[str, dict[str, float]]:
         pytest.param(FakeContext(depths(a=1.0), 65.0), 3, id="whichever-is-larger"),
         pytest.param(FakeContext({"other": {"a": 500.0}}), 0, id="metrics-of-others"),
         pytest.param(FakeContext(depths(a=9.0), config=FakeConfig(2.0)), 5, id="own-target"),
+        pytest.param(FakeContext(None, current_num_replicas=2), 3, id="silence-is-no-rest"),
+        pytest.param(FakeContext({}, 9.0, current_num_replicas=2), 1, id="silent-but-asked"),
+        pytest.param(FakeContext(depths(a=0.0), current_num_replicas=2), 0, id="at-rest"),
         pytest.param(FakeContext(depths(a=9.0), config=None), 3, id="no-config-no-change"),
     ],
 )

@@ -15,6 +15,7 @@ from deployments.predictor.runtimes.runtime import PLAIN
 from deployments.protocols.tensors import Batch, Form, Layout, Outputs
 from tests.fakes import FakeClock, sums
 
+MAIN = threading.main_thread()
 BATCH = Batch({"x": np.array([[1.0, 2.0]])}, {}, Layout.TENSOR)
 
 
@@ -24,6 +25,8 @@ class FakeRuntime:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self.takes_s = 0.0
+        self.waits_s = 0.0
+        self.cpu_s = 0.0
         self.error: Exception | None = None
         self.threads: list[threading.Thread] = []
         self.during: Callable[[], Any] = lambda: None
@@ -31,7 +34,8 @@ class FakeRuntime:
     def predict(self, batch: Batch) -> Outputs:
         self.threads.append(threading.current_thread())
         self.during()
-        self._clock.advance(self.takes_s)
+        self._clock.advance(self.takes_s + self.waits_s)
+        self.cpu_s += self.takes_s
         if self.error is not None:
             raise self.error
         return Outputs(sums(batch), Form.ARRAY)
@@ -46,8 +50,9 @@ class Replica:
         self.loaded: tuple[Any, ...] = ()
         monkeypatch.setattr(module, "make_runtime", self._load)
         self.predictor = Predictor(
-            "churn", "3", "sklearn", "sqlite:///t", "sqlite:///r", self.clock
-        )
+            "churn", "3", "sklearn", "sqlite:///t", "sqlite:///r",
+            self.clock, lambda: self.runtime.cpu_s,
+        )  # fmt: skip
 
     def _load(self, *arguments: Any) -> FakeRuntime:
         self.loaded = arguments
@@ -95,6 +100,25 @@ def test_a_fast_model_moves_onto_the_event_loop_and_a_slow_one_leaves_it(replica
     replica(2)
 
     assert replica.inline[-2:] == [True, False]
+
+
+def test_a_thread_that_waits_for_a_busy_loop_is_not_slow(replica: Replica) -> None:
+    replica.runtime.takes_s, replica.runtime.waits_s = 0.0001, 0.006
+    replica.runtime.during = lambda: setattr(
+        replica.runtime, "waits_s", 0.006 if threading.current_thread() is not MAIN else 0.0
+    )
+
+    replica(60)
+
+    assert replica.inline[-10:] == [True] * 10
+
+
+def test_a_model_that_waits_for_others_holds_up_the_loop_once_at_most(replica: Replica) -> None:
+    replica.runtime.takes_s, replica.runtime.waits_s = 0.0001, 0.02
+
+    replica(200)
+
+    assert replica.inline.count(True) == 1
 
 
 def test_a_batch_in_the_thread_is_never_joined_by_one_on_the_event_loop(replica: Replica) -> None:
