@@ -135,7 +135,7 @@ def make_api(
         """Every hosted model with its versions."""
         return Deployments(deployments=control.deployments())
 
-    @api.get("/api/v1/deployments/{name}", responses=_problems(404, 503))
+    @api.get("/api/v1/deployments/{name}", responses=_problems(400, 404, 503))
     async def get_deployment(name: Name) -> DeploymentView:
         """One hosted model with its versions."""
         return control.deployment(name)
