@@ -6,7 +6,6 @@ rows and MLflow's own offline predictions for them to the folder given.
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +49,6 @@ class Broken(PythonModel):
         return model_input
 
 
-class Slow(PythonModel):
-    """Takes 20 ms a batch, however many rows that has."""
-
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
-        time.sleep(0.02)
-        return np.asarray(model_input, dtype=np.float64)
-
-
 def main(folder: Path) -> None:
     """Register every model once, as champion; breast-cancer and moody twice."""
     home = resolve_home()
@@ -88,9 +79,6 @@ def main(folder: Path) -> None:
     number = tensors("float64", (-1, 1), "float64", (-1, 1))
     register("moody", "pyfunc", Moody(), number)
     register("broken", "pyfunc", Broken(), number)
-
-    for transport in ("handle", "direct", "inline"):
-        register(f"slow-{transport}", "pyfunc", Slow(), number)
 
     frame = pd.DataFrame({"age": [30.0, 60.0, 41.0], "smoker": [0.0, 1.0, 1.0]})
     columns = LogisticRegression().fit(frame, [0, 1, 1])
