@@ -13,24 +13,32 @@ from types import FrameType
 from rich.console import Console
 
 from benchmarks.serving import chart, report
+from benchmarks.serving.bars import judge
+from benchmarks.serving.cases import CASES
+from benchmarks.serving.generator import own_limit
 from benchmarks.serving.machine import machine, versions
-from benchmarks.serving.rounds import Outcome, Plan, measure, prepare
+from benchmarks.serving.readings import Reading
+from benchmarks.serving.rounds import Log, Plan, measure, prepare
 from benchmarks.serving.running import REPOSITORY, StartError
-from benchmarks.serving.targets import TARGETS, USUAL
+from benchmarks.serving.targets import TARGETS
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 
 SCRATCH_PARENT = "/tmp"  # noqa: S108, a folder of our own is made in it
 """Not the configured folder for temporary files, whose path may be too long for Ray's sockets."""
 
+OWN_LIMIT_S = 2.0
+"""How long the load generator is measured by itself, seconds."""
+
 
 def main() -> int:
     """Run the benchmark.
 
     Returns:
-        1 when a target failed or answered wrongly, 2 when wrk is missing, 130 on Ctrl-C.
+        0 whether or not the bars were met; 1 when a target failed or answered wrongly, 2 when
+        wrk is missing, 130 on Ctrl-C.
     """
-    plan = _plan()
+    plan = read_plan(parser().parse_args())
     console = Console(highlight=False)
     if shutil.which("wrk") is None:
         print("benchmark: wrk is not on the PATH; on Debian: apt-get install wrk", file=sys.stderr)
@@ -46,28 +54,39 @@ def main() -> int:
         return 1
 
 
-def _plan() -> Plan:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serving",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--model", default="breast-cancer", help="what all targets serve")
     parser.add_argument(
-        "--targets", nargs="+", choices=TARGETS, default=list(USUAL), metavar="NAME", help="which"
+        "--cases", nargs="+", choices=CASES, default=list(CASES), metavar="NAME", help="which"
     )
     parser.add_argument(
-        "--connections", nargs="+", type=int, default=[32], metavar="N", help="each"
+        "--targets", nargs="+", choices=TARGETS, metavar="NAME", help="which, else each case's own"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="starts of each target")
-    parser.add_argument("--duration-s", type=int, default=4, help="length of a measurement")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--connections", nargs="+", type=int, metavar="N", help="each, else each case's own"
+    )
+    parser.add_argument("--rounds", type=int, default=2, help="starts of each target")
+    parser.add_argument("--duration-s", type=int, default=2, help="length of a measurement")
+    parser.add_argument(
+        "--budget-s", type=float, default=1400.0, help="what would end later is left out"
+    )
+    return parser
+
+
+def read_plan(options: argparse.Namespace) -> Plan:
+    """Turn options into a plan; cases keep their own order, so that those of a model meet."""
     return Plan(
-        model=options.model,
-        targets=tuple(options.targets),
-        connections=tuple(options.connections),
+        cases=tuple(name for name in CASES if name in options.cases),
+        targets=tuple(options.targets) if options.targets else None,
+        connections=tuple(options.connections) if options.connections else None,
         rounds=options.rounds,
         duration_s=options.duration_s,
+        budget_s=options.budget_s,
     )
 
 
@@ -77,43 +96,53 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> None:
 
 def _run(plan: Plan, console: Console) -> int:
     started_s = time.monotonic()
+    own = own_limit(OWN_LIMIT_S)
+    console.print(f"open-loop generator alone: {own.requests_per_s:,.0f} requests/s at most")
     with tempfile.TemporaryDirectory(
         prefix="rf-", dir=SCRATCH_PARENT, ignore_cleanup_errors=True
     ) as folder:
-        workload = prepare(plan, Path(folder) / "workload", console)
-        outcome = measure(plan, workload, Path(folder), console)
-    _report(plan, outcome, console)
+        models = prepare(plan, Path(folder) / "models", console)
+        log = measure(plan, models, Path(folder), console)
+    _report(plan, log, own, console)
     console.print(f"took {time.monotonic() - started_s:.0f} s")
-    faults = sum(measurement.middle.faults for measurement in outcome.measurements)
-    return 1 if outcome.failures or faults else 0
+    faults = sum(measurement.middle.faults for measurement in log.results().measurements)
+    return 1 if log.failures or faults else 0
 
 
-def _report(plan: Plan, outcome: Outcome, console: Console) -> None:
-    if not outcome.measurements:
+def _report(plan: Plan, log: Log, own: Reading, console: Console) -> None:
+    results = log.results()
+    if not results.measurements:
         return
     facts = machine()
     caption = (
-        f"{plan.model}, one row a request, median of {plan.rounds} rounds of {plan.duration_s} s; "
+        f"median of up to {plan.rounds} rounds of {plan.duration_s} s; "
         f"{facts['cores']} cores ({facts['processor']}), "
         f"{facts['memory_bytes'] / 2**30:.0f} GiB, shared with the load generator"
     )
-    for table in report.tables(outcome.measurements):
+    for table in report.tables(results):
         console.print(table)
+    findings = judge(results)
+    console.print(report.bar_table(findings))
+    for line in (*report.NOT_MEASURED, *(f"no time for {skipped}" for skipped in log.skipped)):
+        console.print(line, markup=False)
     console.print(caption, markup=False)
 
-    peers = [name for name in plan.targets if TARGETS[name].lock is not None]
+    found = versions({measurement.target for measurement in results.measurements})
+    console.print(", ".join(f"{name} {version}" for name, version in found.items()), markup=False)
     context = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "plan": plan,
         "machine": facts,
-        "versions": versions(peers),
-        "failures": outcome.failures,
+        "versions": found,
+        "generator_limit_per_s": own.requests_per_s,
+        "failures": log.failures,
+        "skipped": log.skipped,
     }
     shown = RESULTS.relative_to(REPOSITORY)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    report.write_json(RESULTS / "serving.json", outcome.measurements, context)
-    chart.draw(RESULTS / "serving.svg", outcome.measurements, caption=caption)
-    console.print(f"wrote {shown / 'serving.json'} and serving.svg beside it", soft_wrap=True)
+    report.write_json(RESULTS / "serving.json", results, findings, context)
+    chart.draw(RESULTS / "serving.png", results, caption=caption)
+    console.print(f"wrote {shown / 'serving.json'} and serving.png beside it", soft_wrap=True)
 
 
 if __name__ == "__main__":

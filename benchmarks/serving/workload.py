@@ -2,73 +2,66 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-BODIES = "bodies.tsv"
-MODEL = "model.joblib"
+from benchmarks.serving.models import MODELS
+
+Array = NDArray[Any]
+
+ROWS = "rows.npy"
+ANSWERS = "answers.npy"
+
+MOST_EXAMPLES = 512
+"""Requests sent in turn: an answer handed to the wrong caller shows soon, and the share of them
+that hashes to a tenth of the traffic is near a tenth."""
+
+MOST_BYTES = 16 * 2**20
+"""Of all examples of a workload."""
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One request, and the label that the model predicts for it offline."""
+class Model:
+    """One fitted model, in a folder that every target reads."""
 
-    body: str
-    """JSON of one row; its `id` is the example's position, so that answers can be told apart."""
+    name: str
+    folder: Path
 
-    label: int
+    @property
+    def file(self) -> Path:
+        """The fitted model, for targets without a registry."""
+        return self.folder / f"model{MODELS[self.name].suffix}"
+
+    @property
+    def home(self) -> Path:
+        """Root of the throw-away registry that holds the same model, as two versions."""
+        return self.folder / "home"
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One model with its requests, in a folder that every target reads."""
+    """Requests of one shape to one model."""
 
     model: str
-    folder: Path
-    examples: tuple[Example, ...]
+    questions: Array
+    """Shape (examples, rows of each, ...)."""
 
-    @property
-    def bodies(self) -> Path:
-        """The examples as the load generator reads them: label, tab, body."""
-        return self.folder / BODIES
-
-    @property
-    def pickled_model(self) -> Path:
-        """The fitted estimator, for targets without a registry."""
-        return self.folder / MODEL
-
-    @property
-    def home(self) -> Path:
-        """Root of the throw-away registry that holds the same estimator."""
-        return self.folder / "home"
-
-    @property
-    def infer_path(self) -> str:
-        """Path that every target answers at."""
-        return f"/v2/models/{self.model}/infer"
-
-    @property
-    def ready_path(self) -> str:
-        """Path that answers 200 once the model can predict."""
-        return f"/v2/models/{self.model}/ready"
+    answers: Array
+    """What the model answers offline: shape (examples, values of each answer)."""
 
 
-def encode_row(position: int, row: list[float]) -> str:
-    """Write a row as a request of the Open Inference Protocol."""
-    tensor = {"name": "input-0", "shape": [1, len(row)], "datatype": "FP64", "data": row}
-    return msgspec.json.encode({"id": str(position), "inputs": [tensor]}).decode()
+def make_workload(model: Model, rows: int) -> Workload:
+    """Cut the model's rows and offline answers into requests of so many rows."""
+    all_rows = np.load(model.folder / ROWS)
+    answers = np.load(model.folder / ANSWERS)
+    examples = n_examples(len(all_rows), all_rows[0].nbytes, rows)
+    starts = range(examples) if rows < len(all_rows) else [0] * examples
+    chosen = np.stack([np.arange(start, start + rows) % len(all_rows) for start in starts])
+    return Workload(model.name, all_rows[chosen], answers[chosen].reshape(examples, -1))
 
 
-def write_examples(folder: Path, examples: list[Example]) -> None:
-    """Hand the examples to `read_workload` and to the load generator."""
-    lines = [f"{example.label}\t{example.body}\n" for example in examples]
-    (folder / BODIES).write_text("".join(lines))
-
-
-def read_workload(model: str, folder: Path) -> Workload:
-    """Read what `prepare` left in the folder."""
-    examples = []
-    for line in (folder / BODIES).read_text().splitlines():
-        label, body = line.split("\t", maxsplit=1)
-        examples.append(Example(body, int(label)))
-    return Workload(model, folder, tuple(examples))
+def n_examples(available_rows: int, row_bytes: int, rows: int) -> int:
+    """Number of different requests: at most one for each row, and bounded in all."""
+    return max(2, min(available_rows, MOST_EXAMPLES, MOST_BYTES // (row_bytes * rows)))
