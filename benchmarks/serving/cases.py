@@ -47,7 +47,7 @@ CASES: Mapping[str, Case] = {
     "linear": Case(
         "logistic regression, 1 row",
         "breast-cancer",
-        ("rayfleet", "express", "direct", *PEERS, "uvicorn", "uvicorn-batched"),
+        ("rayfleet", "express", "direct", "inline", *PEERS, "uvicorn", "uvicorn-batched"),
         connections=(1, 8, 32, 64),
         open_loop=True,
     ),

@@ -222,12 +222,13 @@ def _program(environment: str, program: str) -> str:
 
 
 HOSTS: Mapping[str, Host] = {
-    "rayfleet": Host(rayfleet()),
+    "rayfleet": Host(rayfleet(transport="handle")),
     "direct": Host(rayfleet(transport="direct")),
+    "inline": Host(rayfleet(transport="inline")),
     "split": Host(rayfleet(transport="direct", traffic={"champion": 90, "challenger": 10})),
     "unsplit": Host(rayfleet(transport="direct", num_replicas=2)),
-    "no-window": Host(rayfleet(batch_wait_timeout_s=0)),
-    "1ms-window": Host(rayfleet(batch_wait_timeout_s=0.001)),
+    "no-window": Host(rayfleet(transport="handle", batch_wait_timeout_s=0)),
+    "1ms-window": Host(rayfleet(transport="handle", batch_wait_timeout_s=0.001)),
     "mlserver": Host(mlserver, "mlserver"),
     "mlflow": Host(mlflow),
     "bentoml": Host(bentoml, "bentoml"),

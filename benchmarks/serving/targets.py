@@ -67,6 +67,7 @@ TARGETS: Mapping[str, Target] = {
     "rayfleet": Target("Rayfleet, Serve's port", Role.OURS, "rayfleet", HTTP),
     "express": Target("Rayfleet, express port", Role.OURS, "rayfleet", EXPRESS),
     "direct": Target("Rayfleet, express and direct", Role.OURS, "direct", EXPRESS),
+    "inline": Target("Rayfleet, express and inline", Role.OURS, "inline", EXPRESS),
     "split": Target("direct, 90 % and 10 %", Role.OURS, "split", EXPRESS),
     "unsplit": Target("direct, two replicas", Role.OURS, "unsplit", EXPRESS),
     "no-window": Target("Rayfleet, no window", Role.BARE, "no-window", HTTP),
