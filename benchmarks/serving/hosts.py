@@ -142,29 +142,29 @@ def mlserver(site: Site) -> Launch:
 
 def mlflow(site: Site) -> Launch:
     """Host the model in MLflow's own scoring server, with two workers."""
-    command = (_ours("mlflow"), "models", "serve", "--model-uri")
-    command += (f"models:/{site.model.name}/1", "--env-manager", "local", "--workers", "2")
-    command += ("--host", "127.0.0.1", "--port", str(site.port))
+    command = [_ours("mlflow"), "models", "serve", "--model-uri", f"models:/{site.model.name}/1"]
+    command += ["--env-manager", "local", "--workers", "2"]
+    command += ["--host", "127.0.0.1", "--port", str(site.port)]
     uri = f"sqlite:///{site.model.home / 'mlflow.db'}"
     variables = {
         "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PATH": _path(Path(sys.executable)),  # it starts the uvicorn that it finds there
     }
-    return Launch(command, {**_model(site), **variables})
+    return Launch(tuple(command), {**_model(site), **variables})
 
 
 def bentoml(site: Site) -> Launch:
     """Host the model in a BentoML service with adaptive batching."""
-    command = (_program("bentoml", "bentoml"), "serve", "benchmarks.serving.peers.bento:Model")
-    command += ("--host", "127.0.0.1", "--port", str(site.port))
+    command = [_program("bentoml", "bentoml"), "serve", "benchmarks.serving.peers.bento:Model"]
+    command += ["--host", "127.0.0.1", "--port", str(site.port)]
     variables = {
         "BENCHMARK_DTYPE": np.load(site.model.folder / ROWS, mmap_mode="r").dtype.name,
         "BENTOML_HOME": str(site.folder),
         "BENTOML_DO_NOT_TRACK": "true",
         "PATH": _path(python_of("bentoml")),
     }
-    return Launch(command, {**_model(site), **variables})
+    return Launch(tuple(command), {**_model(site), **variables})
 
 
 def uvicorn(factory: Callable[[], bare.App], window_s: float = 0.0) -> Start:

@@ -127,7 +127,8 @@ class Log:
         shown = f"round {number}  {case:8} {target:18} {load} {reading.requests_per_s:9,.0f} /s"
         faults = f"  {reading.faults} faults" if reading.faults else ""
         self.console.print(
-            f"{shown}  p50 {reading.p50_ms:8.2f} ms  p99 {reading.p99_ms:8.2f} ms{faults}"
+            f"{shown}  p50 {reading.p50_ms:8.2f} ms  p99 {reading.p99_ms:8.2f} ms{faults}",
+            soft_wrap=True,
         )
 
     def fail(self, what: str, error: Exception) -> None:

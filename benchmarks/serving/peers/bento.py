@@ -20,7 +20,7 @@ class Model:
         self._predict = load(Path(os.environ["BENCHMARK_MODEL"]))
 
     @bentoml.api(batchable=True, batch_dim=0, max_batch_size=64, max_latency_ms=1000)  # type: ignore[untyped-decorator]
-    def predict(self, rows: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # BentoML reads it
+    def predict(self, rows: np.ndarray) -> np.ndarray:
         """Answer rows, joined by BentoML with those of other requests."""
         answers: np.ndarray[Any, Any] = self._predict(rows.astype(DTYPE, copy=False))
         return answers

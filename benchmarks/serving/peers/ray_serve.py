@@ -61,7 +61,7 @@ class BatchedModel:
     def __init__(self) -> None:
         self._predict = load(Path(os.environ["BENCHMARK_MODEL"]))
 
-    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.001)  # type: ignore[untyped-decorator]
+    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.001)
     async def predict(self, requests: list[Array]) -> list[Array]:
         """Answer several requests with one call of the model."""
         answers = self._predict(np.concatenate(requests))
@@ -76,7 +76,7 @@ class BatchedModel:
         return answer(number, await self.predict(rows))
 
 
-plain = serve.deployment(Model).bind()
+plain = serve.deployment(name="Model")(Model).bind()
 
 # Serve lets 5 requests into a replica by default, which would bound every batch.
 batched = serve.deployment(name="BatchedModel", max_ongoing_requests=256)(BatchedModel).bind()
