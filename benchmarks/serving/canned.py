@@ -25,10 +25,18 @@ def main() -> None:
                 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 peers[peer.fileno()] = peer
                 epoll.register(peer.fileno(), select.EPOLLIN)
-            elif peers[descriptor].recv(65536):
-                peers[descriptor].send(ANSWER)
-            else:
+            elif not _answer(peers[descriptor]):
                 peers.pop(descriptor).close()
+
+
+def _answer(peer: socket.socket) -> bool:
+    try:
+        if not peer.recv(65536):
+            return False
+        peer.send(ANSWER)
+    except ConnectionError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ What a busy neighbour or a warm processor does to one round it does to all targe
 idle server takes processor time from the one that is measured.
 """
 
+import itertools
 import subprocess
 import sys
 import time
@@ -188,6 +189,7 @@ def measure(plan: Plan, models: Mapping[str, Model], folder: Path, console: Cons
     log = Log(console)
     budget = Budget(plan.budget_s, time.monotonic())
     took_s: dict[str, float] = {}
+    sites = itertools.count()
     for number in range(1, plan.rounds + 1):
         for model in plan.models():
             for host, targets in plan.visits(model):
@@ -198,7 +200,8 @@ def measure(plan: Plan, models: Mapping[str, Model], folder: Path, console: Cons
                 if not budget.allows(began_s, took_s.get(what, 0.0)):
                     log.skipped.append(f"round {number}: {what}")
                     continue
-                site = find_site(folder / f"{number}-{host}-{model}", models[model])
+                # Ray's sockets lie in it, so neither host nor model is in the name.
+                site = find_site(folder / str(next(sites)), models[model])
                 _measure_host(_Visit(number, host, targets, site), plan, log)
                 took_s[what] = time.monotonic() - began_s
     return log
