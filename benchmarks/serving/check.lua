@@ -1,9 +1,7 @@
 -- Send requests in turn and compare every answer with the offline prediction.
 -- wrk -s check.lua URL -- BODIES, where a line of BODIES is VALUES, tab, BODY.
 -- The last line of output is one JSON object.
---
--- An answer says by its id which request it belongs to. Where it has none, each connection
--- needs a thread of its own: then the last request sent is the one that was answered.
+-- An answer says by its id which request it belongs to.
 
 local TOLERANCE = 1e-4 -- of float32 models, whose last digits depend on the batch
 
@@ -45,15 +43,12 @@ end
 
 local function is_right(body)
   local id = body:match('"id"%s*:%s*"(%d+)"')
-  local wanted = expected[id and id + 1 or position]
+  local wanted = id and expected[id + 1]
   if wanted == nil then
     return false
   end
   local _, before = body:find('"data"%s*:%s*')
-  if before == nil then
-    _, before = body:find('"predictions"%s*:%s*')
-  end
-  local list = body:match("%b[]", (before or 0) + 1)
+  local list = before and body:match("%b[]", before + 1)
   if list == nil then
     return false
   end

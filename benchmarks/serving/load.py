@@ -1,4 +1,4 @@
-"""Drive one target: with wrk over JSON, with our own generators over the other wires."""
+"""Drive one target: with wrk where it can check the answers, else with generators of our own."""
 
 import subprocess
 from collections.abc import Sequence
@@ -49,9 +49,12 @@ class _Output(msgspec.Struct):
 def drive(aim: Aim, *, connections: int, duration_s: int) -> Reading:
     """Send the workload's questions in turn over so many connections, each awaiting its answer."""
     match aim.wire:
-        case Wire.JSON:
+        case Wire.JSON if aim.dialect.has_ids:
             return _run(_wrk(aim, connections, duration_s), duration_s)
-        case Wire.BINARY:
+        case Wire.JSON | Wire.BINARY:
+            # wrk hands all connections of a thread to one script, which could not tell whose an
+            # answer without an id is; and while it starts a thread for each, it counts answers
+            # but not the time.
             generator = make_generator(aim.port, aim.workload, aim.dialect)
             return generator.closed(connections, duration_s)
         case Wire.GRPC:
@@ -82,16 +85,11 @@ def _run(command: Sequence[str], duration_s: int) -> Reading:
 
 
 def _wrk(aim: Aim, connections: int, duration_s: int) -> list[str]:
-    """One thread is enough, and cores are scarce: checking costs the fastest target some percent.
-
-    Answers without an id need a thread for each connection, see `check.lua`; servers that
-    give none are far too slow for that to matter.
-    """
+    """Ask for one thread: that is enough, and cores are scarce."""
     bodies = aim.folder / "bodies.tsv"
     bodies.write_bytes(b"".join(_lines(aim)))
-    threads = 1 if aim.dialect.has_ids else connections
     path = aim.dialect.path.format(model=aim.workload.model)
-    command = ["wrk", "--threads", str(threads), "--connections", str(connections)]
+    command = ["wrk", "--threads", "1", "--connections", str(connections)]
     command += ["--duration", f"{duration_s}s", "--timeout", "30s", "--script", str(WRK_SCRIPT)]
     return [*command, f"http://127.0.0.1:{aim.port}{path}", "--", str(bodies)]
 

@@ -198,7 +198,7 @@ def scoring(request: bytes) -> bytes:
         ),
     ],
 )
-def test_wrk_checks_every_answer(
+def test_every_answer_is_checked_by_id_or_by_turn(
     dialect: Dialect, reply: Reply, all_right: bool, tmp_path: Path
 ) -> None:
     with serving(reply) as port:
