@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=2, help="starts of each target")
     parser.add_argument("--duration-s", type=int, default=2, help="length of a measurement")
     parser.add_argument(
-        "--budget-s", type=float, default=1400.0, help="what would end later is left out"
+        "--budget-s", type=float, default=1300.0, help="what would end later is left out"
     )
     return parser
 

@@ -38,6 +38,9 @@ from benchmarks.serving.workload import Model, make_workload
 WARM_UP_S = 1
 """Load before the first measurement of a start, seconds: caches fill, replicas settle."""
 
+FIRST_VISIT_S = 40.0
+"""How long a server is expected to take that was not measured yet, seconds."""
+
 OPEN_LOAD = 0.7
 """Share of a target's own peak at which requests arrive in the open loop."""
 
@@ -197,7 +200,7 @@ def measure(plan: Plan, models: Mapping[str, Model], folder: Path, console: Cons
                 if what in log.failures:
                     continue
                 began_s = time.monotonic()
-                if not budget.allows(began_s, took_s.get(what, 0.0)):
+                if not budget.allows(began_s, took_s.get(what, FIRST_VISIT_S)):
                     log.skipped.append(f"round {number}: {what}")
                     continue
                 # Ray's sockets lie in it, so neither host nor model is in the name.

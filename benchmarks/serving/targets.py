@@ -82,11 +82,11 @@ TARGETS: Mapping[str, Target] = {
     "bentoml": Target("BentoML", Role.PEER, "bentoml", JSON_ONLY, BENTOML),
     "ray-serve": Target("Ray Serve, defaults", Role.PEER, "ray-serve", HTTP),
     "ray-serve-haproxy": Target("Ray Serve, high throughput", Role.PEER, "ray-serve-haproxy", HTTP),
-    "ray-serve-batched": Target("… and serve.batch", Role.PEER, "ray-serve-batched", HTTP),
+    "ray-serve-batched": Target("Ray Serve with serve.batch", Role.PEER, "ray-serve-batched", HTTP),
     "uvicorn": Target("bare uvicorn", Role.BARE, "uvicorn", HTTP),
     "uvicorn-batched": Target("bare uvicorn, batched", Role.LIMIT, "uvicorn-batched", HTTP),
-    "uvicorn-1ms": Target("… in a 1 ms window", Role.LIMIT, "uvicorn-1ms", HTTP),
-    "uvicorn-2ms": Target("… in a 2 ms window", Role.LIMIT, "uvicorn-2ms", HTTP),
-    "uvicorn-4ms": Target("… in a 4 ms window", Role.LIMIT, "uvicorn-4ms", HTTP),
+    "uvicorn-1ms": Target("bare uvicorn, 1 ms window", Role.LIMIT, "uvicorn-1ms", HTTP),
+    "uvicorn-2ms": Target("bare uvicorn, 2 ms window", Role.LIMIT, "uvicorn-2ms", HTTP),
+    "uvicorn-4ms": Target("bare uvicorn, 4 ms window", Role.LIMIT, "uvicorn-4ms", HTTP),
 }
 """By name on the command line, in the order of the report."""
