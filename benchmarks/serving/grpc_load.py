@@ -50,13 +50,13 @@ class Load:
     async def caller(self, address: str, ends_s: float) -> None:
         """Ask one question after the other over a channel of its own."""
         async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
-            infer = channel.unary_unary(METHOD)  # bytes in, bytes out
+            infer: Any = channel.unary_unary(METHOD)  # bytes in, bytes out
             while (began_s := time.perf_counter()) < ends_s:
                 position = self.position
                 self.position = (position + 1) % len(self.requests)
                 try:
                     answer = await infer(self.requests[position], timeout=TIMEOUT_S)
-                except grpc.RpcError as error:
+                except grpc.aio.AioRpcError as error:
                     print(error.code(), error.details(), file=sys.stderr)
                     self.lost += 1
                     continue

@@ -17,10 +17,6 @@ from benchmarks.serving.models import MODELS
 from benchmarks.serving.running import REPOSITORY, Launch, free_port
 from benchmarks.serving.workload import ROWS, Model
 from deployments import haproxy
-from deployments.schema import ExpressSpec
-
-HAS_GRPC = "grpc_port" in ExpressSpec.model_fields
-"""Whether the gateways answer gRPC; the commits that are compared may come from before that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +58,7 @@ def rayfleet(**settings: Any) -> Start:
     """
 
     def start(site: Site) -> Launch:
-        express = {"port": site.express_port}
-        if HAS_GRPC:
-            express["grpc_port"] = site.grpc_port
+        express = {"port": site.express_port, "grpc_port": site.grpc_port}
         controller = {"name": "Controller", "user_config": {"models": {site.model.name: settings}}}
         config = {
             "proxy_location": "HeadOnly",
@@ -74,7 +68,7 @@ def rayfleet(**settings: Any) -> Start:
                     "name": "fleet",
                     "route_prefix": "/",
                     "import_path": "deployments.fleet:build",
-                    "args": {"express": express},
+                    "args": {"express": express, "control": None},
                     "deployments": [controller],
                 }
             ],

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from benchmarks.serving.cases import Case, Wire
 from benchmarks.serving.dialects import BENTOML, MLFLOW, OPEN_INFERENCE, Dialect
-from benchmarks.serving.hosts import HAS_GRPC, Site
+from benchmarks.serving.hosts import Site
 
 
 class Role(StrEnum):
@@ -59,9 +59,7 @@ class Target:
 
 JSON_ONLY = {Wire.JSON: Door.HTTP}
 HTTP = {Wire.JSON: Door.HTTP, Wire.BINARY: Door.HTTP}
-EXPRESS = {Wire.JSON: Door.EXPRESS, Wire.BINARY: Door.EXPRESS}
-if HAS_GRPC:
-    EXPRESS[Wire.GRPC] = Door.GRPC
+EXPRESS = {Wire.JSON: Door.EXPRESS, Wire.BINARY: Door.EXPRESS, Wire.GRPC: Door.GRPC}
 
 TARGETS: Mapping[str, Target] = {
     "rayfleet": Target("Rayfleet, Serve's port", Role.OURS, "rayfleet", HTTP),

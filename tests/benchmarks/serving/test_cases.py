@@ -9,7 +9,7 @@ from benchmarks.serving.bars import judge
 from benchmarks.serving.budget import Budget
 from benchmarks.serving.cases import CASES, Case, Wire
 from benchmarks.serving.environment import LOCKS
-from benchmarks.serving.hosts import HAS_GRPC, HOSTS
+from benchmarks.serving.hosts import HOSTS
 from benchmarks.serving.models import MODELS
 from benchmarks.serving.readings import Reading
 from benchmarks.serving.results import Measurement, Results
@@ -47,7 +47,7 @@ def test_a_full_run_can_judge_every_bar() -> None:
 
     unjudged = [finding.bar.text for finding in judge(results) if finding.is_met is None]
 
-    assert unjudged == ([] if HAS_GRPC else ["gRPC, direct, best peer"])
+    assert unjudged == []
 
 
 def test_targets_that_do_not_speak_a_wire_are_left_out() -> None:
