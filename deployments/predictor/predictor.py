@@ -46,9 +46,9 @@ class Predictor:
         runtime: str,
         tracking_uri: str,
         registry_uri: str,
+        *,
         clock: Callable[[], float] = time.perf_counter,
         cpu_clock: Callable[[], float] = time.thread_time,
-        *,
         options: RuntimeOptions = PLAIN,
     ) -> None:
         log_as_serve_does()

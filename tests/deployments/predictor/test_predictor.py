@@ -51,7 +51,7 @@ class Replica:
         monkeypatch.setattr(module, "make_runtime", self._load)
         self.predictor = Predictor(
             "churn", "3", "sklearn", "sqlite:///t", "sqlite:///r",
-            self.clock, lambda: self.runtime.cpu_s,
+            clock=self.clock, cpu_clock=lambda: self.runtime.cpu_s,
         )  # fmt: skip
 
     def _load(self, *arguments: Any) -> FakeRuntime:
