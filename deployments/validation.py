@@ -146,6 +146,8 @@ def _address_faults(
 ) -> list[str]:
     owners: dict[int, str] = {}
     faults: list[str | None] = []
+    if spec.express is not None and port_is_free:
+        faults += _file_faults(f"{place}.args.express", spec.express)
     for door in _doors(raw, place, spec):
         owner = owners.setdefault(door.port, door.shown)
         if owner != door.shown:
@@ -156,8 +158,6 @@ def _address_faults(
                     door.where, door.host, door.port, port_is_free=port_is_free, key=door.key
                 )
             )
-    if spec.express is not None and port_is_free:
-        faults += _file_faults(f"{place}.args.express", spec.express)
     # A host that cannot be had is so for each of its ports.
     return list(dict.fromkeys(fault for fault in faults if fault is not None))
 

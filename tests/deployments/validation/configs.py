@@ -1,12 +1,36 @@
 """Fleet configs with one thing changed, and the registries that they are checked against."""
 
+import random
+import socket
 from typing import Any
 
 from deployments.controller.facts import RegistryView, VersionFacts
-from deployments.haproxy import free_port
 from tests.fakes import SIGNATURE
 
-PORT = free_port()
+BLOCK = 3
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def first_of_free_ports() -> int:
+    """Where nothing listens, and no client's connection begins: those begin at 32768."""
+    blocks = range(20_000, 32_000, BLOCK)
+    return next(
+        first
+        for first in random.sample(blocks, len(blocks))
+        if all(map(is_free, range(first, first + BLOCK)))
+    )
+
+
+PORT = first_of_free_ports()
+"""And the two after it."""
 
 MODELS = "applications[0].deployments[0].user_config"
 RUNTIME_ENV_KEYS = (
