@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.controller.faults import model_faults
-from deployments.controller.hosted import HostedModels, Origin
+from deployments.controller.hosted import HostedModels
 from deployments.controller.registry import Registry
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
 from deployments.schema import ModelSpec, ModelsSpec
@@ -242,6 +242,3 @@ def _version(route: Route) -> VersionView:
         transport=route.transport.value,
         transport_reason=route.transport_reason,
     )
-
-
-__all__ = ["Control", "DeploymentView", "Origin", "VersionView"]

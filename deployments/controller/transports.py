@@ -36,7 +36,7 @@ def choose_transport(spec: ModelSpec, facts: VersionFacts, *, is_stable: bool) -
         is_stable: Whether it is on the stable track; others never run in a gateway.
     """
     if spec.transport in {"handle", "direct"}:
-        return Choice(TransportKind(spec.transport), "set in the config")
+        return Choice(TransportKind(spec.transport), "the model's `transport` setting")
     if not is_stable:
         return Choice(TransportKind.DIRECT, "a canary never runs in a gateway's process")
     obstacle = inline_obstacle(spec, facts)
@@ -45,7 +45,7 @@ def choose_transport(spec: ModelSpec, facts: VersionFacts, *, is_stable: bool) -
     if obstacle is not None:
         return Choice(TransportKind.DIRECT, obstacle)
     if spec.transport == "inline":
-        return Choice(TransportKind.INLINE, "set in the config")
+        return Choice(TransportKind.INLINE, "the model's `transport` setting")
     size = _kib(facts.size_bytes or 0)
     return Choice(TransportKind.INLINE, f"a {facts.platform} model of {size} is light enough")
 

@@ -57,7 +57,9 @@ def test_a_canary_never_runs_in_a_gateway(transport: Any) -> None:
 def test_inline_takes_what_auto_would_not() -> None:
     spec = ModelSpec(transport="inline", num_replicas=2)
 
-    assert picked(spec, facts("torch", 3_000_000)) == ("inline", "set in the config")
+    kind, reason = picked(spec, facts("torch", 3_000_000))
+
+    assert (kind, "`transport`" in reason) == ("inline", True)
 
 
 def test_inline_gives_way_where_a_later_version_needs_tensorflow() -> None:

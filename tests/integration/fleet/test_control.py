@@ -42,7 +42,7 @@ def test_what_is_hosted_is_shown_with_its_transport(fleet: Fleet) -> None:
     }
     (version,) = shown["digits"]["versions"]
     assert (version["state"], version["transport"]) == ("READY", "direct")
-    assert version["transport_reason"] == "set in the config"
+    assert version["transport_reason"] == "the model's `transport` setting"
 
 
 def test_a_model_is_hosted_changed_and_removed_through_mlflow(fleet: Fleet, client: Any) -> None:
