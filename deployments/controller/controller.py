@@ -161,6 +161,10 @@ class Controller:
         await self._require_restored()
         await self._control.delete(name)
 
+    async def is_applied(self, revision: int) -> bool:
+        """Whether every live gateway acts on a table of this revision, or a later one."""
+        return self._retirements.all_have(revision)
+
     async def counters(self, snapshot: Snapshot) -> list[Snapshot]:
         """Take the asking gateway's snapshot and return every gateway's, persisted first."""
         self._counters.report(snapshot)

@@ -26,6 +26,15 @@ class Retirements:
         """Hear from a gateway which table it has applied."""
         self._gateways[gateway] = revision, self._clock()
 
+    def all_have(self, revision: int) -> bool:
+        """Whether every live gateway has applied a table of this revision, or a later one."""
+        horizon_s = self._clock() - LIVE_S
+        return all(
+            applied >= revision
+            for applied, polled_at_s in self._gateways.values()
+            if polled_at_s > horizon_s
+        )
+
     def note(self, applications: Iterable[str], table: RoutingTable) -> None:
         """Compare the applications that there are with those that the table names."""
         routed = {route.application for model in table.models.values() for route in model.routes}

@@ -26,6 +26,10 @@ LOAD_TIMEOUT_S = 300.0
 """Longest wait for a model to be loaded; clients give up earlier by themselves, seconds."""
 
 
+POLL_S = 0.05
+"""Between two looks at whether all gateways have a table, seconds."""
+
+
 class Fleet(Protocol):
     """The fleet around one gateway."""
 
@@ -112,8 +116,14 @@ class ControllerFleet:
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_S):
                 await self._inference.until(holds)
+                revision = self._inference.table.revision
+                # The next request may meet another gateway.
+                while not await self._controller.is_applied.remote(revision):
+                    await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise DeadlineExceededError(model, LOAD_TIMEOUT_S) from None
+        except (RayError, RayServeException) as error:
+            raise DependencyError("controller", type(error).__name__) from None
 
 
 def _is_loaded(table: RoutingTable, model: str) -> bool:

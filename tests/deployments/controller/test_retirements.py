@@ -31,6 +31,20 @@ def test_an_application_is_retired_once_every_gateway_knows() -> None:
     assert retirements.retired_at_s == {NAME: clock.now_s - 1}
 
 
+def test_all_have_a_table_once_the_last_live_gateway_has() -> None:
+    clock = FakeClock()
+    retirements = known(clock)
+    retirements.acknowledged("gone", 5)
+    clock.advance(LIVE_S)
+    retirements.acknowledged("a", 7)
+    retirements.acknowledged("b", 6)
+    assert not retirements.all_have(7)
+
+    retirements.acknowledged("b", 8)
+
+    assert retirements.all_have(7)
+
+
 def test_a_gateway_that_is_gone_holds_nothing_up() -> None:
     clock = FakeClock()
     retirements = known(clock)
