@@ -12,13 +12,30 @@ import pytest
 from mlflow.deployments import get_deploy_client
 from mlflow.exceptions import MlflowException
 
-from tests.integration.hosting import BIN, REPOSITORY, Fleet, eventually, port_of
+from tests.integration.hosting import (
+    BIN,
+    REPOSITORY,
+    Fleet,
+    eventually,
+    port_of,
+    replica_pids,
+)
 
 CLIENTS = REPOSITORY / ".venvs" / "clients" / "bin" / "python"
 API = "/api/v1/deployments"
 FRAME = pd.DataFrame({"age": [30.0, 60.0], "smoker": [0.0, 1.0]})
 
 pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_replica_left(fleet: Fleet) -> Iterator[None]:
+    """A replica outlives its model for a moment, in which later tests would count it."""
+    yield
+    eventually(
+        "the spare model's replicas are gone",
+        lambda: not any(name.startswith("spare--") for name, _ in replica_pids(fleet)),
+    )
 
 
 @pytest.fixture
