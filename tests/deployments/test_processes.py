@@ -14,6 +14,8 @@ import pytest
 from deployments import processes
 from deployments.processes import HeldError, ProcessTree, end_tree, hold, tree
 
+pytestmark = pytest.mark.ray  # starts interpreters
+
 PATIENCE_S = 20.0
 
 POLITE = "import sys, time; print('up', flush=True); time.sleep(60)"

@@ -80,6 +80,7 @@ def test_cleared_ledger_is_as_good_as_new(tmp_path: Path) -> None:
     assert (ledger.manifest(), ledger.trials()) == (None, [])
 
 
+@pytest.mark.ray  # starts an interpreter
 def test_second_process_is_refused_and_told_who_holds_the_sweep(tmp_path: Path) -> None:
     program = (
         "import os, sys, pathlib\n"

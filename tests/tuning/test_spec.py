@@ -46,6 +46,7 @@ def test_there_are_shipped_sweeps() -> None:
     assert {"breast-cancer", "digits", "wine"} <= {path.stem for path in SWEEPS}
 
 
+@pytest.mark.ray  # starts an interpreter
 def test_validation_imports_no_heavy_framework() -> None:
     program = (
         "import sys, pathlib\n"

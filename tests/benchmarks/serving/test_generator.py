@@ -17,6 +17,8 @@ from benchmarks.serving.generator import Generator
 from benchmarks.serving.load import Aim, drive, parse
 from benchmarks.serving.workload import Workload
 
+pytestmark = pytest.mark.ray  # starts servers and load generators
+
 Reply = Callable[[bytes], bytes]
 """From what was read to what is sent back; empty bytes close the connection."""
 
