@@ -9,21 +9,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from functools import partial
+
+import msgspec
 
 from deployments.errors import (
     FleetError,
     MethodNotAllowedError,
     NotFoundError,
+    RequestTooLargeError,
 )
+from deployments.gateway.batching import VersionQueue, Waiting
 from deployments.gateway.calls import (
     LARGE_BODY_BYTES,
     MODEL_VERSION,
     REQUEST_ID,
     REQUEST_TIMEOUT,
     ROUTING_KEY,
-    Call,
     Calls,
     Protocol,
     timeout_s,
@@ -33,14 +35,13 @@ from deployments.gateway.fleet import Fleet
 from deployments.gateway.http import (
     Answer,
     ClientGoneError,
-    Headers,
     Receive,
     Scope,
     Send,
     header_text,
-    read_body,
     send_answer,
 )
+from deployments.gateway.http_call import HttpCall
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import find_page, index_page, stats_versions
 from deployments.gateway.repository import change_repository
@@ -49,6 +50,7 @@ from deployments.protocols import mlflow_scoring, open_inference
 from deployments.protocols.compression import compress, decompress
 from deployments.protocols.infer_envelope import peek_id
 from deployments.protocols.statuses import mlflow_error, open_inference_error
+from deployments.protocols.tensors import Outputs, Request
 from deployments.telemetry import Counters, exposition
 from deployments.traffic.table import Route
 
@@ -69,15 +71,15 @@ ERROR_FORMS = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
-class HttpCall(Call):
-    """A call that HTTP carries."""
+class _Asked(msgspec.Struct):
+    """An inference request that was read, and for whom."""
 
-    method: str
-    path: str
-    headers: Headers
-    receive: Receive
-    extra_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    call: HttpCall
+    route: Route
+    request: Request
+
+    given_id: str
+    """Names the request in its answer where its body does not."""
 
 
 class GatewayApp:
@@ -105,25 +107,17 @@ class GatewayApp:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
-        await self.respond(scope, receive, partial(send_answer, send))
+        await self.respond(HttpCall.of_scope(scope, receive), partial(send_answer, send))
 
-    async def respond(self, scope: Scope, receive: Receive, deliver: Deliver) -> None:
+    async def respond(self, call: HttpCall, deliver: Deliver) -> None:
         """Answer one HTTP request.
 
         Args:
-            scope: ASGI's, of type `http`.
-            receive: ASGI's.
+            call: The request.
             deliver: Writes the answer.
         """
-        path: str = scope["path"]
-        call = HttpCall(
-            method=scope["method"],
-            path=path,
-            headers=dict(scope["headers"]),
-            receive=receive,
-            protocol=_protocol(path),
-            started_s=self._clock(),
-        )
+        call.protocol = _protocol(call.path)
+        call.started_s = self._clock()
         try:
             answer = await self._respond(call)
         except ClientGoneError:
@@ -134,15 +128,66 @@ class GatewayApp:
     async def _respond(self, call: HttpCall) -> Answer:
         try:
             return await self._dispatch(call)
-        except FleetError as error:
-            return self._failed(call, error)
         except (ClientGoneError, asyncio.CancelledError):
             raise
-        except Exception:  # the boundary: a fault of ours is one request's, with its traceback
-            logger.exception("%s %s failed", call.method, call.path)
-            return self._failed(call, FleetError("internal error, see the gateway's log"))
+        except Exception as error:  # noqa: BLE001, the boundary: a fault is one request's
+            return self._failed(call, error)
 
-    def _failed(self, call: HttpCall, error: FleetError) -> Answer:
+    def respond_soon(
+        self,
+        call: HttpCall,
+        model: str,
+        version: str | None,
+        deliver: Callable[[Answer], None],
+    ) -> asyncio.Future[Outputs] | None:
+        """Answer a short inference request that has been read whole, without a task for it.
+
+        A task and the coroutines in it cost as much again as all else that is done here.
+
+        Args:
+            call: The request, with its body.
+            model: What `inference_path` finds in its path, as the next.
+            version: As above.
+            deliver: Writes the answer, now or later.
+
+        Returns:
+            What ends the work if it is cancelled; None if the answer has been delivered.
+        """
+        call.started_s = self._clock()
+        try:
+            asked = self._read_whole(call, model, version)
+            queue, waiting = self._calls.put(call, asked.route, asked.request)
+        except Exception as error:  # noqa: BLE001, as in `_respond`
+            self._end(call, self._failed(call, error), deliver)
+            return None
+        waiting.answer.add_done_callback(partial(self._answered, asked, queue, waiting, deliver))
+        return waiting.answer
+
+    def _answered(
+        self,
+        asked: _Asked,
+        queue: VersionQueue,
+        waiting: Waiting,
+        deliver: Callable[[Answer], None],
+        done: asyncio.Future[Outputs],
+    ) -> None:
+        queue.settle(waiting)
+        if done.cancelled():
+            return
+        try:
+            answer = self._inferred(asked, self._calls.answered(asked.call, done.result()))
+        except Exception as error:  # noqa: BLE001, as in `_respond`
+            answer = self._failed(asked.call, error)
+        self._end(asked.call, answer, deliver)
+
+    def _end(self, call: HttpCall, answer: Answer, deliver: Callable[[Answer], None]) -> None:
+        deliver(self._compressed(call, answer))
+        self._calls.count(call, str(answer.status))
+
+    def _failed(self, call: HttpCall, error: Exception) -> Answer:
+        if not isinstance(error, FleetError):
+            logger.error("%s %s failed", call.method, call.path, exc_info=error)
+            error = FleetError("internal error, see the gateway's log")
         response = ERROR_FORMS[call.protocol](error)
         self._calls.count_error(call, error, str(response.status))
         headers = tuple((name.lower().encode(), text.encode()) for name, text in response.headers)
@@ -190,7 +235,7 @@ class GatewayApp:
         return Answer(200, page(self._inference))
 
     async def _read(self, call: HttpCall) -> bytes:
-        return await read_body(call.headers, call.receive, self._max_body_bytes)
+        return await call.read(self._max_body_bytes)
 
     async def _infer(self, call: HttpCall, model: str, version: str | None) -> Answer:
         body = await self._start(call, model)
@@ -204,8 +249,27 @@ class GatewayApp:
         else:
             request = open_inference.decode_infer(body, header_length, route.signature)
         outputs = await self._calls.answer(call, route, request)
+        return self._inferred(_Asked(call, route, request, given_id), outputs)
+
+    def _read_whole(self, call: HttpCall, model: str, version: str | None) -> _Asked:
+        self._begin(call, model)
+        body = call.body or b""
+        if len(body) > self._max_body_bytes:
+            raise RequestTooLargeError(len(body), self._max_body_bytes)
+        body = self._decoded(call, body)
+        header_length = header_text(call.headers, HEADER_LENGTH)
+        route, given_id = self._route(call, version, lambda: peek_id(body, header_length))
+        request = open_inference.decode_infer(body, header_length, route.signature)
+        return _Asked(call, route, request, given_id)
+
+    def _inferred(self, asked: _Asked, outputs: Outputs) -> Answer:
+        call, request = asked.call, asked.request
         encoded = open_inference.encode_infer(
-            request, outputs, model=model, version=route.version, request_id=request.id or given_id
+            request,
+            outputs,
+            model=call.model,
+            version=asked.route.version,
+            request_id=request.id or asked.given_id,
         )
         headers = call.extra_headers
         if encoded.header_length is not None:
@@ -230,11 +294,17 @@ class GatewayApp:
 
     async def _start(self, call: HttpCall, model: str) -> bytes:
         """Check the method and the model's name, read the body, and start the clock."""
+        self._begin(call, model)
+        body = await self._read(call)
+        call.started_s = self._clock()
+        return self._decoded(call, body)
+
+    def _begin(self, call: HttpCall, model: str) -> None:
         self._calls.begin(call, model)
         _require(call, "POST")
         call.timeout_s = timeout_s(header_text(call.headers, REQUEST_TIMEOUT))
-        body = await self._read(call)
-        call.started_s = self._clock()
+
+    def _decoded(self, call: HttpCall, body: bytes) -> bytes:
         encoding = call.headers.get(b"content-encoding")
         if encoding is not None:
             body = decompress(body, encoding.decode("latin-1"), self._max_body_bytes)

@@ -30,7 +30,7 @@ from deployments.errors import (
 from deployments.gateway.transport import ReplicaGoneError, VersionTransport
 from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.prediction import Prediction
-from deployments.protocols.tensors import Batch, Outputs, Request
+from deployments.protocols.tensors import Batch, Outputs, Request, has_nan
 from deployments.telemetry import BATCH, IN_FLIGHT, LAST_ANSWER, PREDICT, QUEUE, Counters
 from deployments.traffic.table import Batching
 
@@ -50,7 +50,7 @@ class _Flight:
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class Waiting:
     """One request on its way through a queue."""
 
     request: Request
@@ -58,6 +58,10 @@ class _Waiting:
     answer: asyncio.Future[Outputs]
     arrived_s: float
     expires_s: float
+
+    timer: asyncio.TimerHandle
+    """Fires when it expires."""
+
     alone: bool = False
     lost: bool = False
     flight: _Flight | None = None
@@ -78,7 +82,7 @@ class VersionQueue:
 
     _window: AdaptiveWindow = field(default_factory=AdaptiveWindow)
     _held_since_s: float | None = None
-    _waiting: deque[_Waiting] = field(default_factory=deque)
+    _waiting: deque[Waiting] = field(default_factory=deque)
     _in_flight: int = 0
     _requests_in_flight: int = 0
     _pump_due: asyncio.Handle | None = None
@@ -99,30 +103,46 @@ class VersionQueue:
             ReplicaLostError: Two replicas died under it.
             ModelNotReadyError: The version is going away.
         """
+        waiting = self.put(request, deadline_s)
+        try:
+            return await waiting.answer
+        finally:
+            self.settle(waiting)
+
+    def put(self, request: Request, deadline_s: float) -> Waiting:
+        """Queue a request without waiting for it; `settle` is due once its answer is done.
+
+        Args:
+            request: As for `answer`, which says also what the answer may raise.
+            deadline_s: As above.
+
+        Raises:
+            OverloadedError: The queue is full.
+        """
         limit = self.batching.max_queued_requests
         if len(self._waiting) >= limit:
             raise OverloadedError(self.model, limit)
         now_s = self.clock()
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(
-            request, batch_shape(request), loop.create_future(), now_s, now_s + deadline_s
-        )
+        answer: asyncio.Future[Outputs] = loop.create_future()
+        # A timer and the bare future: wait_for would wrap both in a task.
+        timer = loop.call_later(deadline_s, _expire, answer, self.model, deadline_s)
+        waiting = Waiting(request, batch_shape(request), answer, now_s, now_s + deadline_s, timer)
         self._waiting.append(waiting)
         self._window.arrived(self.depth)
         self._pump_soon()
+        self.counters.add(IN_FLIGHT, (self.model, self.version, self.track))
+        return waiting
 
-        labels = (self.model, self.version, self.track)
-        self.counters.add(IN_FLIGHT, labels)
-        # A timer and the bare future: wait_for would wrap both in a task.
-        timer = loop.call_later(deadline_s, self._expire, waiting, deadline_s)
-        try:
-            return await waiting.answer
-        except asyncio.CancelledError:
+    def settle(self, waiting: Waiting) -> None:
+        """Forget a request that was answered, or that nobody waits for any more."""
+        waiting.timer.cancel()
+        answer = waiting.answer
+        if not answer.done():
+            answer.cancel()
+        if answer.cancelled() or isinstance(answer.exception(), DeadlineExceededError):
             self._leave(waiting)
-            raise
-        finally:
-            timer.cancel()
-            self.counters.add(IN_FLIGHT, labels, -1)
+        self.counters.add(IN_FLIGHT, (self.model, self.version, self.track), -1)
 
     @property
     def depth(self) -> int:
@@ -135,12 +155,7 @@ class VersionQueue:
         self.replicas = replicas
         self._pump_soon()
 
-    def _expire(self, waiting: _Waiting, deadline_s: float) -> None:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(DeadlineExceededError(self.model, deadline_s))
-            self._leave(waiting)
-
-    def _leave(self, waiting: _Waiting) -> None:
+    def _leave(self, waiting: Waiting) -> None:
         """Give up a place in the line, or the batch in flight that nobody else waits for."""
         flight = waiting.flight
         if flight is None:
@@ -225,10 +240,10 @@ class VersionQueue:
         # Rounding leaves a rest that no timer can wait for.
         return left_s if left_s > TIMER_RESOLUTION_S else 0.0
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Waiting]:
         """Remove the next batch from the line: the first request and all that fit to it."""
-        batch: list[_Waiting] = []
-        passed: list[_Waiting] = []
+        batch: list[Waiting] = []
+        passed: list[Waiting] = []
         rows = 0
         while self._waiting:
             item = self._waiting.popleft()
@@ -255,7 +270,7 @@ class VersionQueue:
         self._waiting.extendleft(reversed(passed))
         return batch
 
-    async def _send(self, batch: list[_Waiting]) -> None:
+    async def _send(self, batch: list[Waiting]) -> None:
         try:
             await self._send_within_deadline(batch)
         except asyncio.CancelledError:
@@ -271,7 +286,7 @@ class VersionQueue:
             if self._waiting:
                 self._pump_soon()
 
-    async def _send_within_deadline(self, batch: list[_Waiting]) -> None:
+    async def _send_within_deadline(self, batch: list[Waiting]) -> None:
         started_s = self.clock()
         last_s = max(item.expires_s for item in batch)
         left_s = max(0.0, last_s - started_s)
@@ -294,7 +309,7 @@ class VersionQueue:
         else:
             self._hand_out(batch, prediction, started_s)
 
-    def _try_again(self, batch: list[_Waiting]) -> None:
+    def _try_again(self, batch: list[Waiting]) -> None:
         """Send each request once more, alone: one that kills replicas takes no others along."""
         again = [item for item in batch if not item.lost]
         _fail([item for item in batch if item.lost], ReplicaLostError(self.model, self.version))
@@ -303,7 +318,7 @@ class VersionQueue:
             item.flight = None
             self._waiting.appendleft(item)
 
-    def _run_alone_or_fail(self, batch: list[_Waiting], error: FleetError) -> None:
+    def _run_alone_or_fail(self, batch: list[Waiting], error: FleetError) -> None:
         if len(batch) == 1:
             _fail(batch, error)
             return
@@ -312,9 +327,11 @@ class VersionQueue:
             item.flight = None
             self._waiting.appendleft(item)
 
-    def _hand_out(self, batch: list[_Waiting], prediction: Prediction, started_s: float) -> None:
+    def _hand_out(self, batch: list[Waiting], prediction: Prediction, started_s: float) -> None:
         self._window.answered(self.clock() - started_s, prediction.predict_s)
         outputs = prediction.outputs
+        if not has_nan(outputs):
+            outputs = Outputs(outputs.arrays, outputs.form, may_have_nan=False)
         rows = sum(item.request.rows for item in batch)
         labels = (self.model, self.version, self.track)
         if len(batch) > 1 and any(
@@ -355,7 +372,12 @@ def join(requests: list[Request]) -> Batch:
     return Batch(inputs, first.params, first.layout, first.labels)
 
 
-def _fail(batch: list[_Waiting], error: Exception) -> None:
+def _expire(answer: asyncio.Future[Outputs], model: str, deadline_s: float) -> None:
+    if not answer.done():
+        answer.set_exception(DeadlineExceededError(model, deadline_s))
+
+
+def _fail(batch: list[Waiting], error: Exception) -> None:
     for item in batch:
         if not item.answer.done():
             item.answer.set_exception(error)

@@ -4,10 +4,12 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from deployments.errors import FleetError, MalformedRequestError
+from deployments.gateway.batching import VersionQueue, Waiting
 from deployments.gateway.inference import Inference
 from deployments.protocols.statuses import origin
 from deployments.protocols.tensors import Outputs, Request, has_nan
@@ -30,13 +32,12 @@ class Protocol(StrEnum):
     MLFLOW_SCORING = "mlflow_scoring"
 
 
-@dataclass(slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, kw_only=True):
     """One request on its way through the gateway, and what will be counted of it."""
 
-    protocol: Protocol
+    protocol: Protocol = Protocol.OPEN_INFERENCE
 
-    started_s: float
+    started_s: float = 0.0
     """When its last byte had arrived, by the gateway's clock."""
 
     timeout_s: float = math.inf
@@ -98,7 +99,7 @@ class Calls:
             NotFoundError: The model does not host this version.
             ModelNotReadyError: No version can answer yet.
         """
-        given_id = request_id or secrets.token_hex(16)
+        given_id = request_id or secrets.token_hex(16)  # on the express port, there is one
         if version is not None:
             route = self._inference.pinned(call.model, version)
         elif routing_key or not self._inference.is_split(call.model):
@@ -115,11 +116,27 @@ class Calls:
         Raises:
             FleetError: What `Inference.answer` raises.
         """
-        spent_s = self.clock() - call.started_s
-        outputs = await self._inference.answer(call.model, route, request, call.timeout_s - spent_s)
+        queue = self._inference.queue(call.model, route)
+        return self.answered(call, await queue.answer(request, self._left_s(call)))
+
+    def put(self, call: Call, route: Route, request: Request) -> tuple[VersionQueue, Waiting]:
+        """Queue a request without waiting for it: see `VersionQueue.put`.
+
+        Raises:
+            FleetError: What `Inference.queue` and `VersionQueue.put` raise.
+        """
+        queue = self._inference.queue(call.model, route)
+        return queue, queue.put(request, self._left_s(call))
+
+    def answered(self, call: Call, outputs: Outputs) -> Outputs:
+        """Take note of what a version answered."""
         # Answered as it is, since clients may expect it, but a promise was broken.
         call.failed_version = has_nan(outputs)
         return outputs
+
+    def _left_s(self, call: Call) -> float:
+        left_s = call.timeout_s - (self.clock() - call.started_s)
+        return min(left_s, self._inference.model(call.model).deadline_s)
 
     def count_error(self, call: Call, error: FleetError, code: str) -> None:
         """Count what a call failed with; `count` is due as well."""

@@ -7,7 +7,8 @@ the next request. Serve has proxies before it that see to all that; here nobody 
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import httptools
 import uvicorn
@@ -18,7 +19,9 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from deployments.gateway.http import Answer, Scope
+from deployments.gateway.http import Answer, Headers, Scope
+from deployments.gateway.http_call import inference_path
+from deployments.protocols.infer_envelope import MAX_DIGITS
 
 DISCARD_S = 0.5
 """How long the rest of a request that is answered already is read and dropped, seconds."""
@@ -29,8 +32,71 @@ ANSWERING = "rayfleet.answering"
 MAX_HEAD_BYTES = 64 * 1024
 """Longest request line with its headers; whatever sends more is no client."""
 
+MOST_IN_A_ROW = 16
+"""Requests of one connection that may wait for the one before them; no more are read."""
+
 UNWANTED = {b"upgrade", b"http2-settings"}
 """Headers by which clients offer another protocol; we go on with this one, as Serve does."""
+
+
+SHORT_BODY_BYTES = 64 * 1024
+"""A body this long is read before anybody works on its request."""
+
+
+class _Nobody:
+    """An event that nobody waits for."""
+
+    def set(self) -> None:
+        pass
+
+
+NOBODY = _Nobody()
+
+
+class ShortCycle:
+    """Stands for uvicorn's state of a request, where the request is short.
+
+    Its body is there before anybody works on it, and its answer is written at once, so that
+    it needs no scope, no messages and no event.
+    """
+
+    __slots__ = (
+        "disconnected", "headers", "keep_alive", "model", "more_body", "on_response", "parts",
+        "path", "response_complete", "response_started", "version", "waiting_for_100_continue",
+    )  # fmt: skip
+
+    method = "POST"
+    scope: Mapping[str, Any] = {"method": method}
+    message_event = NOBODY
+
+    def __init__(
+        self,
+        path: str,
+        target: tuple[str, str | None],
+        headers: Headers,
+        keep_alive: bool,
+        on_response: Callable[[], None],
+    ) -> None:
+        self.path = path
+        self.model, self.version = target
+        self.on_response = on_response
+        self.waiting_for_100_continue = False
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.parts: list[bytes] = []
+        self.more_body = True
+        self.disconnected = False
+        self.response_started = self.response_complete = False
+
+    def body(self) -> bytes:
+        """All of it."""
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+
+AnyCycle = RequestResponseCycle | ShortCycle
+
+Work = Callable[["Connection", ShortCycle], asyncio.Future[Any] | None]
+"""Answers a short request; gives what ends the work on it, unless that is done."""
 
 
 def _refusal(status: bytes, message: str) -> bytes:
@@ -49,14 +115,17 @@ TOO_LONG = _refusal(
 class Connection(HttpToolsProtocol):
     """Uvicorn's connection, and what it leaves out: bad senders, and clients that leave."""
 
-    def __init__(self, config: uvicorn.Config, state: ServerState, read_timeout_s: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, read_timeout_s: float, work: Work
+    ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self._timeout_s = read_timeout_s
+        self._work_on = work
         self._partial = False
         self._in_head = False
         self._is_deaf = False
         self._head_bytes = 0
-        self._work: tuple[asyncio.Task[None], RequestResponseCycle] | None = None
+        self._work: tuple[asyncio.Future[Any], AnyCycle] | None = None
         self._late: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
 
@@ -79,9 +148,24 @@ class Connection(HttpToolsProtocol):
         """Close without waiting for a client that does not read."""
         self.transport.abort()
 
-    async def deliver(
-        self, cycle: RequestResponseCycle, request_id: bytes, last: bool, answer: Answer
+    async def deliver(self, cycle: AnyCycle, request_id: bytes, last: bool, answer: Answer) -> None:
+        """Write an answer once the client reads."""
+        if self.flow.write_paused and not cycle.disconnected:
+            await self._until_it_reads()
+        self._write(cycle, request_id, last, answer)
+
+    def deliver_soon(
+        self, cycle: ShortCycle, request_id: bytes, last: bool, answer: Answer
     ) -> None:
+        """Write the answer to a short request, or see to it that it will be written."""
+        self._work = None
+        if self.flow.write_paused and not cycle.disconnected:
+            task = self.loop.create_task(self.deliver(cycle, request_id, last, answer))
+            self._work = task, cycle
+        else:
+            self._write(cycle, request_id, last, answer)
+
+    def _write(self, cycle: AnyCycle, request_id: bytes, last: bool, answer: Answer) -> None:
         """Write an answer whole, and do what uvicorn's `send` does around that.
 
         Its way, header by header, took a fifth of a cheap request's time in the gateway. Our
@@ -93,8 +177,6 @@ class Connection(HttpToolsProtocol):
             last: Whether the connection ends with this answer.
             answer: What to write.
         """
-        if self.flow.write_paused and not cycle.disconnected:
-            await self._until_it_reads()
         if cycle.disconnected:
             return
         unread = cycle.more_body  # answered before it was read whole
@@ -130,7 +212,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The parser found the first byte of a request."""
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._partial = self._in_head = True
         self._head_bytes = 0
 
@@ -139,21 +223,61 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         if self.parser.should_upgrade():
             return  # `data_received` begins anew without it
+        target = self._short_target()
+        if target is not None:
+            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+            path = self.url.decode("ascii")
+            self.cycle = ShortCycle(  # type: ignore[assignment]
+                path, target, dict(self.headers), keep_alive, self.on_response_complete
+            )
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # makes a scope
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
         super().on_headers_complete()
+        if 0 < len(self.pipeline) < MOST_IN_A_ROW:
+            self.flow.resume_reading()  # else nobody would notice that the client leaves
         scope: Scope = self.scope  # type: ignore[assignment]
         # With requests in a row, the cycle at hand is not always the one to answer.
         scope[ANSWERING] = self, self.cycle
 
     def on_body(self, body: bytes) -> None:
         """The parser found a part of a request's body."""
-        if not self.parser.should_upgrade():
+        cycle: Any = self.cycle
+        if isinstance(cycle, ShortCycle):
+            cycle.parts.append(body)
+        elif not self.parser.should_upgrade():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The parser found the end of a request."""
         self._partial = False
-        if not self.parser.should_upgrade():
+        cycle: Any = self.cycle
+        if isinstance(cycle, ShortCycle):
+            if not cycle.response_complete:
+                self._begin_short(cycle)
+        elif not self.parser.should_upgrade():
             super().on_message_complete()
+
+    def _short_target(self) -> tuple[str, str | None] | None:
+        """The model and version that a short request asks; None if it goes the longer way."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return None  # an earlier one comes first
+        if self.parser.get_method() != b"POST" or self.expect_100_continue:
+            return None
+        if not self.url.isascii() or b"%" in self.url or b"?" in self.url or b"#" in self.url:
+            return None
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        if not length.isdigit() or len(length) > MAX_DIGITS or int(length) > SHORT_BODY_BYTES:
+            return None
+        return inference_path(self.url.decode("ascii"))
+
+    def _begin_short(self, cycle: ShortCycle) -> None:
+        cycle.more_body = False
+        work = self._work_on(self, cycle)
+        if work is not None:
+            self._work = work, cycle
 
     def data_received(self, data: bytes) -> None:
         """Read on, and limit how long the rest may take."""

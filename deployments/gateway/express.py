@@ -17,6 +17,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -25,8 +26,9 @@ from uvicorn.server import ServerState
 from deployments.errors import ConfigError
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.calls import REQUEST_ID
-from deployments.gateway.connection import ANSWERING, Connection
+from deployments.gateway.connection import ANSWERING, Connection, ShortCycle
 from deployments.gateway.http import Answer, Receive, Scope, Send
+from deployments.gateway.http_call import HttpCall
 from deployments.gateway.listeners import NEIGHBOUR_TIMEOUT_S, Claim
 from deployments.schema import ExpressSpec
 
@@ -77,8 +79,9 @@ class ExpressServer:
         self._draining = False
         self._open: list[socket.socket] = []
         self._welcoming: set[asyncio.Task[None]] = set()
+        self._door = _Door(app, lambda: self._draining)
         self._config = uvicorn.Config(
-            _Door(app, lambda: self._draining),
+            self._door,
             http=HttpToolsProtocol,
             ws="none",
             lifespan="off",
@@ -223,7 +226,7 @@ class ExpressServer:
         return [each for each in self._state.connections if isinstance(each, Connection)]
 
     def _connection(self) -> Connection:
-        return Connection(self._config, self._state, self._read_timeout_s)
+        return Connection(self._config, self._state, self._read_timeout_s, self._door.answer_soon)
 
     async def _tick(self) -> None:
         for tick in itertools.count(1):
@@ -253,25 +256,41 @@ class _Door:
     def __init__(self, app: GatewayApp, draining: Callable[[], bool]) -> None:
         self._app = app
         self._draining = draining
+        self._first_half = secrets.token_hex(8).encode()
+        self._numbers = itertools.count(secrets.randbits(63))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        request_id = next((value for name, value in headers if name == REQUEST_ID), b"")
-        if not request_id:
-            request_id = secrets.token_hex(16).encode()
-            headers.append((REQUEST_ID, request_id))
+        """Answer a request that ASGI carries."""
+        call = HttpCall.of_scope(scope, receive)
+        request_id = self._name(call)
         draining = self._draining()
         connection, cycle = scope[ANSWERING]
         deliver = partial(connection.deliver, cycle, request_id, draining)
-        if scope["path"] == HEALTH:
+        if call.path == HEALTH:
             body = b"draining" if draining else b"success"
             await deliver(Answer(503 if draining else 200, body, PLAIN))
             return
         connection.begin(cycle)
         try:
-            await self._app.respond(scope, receive, deliver)
+            await self._app.respond(call, deliver)
         except asyncio.CancelledError:
             if not cycle.disconnected:
                 raise
         finally:
             connection.end()
+
+    def answer_soon(self, connection: Connection, cycle: ShortCycle) -> asyncio.Future[Any] | None:
+        """Answer a short request; returns what ends the work on it, if there is any left."""
+        call = HttpCall(
+            method=cycle.method, path=cycle.path, headers=cycle.headers, body=cycle.body()
+        )
+        deliver = partial(connection.deliver_soon, cycle, self._name(call), self._draining())
+        return self._app.respond_soon(call, cycle.model, cycle.version, deliver)
+
+    def _name(self, call: HttpCall) -> bytes:
+        """The request's id: its own, or a new one."""
+        request_id = call.headers.get(REQUEST_ID)
+        if not request_id:
+            request_id = b"%b%016x" % (self._first_half, next(self._numbers) % 2**64)
+            call.headers[REQUEST_ID] = request_id
+        return request_id

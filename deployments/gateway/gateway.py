@@ -16,6 +16,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments.errors import ConfigError
+from deployments.garbage import spare_what_stays
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.direct import DirectTransport
 from deployments.gateway.express import ExpressServer
@@ -85,6 +86,7 @@ class Gateway(InferenceServicer):
         await self._settled.wait()
         self._express = await self._open_express(settings.express, cluster)
         self._grpc = await open_grpc(self, settings, cluster)
+        spare_what_stays()
 
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Hand Serve the application."""

@@ -13,7 +13,6 @@ import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 from typing import Protocol as Interface
 
@@ -85,8 +84,7 @@ class RpcContext(Interface):
         ...
 
 
-@dataclass(slots=True, kw_only=True)
-class RpcCall(Call):
+class RpcCall(Call, kw_only=True):
     """A call that gRPC carries."""
 
     metadata: Mapping[str, str]

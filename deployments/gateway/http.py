@@ -1,8 +1,9 @@
 """The few words of ASGI that the gateway speaks: read a request whole, write an answer whole."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+import msgspec
 
 from deployments.errors import MalformedRequestError, RequestTooLargeError
 from deployments.protocols.infer_envelope import MAX_DIGITS
@@ -12,7 +13,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-Headers = Mapping[bytes, bytes]
+Headers = MutableMapping[bytes, bytes]
 """By lower-case name; the last of several wins, as none that we read may repeat."""
 
 JSON = b"application/json"
@@ -22,8 +23,7 @@ class ClientGoneError(Exception):
     """The connection closed before the request was complete; there is nobody to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A complete HTTP answer."""
 
     status: int

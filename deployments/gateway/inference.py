@@ -125,12 +125,25 @@ class Inference:
             ModelNotReadyError: The version is not ready.
             FleetError: What `VersionQueue.answer` raises.
         """
+        queue = self.queue(name, route)
+        return await queue.answer(request, min(timeout_s, self.model(name).deadline_s))
+
+    def queue(self, name: str, route: Route) -> VersionQueue:
+        """The queue of a version.
+
+        Args:
+            name: A hosted model.
+            route: One of its versions.
+
+        Raises:
+            ModelNotReadyError: The version is not ready.
+        """
         queue = self._queues.get(route.application)
         if queue is None and route.state is RouteState.READY:
             queue = self._left(route.application)  # the table changed during decoding
         if queue is None:
             raise ModelNotReadyError(name, f"version {route.version}: {route.reason or 'leaving'}")
-        return await queue.answer(request, min(timeout_s, self.model(name).deadline_s))
+        return queue
 
     def _left(self, application: str) -> VersionQueue | None:
         queue, _ = self._leaving.get(application, (None, 0.0))

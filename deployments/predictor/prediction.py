@@ -1,14 +1,14 @@
 """What a replica answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Self
+
+import msgspec
 
 from deployments.protocols.tensors import Array, Form, Outputs
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True):
     """What a replica answers to one batch."""
 
     arrays: Mapping[str, Array]

@@ -9,6 +9,7 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
+from deployments.garbage import spare_what_stays
 from deployments.node import node_folder
 from deployments.predictor.direct import DirectDoor
 from deployments.predictor.prediction import Prediction
@@ -65,6 +66,7 @@ class ServedPredictor:
         self._predictor = Predictor(
             model, version, runtime, tracking_uri, registry_uri, options=options
         )
+        spare_what_stays()
         self._deadline_s = deadline_s
         self._door = DirectDoor(self._predictor.predict, model, version)
         self._controller = serve.get_deployment_handle(CONTROLLER, fleet, _check_exists=False)

@@ -18,9 +18,9 @@ tensor with rows but no elements, shape [1, 0], is legal.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from deployments.errors import MalformedRequestError
@@ -31,8 +31,7 @@ from deployments.protocols.signature import SignatureMismatchError
 from deployments.protocols.tensors import Array, Layout, Signature, TensorSpec
 
 
-@dataclass(frozen=True, slots=True)
-class WireTensor:
+class WireTensor(msgspec.Struct, frozen=True):
     """One input as it was sent."""
 
     name: str

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,16 +76,14 @@ class Signature:
     """MLflow's own signature as `ModelSignature.to_dict()` gives it; empty when there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputRequest:
+class OutputRequest(msgspec.Struct, frozen=True):
     """One output that a caller asks for."""
 
     name: str
     binary: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One inference request, decoded and checked against the signature."""
 
     inputs: Mapping[str, Array]
@@ -95,7 +94,7 @@ class Request:
     id: str | None = None
     """The caller's own id; None when it gave none."""
 
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """What goes to the model's `params`, already cast to its schema."""
 
     outputs: tuple[OutputRequest, ...] = ()
@@ -117,8 +116,7 @@ class Request:
     """Whether MLflow's answer stands under `predictions`; its unified LLM form does not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """What goes to a replica in one call: the rows of one or more requests."""
 
     inputs: Mapping[str, Array]
@@ -142,20 +140,23 @@ class Batch:
         return cls(inputs, params, Layout(layout), labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
+class Outputs(msgspec.Struct, frozen=True):
     """What a predictor answered."""
 
     arrays: Mapping[str, Array]
     form: Form = Form.ARRAY
 
+    may_have_nan: bool = True
+    """False where somebody has looked already, as at a batch as a whole."""
+
     def rows(self, start: int, stop: int) -> "Outputs":
         """Cut out the rows of one request of a batch, without copying."""
-        return Outputs({name: array[start:stop] for name, array in self.arrays.items()}, self.form)
+        arrays = {name: array[start:stop] for name, array in self.arrays.items()}
+        return Outputs(arrays, self.form, self.may_have_nan)
 
 
 def has_nan(outputs: Outputs) -> bool:
     """Tell whether a floating-point output holds a value that is no number."""
-    return any(
+    return outputs.may_have_nan and any(
         array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in outputs.arrays.values()
     )

@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import Any
 
-import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from deployments.gateway.batching import VersionQueue
 from deployments.protocols.tensors import Outputs, Request
@@ -26,7 +25,7 @@ def make_queue(transport: FakeTransport, replicas: int = 1, **batching: Any) -> 
     return VersionQueue(
         *LABELS,
         transport=transport,
-        batching=msgspec.structs.replace(BATCHING, **batching),
+        batching=replace(BATCHING, **batching),
         replicas=replicas,
         counters=Counters("gateway-1"),
         clock=loop_time,

@@ -1,0 +1,55 @@
+"""A call that HTTP carries, and what its path asks for."""
+
+from typing import Self
+
+import msgspec
+
+from deployments.gateway.calls import Call
+from deployments.gateway.http import Headers, Receive, Scope, read_body
+
+
+class HttpCall(Call, kw_only=True):
+    """A call that HTTP carries."""
+
+    method: str
+    path: str
+    headers: Headers
+
+    body: bytes | None = None
+    """None while it is still to be read."""
+
+    receive: Receive | None = None
+    """ASGI's, where the body is still to be read."""
+
+    extra_headers: list[tuple[bytes, bytes]] = msgspec.field(default_factory=list)
+
+    @classmethod
+    def of_scope(cls, scope: Scope, receive: Receive) -> Self:
+        """A call that ASGI carries."""
+        return cls(
+            method=scope["method"],
+            path=scope["path"],
+            headers=dict(scope["headers"]),
+            receive=receive,
+        )
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """The body.
+
+        Raises:
+            FleetError: See `read_body`.
+            ClientGoneError: The client left before the end.
+        """
+        if self.body is None and self.receive is not None:
+            self.body = await read_body(self.headers, self.receive, limit_bytes)
+        return self.body or b""
+
+
+def inference_path(path: str) -> tuple[str, str | None] | None:
+    """The model and version that a path asks to infer; None where it is another path."""
+    match path.split("/"):
+        case ["", "v2", "models", model, "infer"]:
+            return model, None
+        case ["", "v2", "models", model, "versions", version, "infer"]:
+            return model, version
+    return None
