@@ -273,6 +273,12 @@ class ModelSpec(Spec):
     None adapts: no wait for a lone client or a cheap model, else up to a quarter of a call.
     """
 
+    latency_target_s: PositiveSeconds | None = None
+    """Time from a request's arrival to its answer that batching keeps to, seconds.
+
+    Batches are kept so small that each takes half of it at most, where single rows do.
+    """
+
     max_concurrent_batches: Count | None = None
     """Batches in flight for each replica, as each gateway counts them.
 

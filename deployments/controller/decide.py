@@ -217,6 +217,7 @@ def _routes(
         batching=Batching(
             max_batch_size=spec.max_batch_size,
             batch_wait_timeout_s=spec.batch_wait_timeout_s,
+            latency_target_s=spec.latency_target_s,
             max_concurrent_batches=spec.max_concurrent_batches,
             max_queued_requests=spec.max_queued_requests,
         ),

@@ -27,6 +27,7 @@ from deployments.errors import (
     PredictionError,
     ReplicaLostError,
 )
+from deployments.gateway.batch_limit import SHARE, BatchLimit
 from deployments.gateway.transport import ReplicaGoneError, VersionTransport
 from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.prediction import Prediction
@@ -81,6 +82,7 @@ class VersionQueue:
     clock: Callable[[], float]
 
     _window: AdaptiveWindow = field(default_factory=AdaptiveWindow)
+    _limit: BatchLimit = field(default_factory=BatchLimit)
     _held_since_s: float | None = None
     _waiting: deque[Waiting] = field(default_factory=deque)
     _in_flight: int = 0
@@ -211,8 +213,13 @@ class VersionQueue:
         own = self.transport.own_copies
         # While scaled to zero, one batch goes ahead and wakes the version; where a copy in
         # this process answers, only once it leaves more in line than it takes at a time.
-        wakes = own == 0 or len(self._waiting) >= self.batching.max_batch_size
+        wakes = own == 0 or len(self._waiting) >= self._most_rows()
         return own + max(self.replicas, int(wakes)) * each
+
+    def _most_rows(self) -> int:
+        """Most rows that may share the next batch; a larger request goes alone."""
+        batching = self.batching
+        return self._limit.most_rows(batching.max_batch_size, batching.latency_target_s)
 
     def _overlaps(self) -> bool:
         """Whether the replica should have the next batch before it has answered this one."""
@@ -222,7 +229,7 @@ class VersionQueue:
         """How much longer the requests in line should wait for others, seconds."""
         first = self._waiting[0]
         rows = sum(item.request.rows for item in self._waiting)
-        if first.alone or rows >= self.batching.max_batch_size:
+        if first.alone or rows >= self._most_rows():
             return 0.0
         now_s = self.clock()
         fixed_s = self.batching.batch_wait_timeout_s
@@ -237,6 +244,9 @@ class VersionQueue:
             self._held_since_s = since_s
             window_s = self._window.length_s(len(self._waiting), self._requests_in_flight, slots)
             left_s = since_s + window_s - now_s
+        target_s = self.batching.latency_target_s
+        if target_s is not None:
+            left_s = min(left_s, first.arrived_s + SHARE * target_s - now_s)
         # Rounding leaves a rest that no timer can wait for.
         return left_s if left_s > TIMER_RESOLUTION_S else 0.0
 
@@ -245,6 +255,7 @@ class VersionQueue:
         batch: list[Waiting] = []
         passed: list[Waiting] = []
         rows = 0
+        most = self._most_rows()
         while self._waiting:
             item = self._waiting.popleft()
             if item.answer.done():
@@ -255,9 +266,7 @@ class VersionQueue:
                 if item.alone:
                     break
             elif (
-                not item.alone
-                and item.shape == batch[0].shape
-                and rows + item.request.rows <= self.batching.max_batch_size
+                not item.alone and item.shape == batch[0].shape and rows + item.request.rows <= most
             ):
                 batch.append(item)
                 rows += item.request.rows
@@ -265,7 +274,7 @@ class VersionQueue:
                 passed.append(item)
                 if len(passed) > self.batching.max_batch_size:
                     break
-            if rows >= self.batching.max_batch_size:
+            if rows >= most:
                 break
         self._waiting.extendleft(reversed(passed))
         return batch
@@ -328,11 +337,14 @@ class VersionQueue:
             self._waiting.appendleft(item)
 
     def _hand_out(self, batch: list[Waiting], prediction: Prediction, started_s: float) -> None:
-        self._window.answered(self.clock() - started_s, prediction.predict_s)
+        took_s = self.clock() - started_s
+        self._window.answered(took_s, prediction.predict_s)
         outputs = prediction.outputs
         if not has_nan(outputs):
             outputs = Outputs(outputs.arrays, outputs.form, may_have_nan=False)
         rows = sum(item.request.rows for item in batch)
+        if self.batching.latency_target_s is not None:
+            self._limit.answered(rows, took_s, self.batching.latency_target_s)
         labels = (self.model, self.version, self.track)
         if len(batch) > 1 and any(
             len(a) != rows for a in map(np.atleast_1d, outputs.arrays.values())

@@ -101,6 +101,7 @@ class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_wait_timeout_s: float | None
     max_concurrent_batches: int | None
     max_queued_requests: int
+    latency_target_s: float | None = None
 
 
 class ModelRoutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

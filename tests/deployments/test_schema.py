@@ -29,9 +29,9 @@ def models(**changes: Any) -> dict[str, Any]:
         pytest.param(
             models(trafic={"champion": 100}),
             "FILE: models.m: unknown key 'trafic' (did you mean 'traffic'?), allowed:"
-            " autoscaling_config, batch_wait_timeout_s, gpu_memory_mib, max_batch_size,"
-            " max_concurrent_batches, max_queued_requests, num_replicas, ray_actor_options,"
-            " request_deadline_s, runtime, torch, traffic, transport",
+            " autoscaling_config, batch_wait_timeout_s, gpu_memory_mib, latency_target_s,"
+            " max_batch_size, max_concurrent_batches, max_queued_requests, num_replicas,"
+            " ray_actor_options, request_deadline_s, runtime, torch, traffic, transport",
             id="typo-in-a-model",
         ),
         pytest.param(
