@@ -7,6 +7,7 @@ cluster of one's own, with HAProxy mode and Ray's token authentication as Ray sh
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from deployments.haproxy import free_port
 from deployments.processes import ProcessTree
 from tests.integration.hosting import (
     BIN,
+    READY_S,
     REPOSITORY,
     SERVED,
     Cluster,
@@ -30,11 +32,34 @@ from tests.integration.hosting import (
 
 
 @pytest.fixture(scope="package")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the registry is."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="package")
+def registering(
+    home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """What registers the models, meanwhile, and the folder it writes to."""
+    folder = tmp_path_factory.mktemp("fleet")
+    command = [BIN / "python", REPOSITORY / "tests/integration/register_models.py", folder]
+    environment = {**os.environ, "RAYFLEET_HOME": str(home)}
+    with (
+        (folder / "register.log").open("wb") as log,
+        subprocess.Popen(
+            command, env=environment, cwd=REPOSITORY, stdout=log, stderr=log
+        ) as process,
+    ):
+        yield process, folder
+        process.kill()
+
+
+@pytest.fixture(scope="package")
+def cluster(home: Path) -> Iterator[Cluster]:
     """`ray start --head`, ended with everything that it started."""
     # Short: unix socket paths are bounded at about a hundred characters.
     ray_tmpdir = Path(tempfile.mkdtemp(prefix="rf-", dir="/tmp"))
-    home = tmp_path_factory.mktemp("home")
     gcs_port, dashboard_port = free_port(), free_port()
     environment = {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -66,10 +91,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="package")
-def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+def fleet(registering: tuple[subprocess.Popen[bytes], Path], cluster: Cluster) -> Fleet:
     """A fleet of the three frameworks and of two troubled models, ready."""
-    folder = tmp_path_factory.mktemp("fleet")
-    cluster.run("python", REPOSITORY / "tests/integration/register_models.py", folder)
+    process, folder = registering
+    assert process.wait(READY_S) == 0, (folder / "register.log").read_text()
     models = {}
     for name in SERVED:
         known = np.load(folder / f"{name}.npz")
