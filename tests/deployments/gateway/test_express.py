@@ -1,11 +1,7 @@
 """The express port over real sockets: what Serve does for its own door, done here."""
 
 import asyncio
-import json
 import ssl
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,60 +9,13 @@ import httpx
 import pytest
 
 from deployments.errors import ConfigError
-from deployments.gateway.connection import DISCARD_S
 from deployments.haproxy import free_port
 from deployments.telemetry import IN_FLIGHT
 from tests.deployments.gateway.certificates import Certificates, make_certificates
-from tests.deployments.gateway.hosted import INFER, JSON, ROW, Fleet, express_door, open_express
+from tests.deployments.gateway.hosted import INFER, JSON, Fleet, express_door, open_express
+from tests.deployments.gateway.wire import BODY, answer_of, eventually, on_port, request
 
 pytestmark = pytest.mark.ray  # starts servers
-
-BODY = json.dumps(ROW).encode()
-WITHIN_S = 10.0
-
-
-def request(body: bytes = BODY, *, length: str | None = None, headers: str = "") -> bytes:
-    said = length if length is not None else str(len(body))
-    head = f"POST {INFER} HTTP/1.1\r\nHost: fleet\r\nContent-Length: {said}\r\n{headers}\r\n"
-    return head.encode() + body
-
-
-async def answer_of(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Read one answer; returns its status line and the id of its request."""
-    head = (await reader.readuntil(b"\r\n\r\n")).splitlines()
-    headers = dict(line.split(b": ", 1) for line in head[1:-1])
-    await reader.readexactly(int(headers[b"content-length"]))
-    return head[0], headers[b"x-request-id"]
-
-
-async def eventually(what: str, condition: Callable[[], Any]) -> None:
-    deadline_s = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline_s, what
-        await asyncio.sleep(0.005)
-
-
-def on_port(
-    test: Callable[[asyncio.StreamReader, asyncio.StreamWriter, Fleet], Awaitable[None]],
-    fleet: Fleet | None = None,
-    **spec: Any,
-) -> None:
-    """Run a test on one connection to a fleet's express port."""
-
-    async def run() -> None:
-        hosted = fleet or Fleet()
-        hosted.apply()
-        async with express_door(hosted.app, **spec) as client:
-            reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
-            try:
-                async with asyncio.timeout(WITHIN_S):
-                    await test(reader, writer, hosted)
-            finally:
-                writer.close()
-                with suppress(ConnectionError):
-                    await writer.wait_closed()
-
-    asyncio.run(run())
 
 
 class TestDoor:
@@ -113,69 +62,6 @@ class TestDoor:
 
         on_port(leave, fleet)
 
-    @pytest.mark.parametrize(
-        "part",
-        [
-            pytest.param(b"POST /v2/models/churn/inf", id="half-a-line"),
-            pytest.param(request(b"{", length="100"), id="half-a-body"),
-        ],
-    )
-    def test_half_a_request_is_given_up(self, part: bytes) -> None:
-        async def dawdle(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
-        ) -> None:
-            writer.write(part)
-            answer = await reader.read()  # to the end: the connection is closed
-            assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
-            assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {
-                "error": "the request did not arrive whole in time"
-            }
-
-        on_port(dawdle, read_timeout_s=0.2)
-
-    def test_a_slow_request_that_arrives_is_answered(self) -> None:
-        async def dawdle(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
-        ) -> None:
-            for byte in request():
-                writer.write(bytes([byte]))
-                await writer.drain()
-            assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
-
-        on_port(dawdle, read_timeout_s=5.0)
-
-    def test_a_client_that_says_nothing_is_let_go(self) -> None:
-        async def wait(reader: asyncio.StreamReader, _: asyncio.StreamWriter, __: Fleet) -> None:
-            assert await reader.read() == b""
-
-        on_port(wait, keep_alive_timeout_s=1.0)
-
-    def test_a_body_that_never_ends_is_refused_and_closed(self) -> None:
-        async def pour(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
-        ) -> None:
-            head = f"POST {INFER} HTTP/1.1\r\nHost: f\r\nTransfer-Encoding: chunked\r\n\r\n"
-            writer.write(head.encode())
-            answer = asyncio.create_task(reader.readline())
-            with suppress(ConnectionError):
-                while not writer.is_closing():
-                    writer.write(b"400\r\n" + bytes(1024) + b"\r\n")
-                    await writer.drain()
-                    await asyncio.sleep(0)
-            assert await answer == b"HTTP/1.1 413 Request Entity Too Large\r\n"
-
-        on_port(pour)
-
-    @pytest.mark.parametrize("length", ["-1", "1e3", "9" * 5000], ids=["negative", "float", "huge"])
-    def test_an_absurd_content_length_is_refused(self, length: str) -> None:
-        async def send(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
-        ) -> None:
-            writer.write(request(length=length))
-            assert (await reader.read()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
-
-        on_port(send)
-
     def test_requests_in_a_row_are_answered_in_order(self) -> None:
         async def send(
             reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
@@ -214,67 +100,6 @@ class TestDoor:
             assert await answer_of(reader) == (b"HTTP/1.1 200 OK", b"second")
 
         on_port(offer_it)
-
-    def test_a_request_behind_an_answered_one_may_take_its_time(self) -> None:
-        async def send(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
-        ) -> None:
-            second = request(headers="X-Request-Id: second\r\n")
-            writer.write(request(headers="X-Request-Id: first\r\n") + second[:-20])
-            assert await answer_of(reader) == (b"HTTP/1.1 200 OK", b"first")
-            await asyncio.sleep(DISCARD_S + 0.1)
-            writer.write(second[-20:])
-            assert await answer_of(reader) == (b"HTTP/1.1 200 OK", b"second")
-
-        on_port(send)
-
-    def test_half_a_request_after_an_answer_is_given_up(self) -> None:
-        async def dawdle(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
-        ) -> None:
-            writer.write(request())
-            assert (await answer_of(reader))[0] == b"HTTP/1.1 200 OK"
-            writer.write(b"POST /v2/mod")
-            assert (await reader.read()).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
-
-        on_port(dawdle, read_timeout_s=0.2)
-
-    def test_an_endless_head_is_refused(self) -> None:
-        async def pour(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fleet: Fleet
-        ) -> None:
-            writer.write(b"GET / HTTP/1.1\r\nX-Long: ")
-            with suppress(ConnectionError):
-                for _ in range(100):  # 400 KiB
-                    writer.write(b"a" * 4096)
-                    await writer.drain()
-                    await asyncio.sleep(0)
-            assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
-
-        on_port(pour)
-
-    def test_an_empty_line_is_no_request(self) -> None:
-        async def wait(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet
-        ) -> None:
-            writer.write(b"\r\n")
-            assert await reader.read() == b""
-
-        on_port(wait, keep_alive_timeout_s=1.0)
-
-    def test_a_client_that_does_not_read_is_let_go(self) -> None:
-        async def stuff(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: Fleet) -> None:
-            page = b"GET /metrics HTTP/1.1\r\nHost: f\r\n\r\n"
-
-            async def ask_for_ever() -> None:
-                while True:
-                    writer.write(page * 100)
-                    await writer.drain()
-
-            with pytest.raises(ConnectionError):  # from the kernel, when the server hangs up
-                await ask_for_ever()
-
-        on_port(stuff, read_timeout_s=0.5)
 
     def test_a_client_that_leaves_takes_all_its_requests_along(self) -> None:
         forever = asyncio.Event()
