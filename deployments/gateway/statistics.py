@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import orjson
 
+from deployments.protocols.statuses import is_success
 from deployments.telemetry import (
     BATCH,
     LAST_ANSWER,
@@ -37,8 +38,8 @@ def statistics(snapshots: Sequence[Snapshot], versions: Iterable[tuple[str, str]
 
 def _of_version(snapshots: Sequence[Snapshot], model: str, version: str) -> dict[str, object]:
     tally = _Tally(snapshots, (model, version))
-    succeeded = tally.counted(REQUESTS, lambda labels: labels[-1].startswith("2"))
-    failed = tally.counted(REQUESTS, lambda labels: not labels[-1].startswith("2"))
+    succeeded = tally.counted(REQUESTS, lambda labels: is_success(labels[-1]))
+    failed = tally.counted(REQUESTS, lambda labels: not is_success(labels[-1]))
     nothing = _duration(0, 0.0)
     return {
         "name": model,

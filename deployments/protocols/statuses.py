@@ -83,6 +83,9 @@ _GRPC_NAMES: tuple[tuple[type[FleetError], str], ...] = (
 )
 """gRPC's status codes by name, so that this module needs no gRPC."""
 
+GRPC_OK = "OK"
+"""The status code of an answer that is no error."""
+
 MAX_DETAILS_BYTES = 2048
 """Longest message in a gRPC status: it travels in a header, and clients take 8 KiB of them."""
 
@@ -161,6 +164,11 @@ def open_inference_error(error: BaseException) -> ErrorResponse:
 def grpc_name(error: BaseException) -> str:
     """Give the name of an error's gRPC status code."""
     return next((name for kind, name in _GRPC_NAMES if isinstance(error, kind)), "INTERNAL")
+
+
+def is_success(code: str) -> bool:
+    """Tell whether a status that was counted, HTTP's or gRPC's, is no error's."""
+    return code == GRPC_OK or code.startswith("2")
 
 
 def grpc_details(error: BaseException) -> str:

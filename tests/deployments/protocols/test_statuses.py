@@ -9,6 +9,7 @@ from deployments.protocols.statuses import (
     grpc_details,
     grpc_name,
     headers,
+    is_success,
     mlflow_error,
     open_inference_error,
     origin,
@@ -78,6 +79,14 @@ def test_every_error_has_its_answer(
     assert (status(error), open_inference_error(error).status) == (code, code)
     assert (theirs.status, json.loads(theirs.body)["error_code"]) == (mlflow_code, word)
     assert origin(error) == Origin(blamed)
+
+
+@pytest.mark.parametrize(
+    ("code", "good"),
+    [("200", True), ("OK", True), ("404", False), ("503", False), ("NOT_FOUND", False)],
+)
+def test_answers_are_told_from_errors_by_what_is_counted(code: str, good: bool) -> None:
+    assert is_success(code) is good
 
 
 def test_open_inference_body_and_headers() -> None:
