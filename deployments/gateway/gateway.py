@@ -71,10 +71,10 @@ class Gateway(InferenceServicer):
             ),
             self._counters,
         )
-        super().__init__(self._inference, self._counters, settings.max_body_bytes)
         fleet = ControllerFleet(
             controller, self._inference, self._counters, settings.model_control_mode
         )
+        super().__init__(self._inference, self._counters, fleet, settings.max_body_bytes)
         self._app = GatewayApp(self._inference, self._counters, fleet, settings.max_body_bytes)
         cluster = ray.get_runtime_context().get_session_name()
         self._kept = Path(settings.tables_folder) / f"{cluster}.json"

@@ -26,7 +26,10 @@ SERVICES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "ModelMetadata": UNARY,
         "ModelInfer": UNARY,
         "ModelStreamInfer": BIDIRECTIONAL,
+        "ModelStatistics": UNARY,
         "RepositoryIndex": UNARY,
+        "RepositoryModelLoad": UNARY,
+        "RepositoryModelUnload": UNARY,
     },
     HEALTH: {"Check": UNARY, "Watch": STREAMING},
 }

@@ -1,9 +1,8 @@
-"""The Open Inference Protocol's gRPC service, and gRPC's health service, on the table alone.
+"""The Open Inference Protocol's gRPC service, and gRPC's health service.
 
 The methods bear their names on the wire, since Ray Serve 2.60 calls a deployment's methods by
-these; it passes the context as `grpc_context` and takes a status from it, so that an error need
-not be raised, which would be logged as a fault of ours. The gateway's own server (`grpc_server`)
-calls the same methods.
+these; it passes the context as `grpc_context`. The gateway's own server (`grpc_server`) calls
+the same methods.
 """
 
 import asyncio
@@ -11,10 +10,9 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
-from typing import Protocol as Interface
 
 import grpc
 from google.protobuf.message import Message
@@ -22,7 +20,6 @@ from google.protobuf.message import Message
 from deployments.errors import (
     DeadlineExceededError,
     FleetError,
-    ModelNotReadyError,
     NotFoundError,
     RequestTooLargeError,
 )
@@ -37,14 +34,15 @@ from deployments.gateway.calls import (
     Protocol,
     timeout_s,
 )
+from deployments.gateway.fleet import Fleet
+from deployments.gateway.grpc_context import RpcContext, fail, internal_error, told
 from deployments.gateway.grpc_methods import SERVICES
+from deployments.gateway.grpc_pages import PageServicer
 from deployments.gateway.grpc_stream import AnswerStream
 from deployments.gateway.inference import Inference
-from deployments.gateway.pages import metadata_page, ready_page, repository_page
 from deployments.protocols import health_pb2, open_inference_grpc
 from deployments.protocols import open_inference_pb2 as pb
-from deployments.protocols.open_inference_pages import server_metadata
-from deployments.protocols.statuses import grpc_details, grpc_name, headers
+from deployments.protocols.statuses import GRPC_OK, grpc_details, grpc_name
 from deployments.telemetry import Counters
 
 logger = logging.getLogger(__name__)
@@ -57,31 +55,6 @@ HEALTH_POLL_S = 0.5
 
 DEADLINE_SLACK_S = 0.05
 """A client gives up this much before its deadline at most, by our clock, seconds."""
-
-OK = "OK"
-
-NOTHING = pb.ModelStreamInferResponse()
-"""What is returned beside an error; gRPC does not send it."""
-
-
-class RpcContext(Interface):
-    """What gRPC's and Serve's contexts have in common."""
-
-    def invocation_metadata(self) -> Iterable[tuple[str, Any]]:
-        """What the client sent beside the message."""
-        ...
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        """Answer with this status."""
-        ...
-
-    def set_details(self, details: str) -> None:
-        """Answer with this message beside the status."""
-        ...
-
-    def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str]]) -> None:
-        """Send this after the answer."""
-        ...
 
 
 class RpcCall(Call, kw_only=True):
@@ -99,17 +72,18 @@ class RpcCall(Call, kw_only=True):
     """The message's."""
 
 
-class InferenceServicer:
+class InferenceServicer(PageServicer):
     """Answers the methods of `SERVICES`. One event loop owns it."""
 
     def __init__(
         self,
         inference: Inference,
         counters: Counters,
+        fleet: Fleet,
         max_body_bytes: int,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._inference = inference
+        super().__init__(inference, fleet)
         self._calls = Calls(inference, counters, clock)
         self._max_body_bytes = max_body_bytes
         self._leaving = asyncio.Event()
@@ -117,58 +91,6 @@ class InferenceServicer:
     def leave(self) -> None:
         """Say that this gateway is going, and end the streams once they are answered."""
         self._leaving.set()
-
-    async def ServerLive(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
-        """Answer that the gateway runs."""
-        return pb.ServerLiveResponse(live=True)
-
-    async def ServerReady(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
-        """Answer whether the fleet is ready."""
-        return pb.ServerReadyResponse(ready=self._inference.table.settled)
-
-    async def ModelReady(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
-        """Answer whether a model can predict."""
-
-        def tell() -> Message:
-            asked = open_inference_grpc.parse(pb.ModelReadyRequest, request)
-            try:
-                ready_page(self._inference, asked.name, asked.version or None)
-            except ModelNotReadyError:
-                return pb.ModelReadyResponse(ready=False)
-            return pb.ModelReadyResponse(ready=True)
-
-        return _told(grpc_context, tell)
-
-    async def ServerMetadata(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
-        """Answer who this server is."""
-        message: Message = open_inference_grpc.from_json(
-            server_metadata(), pb.ServerMetadataResponse
-        )
-        return message
-
-    async def ModelMetadata(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
-        """Describe a model's inputs and outputs."""
-
-        def tell() -> Message:
-            asked = open_inference_grpc.parse(pb.ModelMetadataRequest, request)
-            page = metadata_page(self._inference, asked.name, asked.version or None)
-            message: Message = open_inference_grpc.from_json(page, pb.ModelMetadataResponse)
-            return message
-
-        return _told(grpc_context, tell)
-
-    async def RepositoryIndex(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
-        """List the hosted versions and their states."""
-
-        def tell() -> Message:
-            asked = open_inference_grpc.parse(pb.RepositoryIndexRequest, request)
-            page = repository_page(self._inference, only_ready=asked.ready)
-            message: Message = open_inference_grpc.from_json(
-                b'{"models": %b}' % page, pb.RepositoryIndexResponse
-            )
-            return message
-
-        return _told(grpc_context, tell)
 
     async def ModelInfer(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
         """Predict."""
@@ -180,7 +102,7 @@ class InferenceServicer:
         if call.version:
             trailing.append((MODEL_VERSION.decode(), call.version))
         if isinstance(answer, FleetError):
-            return _fail(grpc_context, answer, trailing)
+            return fail(grpc_context, answer, trailing)
         grpc_context.set_trailing_metadata(trailing)
         return answer
 
@@ -213,13 +135,13 @@ class InferenceServicer:
     async def Check(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
         """Answer whether requests may come, as load balancers ask it."""
 
-        def tell() -> Message:
+        async def tell() -> Message:
             status = self._health(request)
             if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
                 raise NotFoundError(f"unknown service, expected one of {', '.join(SERVICES)}")
             return health_pb2.HealthCheckResponse(status=status)
 
-        return _told(grpc_context, tell)
+        return await told(grpc_context, tell())
 
     async def Watch(  # noqa: N802
         self, request: bytes, grpc_context: RpcContext
@@ -231,7 +153,7 @@ class InferenceServicer:
             try:
                 status = self._health(request)
             except FleetError as error:
-                _fail(grpc_context, error)
+                fail(grpc_context, error)
                 return
             if status != last:
                 yield health_pb2.HealthCheckResponse(status=status)
@@ -275,14 +197,14 @@ class InferenceServicer:
             raise
         except Exception:  # the boundary: a fault of ours is one request's, with its traceback
             logger.exception("ModelInfer failed")
-            answer = FleetError("internal error, see the gateway's log")
+            answer = internal_error()
         self._count(call, answer if isinstance(answer, FleetError) else None)
         return answer
 
     def _count(self, call: Call, error: FleetError | None) -> None:
         if error is not None:
             self._calls.count_error(call, error, grpc_name(error))
-        self._calls.count(call, OK if error is None else grpc_name(error))
+        self._calls.count(call, GRPC_OK if error is None else grpc_name(error))
 
     async def _infer(self, call: RpcCall, body: bytes) -> pb.ModelInferResponse:
         if len(body) > self._max_body_bytes:
@@ -313,23 +235,6 @@ class InferenceServicer:
             version=route.version,
             request_id=request.id or given_id,
         )
-
-
-def _told(context: RpcContext, tell: Callable[[], Message]) -> Message:
-    try:
-        return tell()
-    except FleetError as error:
-        return _fail(context, error)
-
-
-def _fail(
-    context: RpcContext, error: FleetError, trailing: Iterable[tuple[str, str]] = ()
-) -> Message:
-    context.set_code(grpc.StatusCode[grpc_name(error)])
-    context.set_details(grpc_details(error))
-    told = [(name.lower(), text) for name, text in headers(error)]
-    context.set_trailing_metadata([*trailing, *told])
-    return NOTHING
 
 
 def _texts(context: RpcContext) -> dict[str, str]:

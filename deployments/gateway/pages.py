@@ -74,14 +74,29 @@ def stats_versions(inference: Inference, path: list[str]) -> list[tuple[str, str
     """
     match path:
         case []:
-            models = sorted(inference.table.models)
+            return hosted_versions(inference)
         case [model]:
-            models = [model]
+            return hosted_versions(inference, model)
         case [model, "versions", version]:
-            return [(model, inference.pinned(model, version).version)]
+            return hosted_versions(inference, model, version)
         case _:
             raise NotFoundError(f"unknown path '/v2/models/{'/'.join(path)}/stats'")
-    return [(model, route.version) for model in models for route in inference.model(model).routes]
+
+
+def hosted_versions(
+    inference: Inference, model: str | None = None, version: str | None = None
+) -> list[tuple[str, str]]:
+    """Model and version of what is hosted: all, those of one model, or that one version.
+
+    Raises:
+        NotFoundError: No such model or version.
+    """
+    if model is None:
+        models = sorted(inference.table.models)
+        return [(each, route.version) for each in models for route in inference.model(each).routes]
+    if version is None:
+        return [(model, route.version) for route in inference.model(model).routes]
+    return [(model, inference.pinned(model, version).version)]
 
 
 def _only_ready(body: bytes) -> bool:

@@ -8,6 +8,9 @@ import orjson
 from deployments.errors import MalformedRequestError, NotFoundError
 from deployments.gateway.fleet import Fleet
 
+FILE = "file:"
+"""How Triton's clients begin the name of a parameter that holds one of the model's files."""
+
 
 async def change_repository(fleet: Fleet, model: str, action: str, body: bytes) -> None:
     """Load or unload a model.
@@ -27,7 +30,7 @@ async def change_repository(fleet: Fleet, model: str, action: str, body: bytes) 
     parameters = _parameters(body)
     match action:
         case "load":
-            await fleet.load(model, _settings(parameters))
+            await fleet.load(model, load_settings(parameters))
         case "unload":
             await fleet.unload(model)
         case _:
@@ -44,7 +47,17 @@ def _parameters(body: bytes) -> Mapping[str, Any]:
     return parameters
 
 
-def _settings(parameters: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def load_settings(parameters: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Read how a model is to be hosted; None where the request does not say.
+
+    Raises:
+        MalformedRequestError: `config` is not the text of a JSON object, or a file is sent along.
+    """
+    files = [name for name in parameters if name.startswith(FILE)]
+    if files:
+        raise MalformedRequestError(
+            f"parameters has {files[0]!r:.80}, but models come from the registry, not from files"
+        )
     config = parameters.get("config")
     if config is None:
         return None

@@ -80,7 +80,7 @@ def decode_infer(message: pb.ModelInferRequest, signature: Signature) -> Request
         MalformedRequestError: Anything about the tensors or parameters is wrong. The message
             names the field, the value and what was expected.
     """
-    parameters = {name: _value(name, each) for name, each in message.parameters.items()}
+    parameters = parameter_values(message.parameters)
     binary = binary_output(parameters, default=bool(message.raw_input_contents))
     return build_request(
         _tensors(message.inputs, message.raw_input_contents),
@@ -118,17 +118,26 @@ def encode_infer(
     return message
 
 
+def parameter_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Read parameters of either kind, a request's or a repository's, by name.
+
+    Raises:
+        MalformedRequestError: One has no value.
+    """
+    return {name: _value(name, parameter) for name, parameter in parameters.items()}
+
+
 def from_json(page: bytes, kind: Any) -> Any:
     """Turn a REST page into the message with the same fields; others are left out."""
     return json_format.Parse(page, kind(), ignore_unknown_fields=True)
 
 
-def _value(name: str, parameter: pb.InferParameter) -> Any:
+def _value(name: str, parameter: Any) -> Any:
     choice = parameter.WhichOneof("parameter_choice")
     if choice is None:
+        known = [field.name for field in parameter.DESCRIPTOR.fields]
         raise MalformedRequestError(
-            f"parameters.{name:.40} has no value, expected bool_param, int64_param, string_param, "
-            "double_param or uint64_param"
+            f"parameters.{name:.40} has no value, expected one of {', '.join(known)}"
         )
     return getattr(parameter, choice)
 

@@ -8,6 +8,7 @@ Runs under the interpreter of `.venvs/clients`, as `triton_http.py` does:
 import argparse
 import json
 import queue
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True, help="host:port")
     parser.add_argument("--cases", required=True, type=Path, help=".npz of rows by model")
+    parser.add_argument("--load", help="a registered model that is not hosted")
     arguments = parser.parse_args()
 
     with InferenceServerClient(arguments.url) as client, np.load(arguments.cases) as cases:
         index = client.get_model_repository_index().models
         report = {
+            # First: for up to a second the gateways know nothing of each other's last answers.
+            "used": use(client, cases.files[0], cases[cases.files[0]]),
             "live": client.is_server_live(),
             "ready": client.is_server_ready(),
             "server": client.get_server_metadata().name,
             "index": sorted({entry.name for entry in index}),
             "models": {model: ask(client, model, cases[model]) for model in cases.files},
             "stream": stream(client, cases.files[0], cases[cases.files[0]]),
+            "loading": load(client, arguments.load) if arguments.load else None,
             "errors": provoke(client, cases.files[0]),
         }
     print(json.dumps(report))
@@ -81,6 +86,48 @@ def stream(client: InferenceServerClient, model: str, rows: NDArray[Any]) -> dic
     }
 
 
+def use(client: InferenceServerClient, model: str, rows: NDArray[Any]) -> dict[str, Any]:
+    """Read the statistics of a model until they show the rows that were inferred meanwhile."""
+    tensor = tensor_of(client, model, rows)
+
+    def counts() -> dict[str, int]:
+        (found,) = client.get_inference_statistics(model, "1").model_stats
+        stats = found.inference_stats
+        return {
+            "rows": found.inference_count,
+            "batches": found.execution_count,
+            "answers": stats.success.count,
+            "predict_ns": stats.compute_infer.ns,
+        }
+
+    before = counts()
+    client.infer(model, [tensor], model_version="1")
+    deadline_s = time.monotonic() + WITHIN_S
+    while counts()["rows"] < before["rows"] + len(rows):
+        assert time.monotonic() < deadline_s, "the rows are not counted"
+        time.sleep(0.05)
+    return {"before": before, "after": counts()}
+
+
+def load(client: InferenceServerClient, model: str) -> dict[str, Any]:
+    """Load a model, with settings of its own at last, and unload it."""
+    client.load_model(model)
+    loaded = client.is_model_ready(model)
+    client.load_model(model, config=json.dumps({"max_batch_size": 8}))
+    index = client.get_model_repository_index().models
+    client.unload_model(model)
+    return {
+        "ready": loaded,
+        "states": [entry.state for entry in index if entry.name == model],
+        "gone": message_of(lambda: client.is_model_ready(model)),
+        "again": message_of(lambda: client.unload_model(model)),
+        "settings": message_of(lambda: client.load_model(model, config='{"max_batch_size": 0}')),
+        "files": message_of(
+            lambda: client.load_model(model, config="{}", files={"file:1/m.pkl": b"x"})
+        ),
+    }
+
+
 def provoke(client: InferenceServerClient, model: str) -> dict[str, str]:
     """Collect code and message of each error that the client must understand."""
     name = client.get_model_metadata(model).inputs[0].name
@@ -90,8 +137,8 @@ def provoke(client: InferenceServerClient, model: str) -> dict[str, str]:
         "unknown model": message_of(lambda: client.get_model_metadata("no-such-model")),
         "infer unknown model": message_of(lambda: client.infer("no-such-model", [misshapen])),
         "wrong shape": message_of(lambda: client.infer(model, [misshapen])),
-        "statistics": message_of(lambda: client.get_inference_statistics(model)),
-        "load": message_of(lambda: client.load_model(model)),
+        "statistics": message_of(lambda: client.get_inference_statistics("no-such-model")),
+        "load": message_of(lambda: client.load_model("no-such-model")),
         "unload": message_of(lambda: client.unload_model(model)),
         "config": message_of(lambda: client.get_model_config(model)),
     }

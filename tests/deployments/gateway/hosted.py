@@ -106,7 +106,7 @@ class Fleet:
         inference = Inference(lambda _: self.transport, self.counters)
         self.surroundings = Surroundings(self.counters)
         self.app = GatewayApp(inference, self.counters, self.surroundings, MAX_BODY)
-        self.servicer = InferenceServicer(inference, self.counters, MAX_BODY)
+        self.servicer = InferenceServicer(inference, self.counters, self.surroundings, MAX_BODY)
         self._inference = inference
         self._table = table
 

@@ -66,6 +66,7 @@ def test_a_refusal_is_in_the_protocol_s_form(refusal: Any, status: int) -> None:
         pytest.param("load", b'{"parameters": 1}', 400, id="parameters"),
         pytest.param("load", b'{"parameters": {"config": {}}}', 400, id="config-is-no-text"),
         pytest.param("load", b'{"parameters": {"config": "{"}}', 400, id="config-is-no-json"),
+        pytest.param("load", b'{"parameters": {"file:1/model.pt": "eA=="}}', 400, id="files"),
         pytest.param("reload", b"", 404, id="unknown-action"),
     ],
 )

@@ -42,15 +42,15 @@ def channel(address: str) -> Iterator[grpc.Channel]:
 
 
 @pytest.fixture(scope="module")
-def run(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Any]:
+def run(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Runs a program of the clients' environment against an address; returns its report."""
     cases = tmp_path_factory.mktemp("clients") / "rows.npz"
     np.savez(cases, **{name: fleet.models[name].holdout_rows for name in SERVED})
 
     @cache
-    def run(program: str, address: str) -> Any:
+    def run(program: str, address: str, *options: str) -> Any:
         finished = subprocess.run(
-            [CLIENTS, PROGRAMS / program, "--url", address, "--cases", cases],
+            [CLIENTS, PROGRAMS / program, "--url", address, "--cases", cases, *options],
             capture_output=True,
             text=True,
             timeout=120,
@@ -75,7 +75,7 @@ def assert_predicted(fleet: Fleet, model: str, outputs: dict[str, Any]) -> None:
 class TestTriton:
     @pytest.fixture
     def report(self, run: Any, address: str) -> Any:
-        return run("triton_grpc.py", address)
+        return run("triton_grpc.py", address, "--load", "spare")
 
     @pytest.mark.parametrize("model", SERVED)
     def test_it_gets_the_offline_predictions(self, fleet: Fleet, report: Any, model: str) -> None:
@@ -103,8 +103,30 @@ class TestTriton:
         assert errors["unknown model"].startswith("StatusCode.NOT_FOUND: unknown model 'no-such")
         assert errors["infer unknown model"].startswith("StatusCode.NOT_FOUND: unknown model 'no")
         assert errors["wrong shape"].startswith("StatusCode.INVALID_ARGUMENT: input 'input-0': ")
-        for name in ("statistics", "load", "unload", "config"):
-            assert errors[name].startswith("StatusCode.UNIMPLEMENTED")
+        assert errors["statistics"].startswith("StatusCode.NOT_FOUND: unknown model 'no-such-model")
+        assert errors["load"].startswith(
+            "StatusCode.NOT_FOUND: model 'no-such-model' is not in the"
+        )
+        assert errors["unload"].startswith("StatusCode.FAILED_PRECONDITION: ")
+        assert "is in the fleet's config" in errors["unload"]
+        assert errors["config"].startswith("StatusCode.UNIMPLEMENTED")
+
+    def test_it_sees_how_a_version_is_used(self, fleet: Fleet, report: Any) -> None:
+        before, after = report["used"]["before"], report["used"]["after"]
+
+        assert after["rows"] - before["rows"] == len(fleet.models[SERVED[0]].holdout_rows)
+        assert after["answers"] - before["answers"] == 1
+        assert after["batches"] > before["batches"]
+        assert after["predict_ns"] > before["predict_ns"]
+
+    def test_it_loads_and_unloads_a_model(self, report: Any) -> None:
+        loading = report["loading"]
+
+        assert (loading["ready"], loading["states"]) == (True, ["READY"])
+        assert loading["gone"].startswith("StatusCode.NOT_FOUND: unknown model 'spare'")
+        assert loading["again"].startswith("StatusCode.NOT_FOUND: model 'spare' is not hosted")
+        assert loading["settings"].startswith("StatusCode.INVALID_ARGUMENT: spec.max_batch_size: ")
+        assert loading["files"].startswith("StatusCode.INVALID_ARGUMENT: parameters has 'file:")
 
 
 @needs_clients
