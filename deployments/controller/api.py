@@ -143,12 +143,12 @@ def make_api(
     @api.post("/api/v1/deployments", status_code=201, responses=_problems(400, 404, 409, 413, 503))
     async def create_deployment(body: NewDeployment) -> DeploymentView:
         """Host a registered model; it is ready once its versions say so."""
-        return await control.create(body.name, body.spec)
+        return await control.host(body.name, body.spec, new=True)
 
     @api.put("/api/v1/deployments/{name}", responses=_problems(400, 404, 409, 413, 503))
     async def update_deployment(name: Name, body: Settings) -> DeploymentView:
         """Replace the settings of a model that was added through this API."""
-        return await control.update(name, body.spec)
+        return await control.host(name, body.spec, new=False)
 
     @api.delete(
         "/api/v1/deployments/{name}", status_code=204, responses=_problems(400, 404, 409, 503)

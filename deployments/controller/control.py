@@ -130,38 +130,30 @@ class Control:
         async with self._changing:
             await asyncio.to_thread(self._hosted.read)
 
-    async def create(self, name: str, settings: Mapping[str, Any]) -> DeploymentView:
-        """Host a registered model.
+    async def host(self, name: str, settings: Mapping[str, Any], *, new: bool) -> DeploymentView:
+        """Host a registered model, or replace the settings of one added through the API.
+
+        Args:
+            name: A registered model.
+            settings: How to host it; what they leave out takes its default.
+            new: Whether it must not be hosted yet; else it must be.
 
         Raises:
             MalformedRequestError: The name or the settings; a line for each fault.
-            NotFoundError: The registry has no such model.
-            ConflictError: It is hosted already.
+            NotFoundError: The registry has no such model, or it is to be hosted and is not.
+            ConflictError: It is hosted already, or the config owns it.
             DependencyError: The registry or the store is away.
         """
         spec = _checked(name, settings)
         async with self._changing:
-            self._hosted.require_new(name)
+            if new:
+                self._hosted.require_new(name)
+            else:
+                self._hosted.require_own(name)
             await self._require_hostable(name, spec)
-            await self._save(name, spec)
-        logger.info("%s: added through the API", name)
-        return self.deployment(name)
-
-    async def update(self, name: str, settings: Mapping[str, Any]) -> DeploymentView:
-        """Replace the settings of a model that was added through the API.
-
-        Raises:
-            MalformedRequestError: The settings; a line for each fault.
-            NotFoundError: It is not hosted.
-            ConflictError: The config owns it.
-            DependencyError: The registry or the store is away.
-        """
-        spec = _checked(name, settings)
-        async with self._changing:
-            self._hosted.require_own(name)
-            await self._require_hostable(name, spec)
-            await self._save(name, spec)
-        logger.info("%s: settings changed through the API", name)
+            await _reached("fleet store", self._hosted.save, name, spec)
+            self._wake()
+        logger.info("%s: %s through the API", name, "added" if new else "settings changed")
         return self.deployment(name)
 
     async def delete(self, name: str) -> None:
@@ -186,12 +178,11 @@ class Control:
             settings: How to host it; None leaves what is hosted as it is.
 
         Raises:
-            FleetError: What `create` and `update` raise.
+            FleetError: What `host` raises.
         """
-        if name not in self._hosted.specs:
-            await self.create(name, settings or {})
-        elif settings is not None:
-            await self.update(name, settings)
+        new = name not in self._hosted.specs
+        if new or settings is not None:
+            await self.host(name, settings or {}, new=new)
 
     async def _require_hostable(self, name: str, spec: ModelSpec) -> None:
         specs = {name: spec}
@@ -202,10 +193,6 @@ class Control:
         faults = list(model_faults(specs, view, self._registry_uri))
         if faults:
             raise MalformedRequestError("\n".join(fault.partition(".")[2] for fault in faults))
-
-    async def _save(self, name: str, spec: ModelSpec) -> None:
-        await _reached("fleet store", self._hosted.save, name, spec)
-        self._wake()
 
 
 def _checked(name: str, settings: Mapping[str, Any]) -> ModelSpec:
