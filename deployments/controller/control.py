@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from deployments.controller.decide import Observation
 from deployments.controller.faults import model_faults
 from deployments.controller.hosted import HostedModels
+from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
 from deployments.schema import ModelSpec, ModelsSpec
@@ -95,6 +97,8 @@ class Control:
         self._wake = wake
         # Between a read of the store and its use, nobody may write to it.
         self._changing = asyncio.Lock()
+        self._seen: Observation | None = None
+        self._acted = asyncio.Event()
 
     @property
     def table(self) -> RoutingTable:
@@ -117,7 +121,7 @@ class Control:
             name=name,
             origin=origin.value,
             ready=routes is not None and routes.ready,
-            spec=self._hosted.specs[name].model_dump(mode="json"),
+            spec=self._hosted.spec(name).model_dump(mode="json"),
             versions=_versions(routes),
         )
 
@@ -129,6 +133,12 @@ class Control:
         """
         async with self._changing:
             await asyncio.to_thread(self._hosted.read)
+
+    def note(self, seen: Observation) -> None:
+        """Hear what the controller saw, once it has acted on it."""
+        self._seen = seen
+        acted, self._acted = self._acted, asyncio.Event()
+        acted.set()
 
     async def host(self, name: str, settings: Mapping[str, Any], *, new: bool) -> DeploymentView:
         """Host a registered model, or replace the settings of one added through the API.
@@ -170,19 +180,27 @@ class Control:
             self._wake()
         logger.info("%s: removed through the API", name)
 
-    async def load(self, name: str, settings: Mapping[str, Any] | None) -> None:
+    async def load(self, name: str, settings: Mapping[str, Any] | None) -> int:
         """Host a model, as the repository extension means it: again is no fault.
 
         Args:
             name: A registered model.
             settings: How to host it; None leaves what is hosted as it is.
 
+        Returns:
+            Revision of a routing table in which it answers with its settings, or cannot.
+
         Raises:
             FleetError: What `host` raises.
+            ModelNotReadyError: Its replicas cannot be started with these settings.
+            NotFoundError: It was removed meanwhile.
         """
         new = name not in self._hosted.specs
         if new or settings is not None:
             await self.host(name, settings or {}, new=new)
+        while not is_in_force(name, self._hosted.spec(name), self._seen, self._table()):
+            await self._acted.wait()
+        return self._table().revision
 
     async def _require_hostable(self, name: str, spec: ModelSpec) -> None:
         specs = {name: spec}

@@ -151,10 +151,10 @@ class Controller:
         self._doors.left(application, replica)
         self._wake.set()
 
-    async def load(self, name: str, settings: dict[str, Any] | None) -> None:
+    async def load(self, name: str, settings: dict[str, Any] | None) -> int:
         """See `Control.load`; a gateway asks for the repository extension."""
         await self._require_restored()
-        await self._control.load(name, settings)
+        return await self._control.load(name, settings)
 
     async def unload(self, name: str) -> None:
         """See `Control.delete`; a gateway asks for the repository extension."""
@@ -249,6 +249,7 @@ class Controller:
         await self._publish(decision.table)
         await self._apply(decision)
         self._retirements.note(seen.applications, decision.table)
+        self._control.note(seen)
         await self._guarded("fleet store", self._counters.flush)
         return is_moving(seen, decision)
 

@@ -117,6 +117,7 @@ def is_moving(seen: Observation, decision: Decision) -> bool:
         or decision.delete
         or decision.table != seen.table
         or any(route.state is RouteState.LOADING for route in routes)
+        or any(state.status == "DEPLOYING" for state in seen.applications.values())
         or set(seen.applications) - {route.application for route in routes}
     )
 

@@ -38,6 +38,15 @@ class HostedModels:
         """What is to be hosted."""
         return {**self._added, **self._configured}
 
+    def spec(self, name: str) -> ModelSpec:
+        """Settings of a hosted model.
+
+        Raises:
+            NotFoundError: It is not hosted.
+        """
+        own = self._added if self.origin(name) is Origin.API else self._configured
+        return own[name]
+
     def origin(self, name: str) -> Origin:
         """Who owns a hosted model.
 

@@ -1,7 +1,8 @@
 """What a gateway asks of the rest of its fleet, apart from predictions."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from ray.exceptions import RayError, RayTaskError
@@ -38,7 +39,7 @@ class Fleet(Protocol):
         ...
 
     async def load(self, model: str, settings: Mapping[str, Any] | None) -> None:
-        """Host a registered model, and wait until it is ready.
+        """Host a registered model, and wait until it answers with these settings everywhere.
 
         Args:
             model: Its name.
@@ -87,22 +88,28 @@ class ControllerFleet:
 
     async def load(self, model: str, settings: Mapping[str, Any] | None) -> None:
         """See `Fleet.load`."""
-        await self._change("load", model, settings)
-        await self._until(model, lambda table: _is_loaded(table, model))
+        async with self._limited(model):
+            revision: int = await self._change("load", model, settings)
+            await self._until(lambda table: table.revision >= revision and _is_loaded(table, model))
 
     async def unload(self, model: str) -> None:
         """See `Fleet.unload`."""
-        await self._change("unload", model)
-        await self._until(model, lambda table: model not in table.models)
+        async with self._limited(model):
+            await self._change("unload", model)
+            await self._until(lambda table: model not in table.models)
 
-    async def _change(self, method: str, *args: Any) -> None:
-        if self._mode != "explicit":
-            raise ForbiddenError(
-                "models are loaded and unloaded by the fleet's config alone;"
-                " args.model_control_mode: explicit allows this"
-            )
+    @asynccontextmanager
+    async def _limited(self, model: str) -> AsyncIterator[None]:
+        """Wait no longer than `LOAD_TIMEOUT_S`, and say in our words what went wrong.
+
+        Raises:
+            FleetError: The controller's own, or it was too long or is away.
+        """
         try:
-            await getattr(self._controller, method).remote(*args)
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                yield
+        except TimeoutError:
+            raise DeadlineExceededError(model, LOAD_TIMEOUT_S) from None
         except RayTaskError as error:
             # An error from another process is both our class and a RayTaskError, whose text
             # is the remote traceback with host and pid.
@@ -112,18 +119,20 @@ class ControllerFleet:
         except (RayError, RayServeException) as error:
             raise DependencyError("controller", type(error).__name__) from None
 
-    async def _until(self, model: str, holds: Callable[[RoutingTable], bool]) -> None:
-        try:
-            async with asyncio.timeout(LOAD_TIMEOUT_S):
-                await self._inference.until(holds)
-                revision = self._inference.table.revision
-                # The next request may meet another gateway.
-                while not await self._controller.is_applied.remote(revision):
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            raise DeadlineExceededError(model, LOAD_TIMEOUT_S) from None
-        except (RayError, RayServeException) as error:
-            raise DependencyError("controller", type(error).__name__) from None
+    async def _change(self, method: str, *args: Any) -> Any:
+        if self._mode != "explicit":
+            raise ForbiddenError(
+                "models are loaded and unloaded by the fleet's config alone;"
+                " args.model_control_mode: explicit allows this"
+            )
+        return await getattr(self._controller, method).remote(*args)
+
+    async def _until(self, holds: Callable[[RoutingTable], bool]) -> None:
+        await self._inference.until(holds)
+        revision = self._inference.table.revision
+        # The next request may meet another gateway.
+        while not await self._controller.is_applied.remote(revision):
+            await asyncio.sleep(POLL_S)
 
 
 def _is_loaded(table: RoutingTable, model: str) -> bool:

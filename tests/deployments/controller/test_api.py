@@ -1,6 +1,6 @@
 """The control API over a real store, with a registry that the test writes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +10,15 @@ from msgspec.structs import replace
 
 from deployments.controller.api import MAX_BODY_BYTES, is_loopback, make_api
 from deployments.controller.control import Control
-from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.hosted import HostedModels
 from deployments.errors import DependencyError
 from deployments.schema import ModelSpec
 from deployments.store.store import FleetStore
 from deployments.traffic.table import RoutingTable, TransportKind
-from tests.fakes import SIGNATURE, make_route, make_table
+from tests.deployments.controller.registries import FakeRegistry
+from tests.fakes import make_route, make_table
 
 PATH = "/api/v1/deployments"
-
-
-class FakeRegistry:
-    """Knows the models `churn` and `wine`, each with a champion; may be away."""
-
-    def __init__(self) -> None:
-        self.trouble: Exception | None = None
-
-    def look(self, specs: Mapping[str, ModelSpec]) -> RegistryView:
-        if self.trouble is not None:
-            raise self.trouble
-        aliases = {name: {"champion": "1"} for name in ("churn", "wine")}
-        facts = VersionFacts("sklearn", SIGNATURE, "sklearn")
-        return RegistryView(aliases, {(name, "1"): facts for name in aliases}, answered=True)
 
 
 class Fixture:

@@ -248,6 +248,11 @@ def test_the_revision_rises_when_something_changed_and_only_then() -> None:
         pytest.param({}, True, id="something-to-deploy"),
         pytest.param({"applications": apps(v1=STARTING)}, True, id="loading"),
         pytest.param(
+            {"applications": apps(v1=replace(RUNNING, status="DEPLOYING")), "table": serving()},
+            True,
+            id="being-redeployed",
+        ),
+        pytest.param(
             {"applications": apps(v1=RUNNING, v2=RUNNING), "table": serving()},
             True,
             id="a-leftover-to-delete",

@@ -147,10 +147,16 @@ def test_load_and_unload_as_triton_means_them(fleet: Fleet) -> None:
                       for name in ("age", "smoker")]}  # fmt: skip
     answered = fleet.call("/v2/models/spare/infer", json.dumps(row).encode())
     eventually("the statistics of all gateways", partial(inferences, fleet, "spare"))
+    settings = {"parameters": {"config": json.dumps({"max_batch_size": 8})}}
+    changed = fleet.call(f"{path}/load", json.dumps(settings).encode())
+    shown = json.loads(fleet.call(f"{API}/spare", door=fleet.control_url)[2])
     unloaded = fleet.call(f"{path}/unload", b"")
     gone = fleet.call("/v2/models/spare")
     refused = fleet.call("/v2/repository/models/digits/unload", b"")
 
-    assert [loaded[0], answered[0], unloaded[0], gone[0]] == [200, 200, 200, 404]
+    assert [each[0] for each in (loaded, answered, changed, unloaded, gone)] == [
+        200, 200, 200, 200, 404,
+    ]  # fmt: skip
+    assert shown["spec"]["max_batch_size"] == 8
     assert refused[0] == 409
     assert "is in the fleet's config" in json.loads(refused[2])["error"]
