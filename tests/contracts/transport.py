@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -71,7 +71,11 @@ class TransportContract(ABC):
             async with asyncio.timeout(WITHIN_S), self.transport() as transport:
                 await test(transport)
 
-        asyncio.run(whole())
+        self.execute(whole())
+
+    def execute(self, whole: Coroutine[Any, Any, None]) -> None:
+        """Run a test, on a loop of its own unless a subclass has reasons."""
+        asyncio.run(whole)
 
     @pytest.mark.parametrize(
         "array",
