@@ -9,6 +9,7 @@ FleetError
 │   ├── ForbiddenError
 │   ├── ConflictError
 │   ├── RequestTooLargeError
+│   ├── SlowRequestError
 │   └── UnsupportedMediaError
 ├── PredictionError                   the version's own failure; counts against it
 └── UnavailableError                  ours or a dependency's; try again after `retry_after_s`
@@ -75,6 +76,10 @@ class RequestTooLargeError(RequestError):
     def __str__(self) -> str:
         size_bytes, limit_bytes = self.args
         return f"body has at least {size_bytes} bytes, at most {limit_bytes} are accepted"
+
+
+class SlowRequestError(RequestError):
+    """The request did not arrive whole in time."""
 
 
 class UnsupportedMediaError(RequestError):

@@ -27,6 +27,14 @@ DRAIN_S = 3
 """How long a leaving gateway still answers; HAProxy on the same node learns within a second."""
 
 
+SILENCE_S = 300
+"""Longest that a client may send nothing of a request that it began, or read nothing of its answer.
+Serve 2.60 leaves it at an hour. A gRPC stream whose client has nothing to say is ended too, so no
+shorter; the gateways limit the time of HTTP's bodies."""
+
+MIDDLEWARES = "deployments.gateway.serve_door:middlewares"
+"""What Serve calls for further middlewares of its port."""
+
 OFF = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
 """What turns HAProxy mode off, whatever the environment says."""
 
@@ -55,6 +63,8 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENCE_S),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": MIDDLEWARES,
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(block),

@@ -24,6 +24,7 @@ from deployments.errors import (
     PredictionError,
     ReplicaLostError,
     RequestTooLargeError,
+    SlowRequestError,
     UnsupportedMediaError,
 )
 from deployments.gateway import calls
@@ -307,6 +308,7 @@ def test_every_header_is_documented(header: bytes) -> None:
         ("`params` that do not fit the signature", ParamsMismatchError("x")),
         ("unknown path, model or version", NotFoundError("x")),
         ("wrong method", MethodNotAllowedError("PUT", "GET")),
+        ("body that does not arrive in time", SlowRequestError("x")),
         ("body too large", RequestTooLargeError(2, 1)),
         ("unknown content type or encoding", UnsupportedMediaError("x")),
         ("the model raised", PredictionError("wine", "1", "x")),

@@ -45,6 +45,7 @@ from deployments.gateway.http_call import HttpCall
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import find_page, index_page, stats_versions
 from deployments.gateway.repository import change_repository
+from deployments.gateway.serve_door import READ_TIMEOUT_S, limited
 from deployments.gateway.statistics import statistics
 from deployments.protocols import mlflow_scoring, open_inference
 from deployments.protocols.compression import compress, decompress
@@ -92,7 +93,9 @@ class GatewayApp:
         fleet: Fleet,
         max_body_bytes: int,
         clock: Callable[[], float] = time.perf_counter,
+        read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
+        self._read_timeout_s = read_timeout_s
         self._inference = inference
         self._calls = Calls(inference, counters, clock)
         self._fleet = fleet
@@ -100,14 +103,15 @@ class GatewayApp:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Speak ASGI."""
+        """Speak ASGI, at Serve's door."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
-        await self.respond(HttpCall.of_scope(scope, receive), partial(send_answer, send))
+        in_time = limited(receive, self._read_timeout_s)
+        await self.respond(HttpCall.of_scope(scope, in_time), partial(send_answer, send))
 
     async def respond(self, call: HttpCall, deliver: Deliver) -> None:
         """Answer one HTTP request.

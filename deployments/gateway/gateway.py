@@ -26,6 +26,7 @@ from deployments.gateway.grpc_service import InferenceServicer
 from deployments.gateway.inference import Inference
 from deployments.gateway.inline import InlineTransport
 from deployments.gateway.listeners import Address, Claim
+from deployments.gateway.serve_door import READ_TIMEOUT_S
 from deployments.gateway.transport import HandleTransport
 from deployments.logs import log_as_serve_does
 from deployments.node import node_folder
@@ -75,7 +76,14 @@ class Gateway(InferenceServicer):
             controller, self._inference, self._counters, settings.model_control_mode
         )
         super().__init__(self._inference, self._counters, fleet, settings.max_body_bytes)
-        self._app = GatewayApp(self._inference, self._counters, fleet, settings.max_body_bytes)
+        express = settings.express
+        self._app = GatewayApp(
+            self._inference,
+            self._counters,
+            fleet,
+            settings.max_body_bytes,
+            read_timeout_s=express.read_timeout_s if express is not None else READ_TIMEOUT_S,
+        )
         cluster = ray.get_runtime_context().get_session_name()
         self._kept = Path(settings.tables_folder) / f"{cluster}.json"
         self._store = FleetStore(settings.store_url, cluster)

@@ -11,6 +11,7 @@ The only module that knows the codes of HTTP and gRPC.
 | MethodNotAllowedError   | 405  | UNIMPLEMENTED      | 405 BAD_REQUEST             | caller  |
 | ForbiddenError          | 403  | PERMISSION_DENIED  | 403 PERMISSION_DENIED       | caller  |
 | ConflictError           | 409  | FAILED_PRECONDITION| 409 RESOURCE_CONFLICT       | caller  |
+| SlowRequestError        | 408  | DEADLINE_EXCEEDED  | 408 BAD_REQUEST             | caller  |
 | RequestTooLargeError    | 413  | RESOURCE_EXHAUSTED | 413 BAD_REQUEST             | caller  |
 | UnsupportedMediaError   | 415  | UNIMPLEMENTED      | 415, plain text             | caller  |
 | PredictionError         | 500  | INTERNAL           | 400 BAD_REQUEST             | version |
@@ -20,7 +21,8 @@ The only module that knows the codes of HTTP and gRPC.
 | other UnavailableErrors | 503  | UNAVAILABLE        | 503 TEMPORARILY_UNAVAILABLE | fleet   |
 | anything else           | 500  | INTERNAL           | 500 INTERNAL_ERROR          | fleet   |
 
-Every UnavailableError carries `Retry-After`, every 405 `Allow`. A version whose replicas die or
+Every UnavailableError carries `Retry-After`, every 405 `Allow`, and every 408 ends its connection,
+where the rest would come. A version whose replicas die or
 hang under a request is to blame for it: as the fleet's fault, a canary that hangs would never
 be aborted.
 
@@ -46,6 +48,7 @@ from deployments.errors import (
     ReplicaLostError,
     RequestError,
     RequestTooLargeError,
+    SlowRequestError,
     UnavailableError,
     UnsupportedMediaError,
 )
@@ -60,6 +63,7 @@ _STATUSES: tuple[tuple[type[FleetError], int], ...] = (
     (MethodNotAllowedError, 405),
     (ForbiddenError, 403),
     (ConflictError, 409),
+    (SlowRequestError, 408),
     (RequestTooLargeError, 413),
     (UnsupportedMediaError, 415),
     (RequestError, 400),
@@ -74,6 +78,7 @@ _GRPC_NAMES: tuple[tuple[type[FleetError], str], ...] = (
     (MethodNotAllowedError, "UNIMPLEMENTED"),
     (ForbiddenError, "PERMISSION_DENIED"),
     (ConflictError, "FAILED_PRECONDITION"),
+    (SlowRequestError, "DEADLINE_EXCEEDED"),
     (RequestTooLargeError, "RESOURCE_EXHAUSTED"),  # what gRPC itself says of a long message
     (UnsupportedMediaError, "UNIMPLEMENTED"),
     (RequestError, "INVALID_ARGUMENT"),
@@ -147,6 +152,8 @@ def headers(error: BaseException) -> tuple[tuple[str, str], ...]:
     match error:
         case MethodNotAllowedError(allowed=allowed):
             return (("Allow", allowed),)
+        case SlowRequestError():
+            return (("Connection", "close"),)
         case UnavailableError(retry_after_s=delay_s):
             return (("Retry-After", str(math.ceil(delay_s))),)
         case _:

@@ -25,6 +25,12 @@ SERVED = ("breast-cancer", "digits", "wine")
 REPLICA_TITLE = "ray::ServeReplica:"
 """How Ray titles the processes of Serve's replicas."""
 
+SILENCE_S = 5
+"""Longest that HAProxy waits for a client; less than a deployment's, so that tests see it."""
+
+READ_TIMEOUT_S = 4.0
+"""Longest that a request may take to arrive; as above."""
+
 READY_S = 180.0
 """Longest wait for anything on a busy machine, seconds."""
 
@@ -85,6 +91,7 @@ class Fleet:
         ports = {
             "port": port_of(self.express_url),
             "grpc_port": port_of(self.express_grpc_address),
+            "read_timeout_s": READ_TIMEOUT_S,
         }
         return {
             "request_deadline_s": 8,

@@ -23,6 +23,7 @@ from tests.integration.hosting import (
     READY_S,
     REPOSITORY,
     SERVED,
+    SILENCE_S,
     Cluster,
     Fleet,
     HostedModel,
@@ -67,6 +68,7 @@ def cluster(home: Path) -> Iterator[Cluster]:
         "RAY_ADDRESS": f"127.0.0.1:{gcs_port}",
         "RAYFLEET_HOME": str(home),
         **haproxy.environment(ray_tmpdir),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENCE_S),
         "RAY_USAGE_STATS_ENABLED": "0",
         # As `rayfleet serve` sets it: else clients at full speed starve the gateways.
         "RAY_worker_niceness": "0",
