@@ -10,6 +10,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 """Waits between attempts to connect; they double, seconds."""
 
 CONNECT_TIMEOUT_S = 5.0
+
+OVERDUE, LEAST_OVERDUE_S = 0.25, 1.0
+"""Share of a batch's time, and no less than so many seconds, after which its replica must show
+that it is still there: it greets a new connection, however long the model computes."""
+
+LOOK_S = 0.25
+"""Between two looks at whether a batch is overdue, seconds."""
+
+GREETING_TIMEOUT_S = 2.0
 
 UNAWARE_S = 10.0
 """How long Serve may go on to believe in a replica that has died, seconds."""
@@ -153,17 +163,40 @@ class _Link:
                 if not wire.lost.is_set():
                     self._wire = wire
                     retry_s = FIRST_RETRY_S
-                    await wire.lost.wait()
+                    await self._watch(wire)
                     if not wire.is_leaving:
                         self._note_lost(self._endpoint.actor)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
 
-    async def _connect(self) -> "_Wire":
+    async def _watch(self, wire: "_Wire") -> None:
+        """Return once the connection is lost, and cut it when the replica hangs."""
+        look_s = LOOK_S
+        while not wire.lost.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(look_s):
+                    await wire.lost.wait()
+            look_s = LOOK_S
+            # One that leaves has closed its doors, and still answers what it has.
+            if wire.is_overdue and not wire.is_leaving:
+                look_s = LEAST_OVERDUE_S
+                if not await self._greets():
+                    logger.warning("direct: leaving %s, which hangs", self._endpoint.replica)
+                    wire.abort()  # so that what waits there goes to another one
+
+    async def _greets(self) -> bool:
+        try:
+            wire = await self._connect(GREETING_TIMEOUT_S)
+        except (OSError, FrameError):
+            return False
+        wire.abort()
+        return True
+
+    async def _connect(self, timeout_s: float = CONNECT_TIMEOUT_S) -> "_Wire":
         loop = asyncio.get_running_loop()
         wire = _Wire(bytes.fromhex(self._endpoint.key))
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 # Without the file, which a cleaner may have removed, there is still the port.
                 if self._is_near and Path(self._endpoint.path).exists():
                     await loop.create_unix_connection(lambda: wire, self._endpoint.path)
@@ -186,6 +219,7 @@ class _Wire(asyncio.Protocol):
         self.lost = asyncio.Event()
         self.waiting: dict[int, asyncio.Future[Prediction]] = {}
         self.wait_s = 0.0
+        self._overdue_at_s: dict[int, float] = {}
         self._handshake = Handshake(key, GATEWAY)
         self._greeting = b""
         self._transport: asyncio.Transport | None = None
@@ -198,10 +232,19 @@ class _Wire(asyncio.Protocol):
     def is_open(self) -> bool:
         return self.trusted.is_set() and not self.is_leaving and not self.lost.is_set()
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a batch has waited so long that the replica may hang."""
+        now_s = asyncio.get_running_loop().time()
+        return any(at_s < now_s for at_s in self._overdue_at_s.values())
+
     async def ask(self, question: tuple[Any, ...]) -> Prediction:
+        loop = asyncio.get_running_loop()
         number = next(self._numbers) % MAX_NUMBER
-        answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Prediction] = loop.create_future()
         self.waiting[number] = answer
+        timeout_s = question[-1]
+        self._overdue_at_s[number] = loop.time() + max(LEAST_OVERDUE_S, OVERDUE * timeout_s)
         self._write(encode_frame(Kind.ASK, number, question))
         try:
             return await answer
@@ -210,6 +253,7 @@ class _Wire(asyncio.Protocol):
             raise
         finally:
             self.waiting.pop(number, None)
+            self._overdue_at_s.pop(number, None)
             if self.is_leaving:
                 self.close_when_answered()
 

@@ -305,6 +305,52 @@ def test_a_batch_whose_time_is_over_is_given_up_by_the_replica() -> None:
     run(test)
 
 
+class TestHangs:
+    """A replica whose process stands still, connections open: nothing is read or answered."""
+
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("LEAST_OVERDUE_S", "LOOK_S", "GREETING_TIMEOUT_S"):
+            monkeypatch.setattr(f"deployments.gateway.direct.{name}", 0.05)
+
+    def test_what_waits_there_is_lost_in_time_to_go_elsewhere(self) -> None:
+        async def test() -> None:
+            async with replicas(n=2) as (transport, found, _):
+                asked = asyncio.ensure_future(transport.predict(batch(HANG), 1, 1.0))
+                while not any(replica.model.is_busy for replica in found):
+                    await asyncio.sleep(0)
+                (hung,) = [replica for replica in found if replica.model.is_busy]
+                stop(hung)
+
+                with pytest.raises(ReplicaGoneError, match="connection was lost"):
+                    await asked
+                await connected(transport, 1)
+                assert (await transport.predict(batch(1.0), 1, 1.0)).arrays["x"][0] == 1.0
+
+        run(test)
+
+    def test_a_replica_that_only_computes_for_long_is_left_to_it(self) -> None:
+        async def test() -> None:
+            async with replicas(n=1) as (transport, _, _):
+                asked = asyncio.ensure_future(transport.predict(batch(HANG), 1, 0.4))
+
+                await asyncio.sleep(0.5)
+
+                assert not asked.done()
+                asked.cancel()
+
+        run(test)
+
+
+def stop(replica: Replica) -> None:
+    """What SIGSTOP leaves of a replica: the kernel accepts connections, and nobody greets."""
+    for peer in replica.door._peers:
+        peer._transport.pause_reading()
+    for server in replica.door._servers:
+        for listener in server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+
+
 class TestStrangers:
     @staticmethod
     async def open_to(endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
