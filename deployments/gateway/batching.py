@@ -38,6 +38,9 @@ from deployments.traffic.table import Batching
 TIMER_RESOLUTION_S = 1e-6
 """A shorter wait is none, seconds."""
 
+CALLS_LEFT = 1.5
+"""Typical calls that a request needs the time for, so that its answer is not in vain."""
+
 Shape = tuple[object, ...]
 """What must agree for two requests to share a batch."""
 
@@ -250,16 +253,27 @@ class VersionQueue:
         # Rounding leaves a rest that no timer can wait for.
         return left_s if left_s > TIMER_RESOLUTION_S else 0.0
 
+    def _hopeless_s(self) -> float:
+        """When a request must not expire before, to be worth a place in a batch, if another is.
+
+        Where requests come faster than a version answers, and the line is longer than their
+        deadlines, its head is always about to expire: every batch would be answered to nobody.
+        """
+        soon_s = self.clock() + CALLS_LEFT * self._window.typical_s
+        # With nobody to prefer, the next call may be quicker than the typical one.
+        return soon_s if self._waiting[-1].expires_s >= soon_s else 0.0
+
     def _take(self) -> list[Waiting]:
         """Remove the next batch from the line: the first request and all that fit to it."""
         batch: list[Waiting] = []
         passed: list[Waiting] = []
         rows = 0
         most = self._most_rows()
+        hopeless_s = self._hopeless_s()
         while self._waiting:
             item = self._waiting.popleft()
-            if item.answer.done():
-                continue  # its deadline passed, or nobody waits any more
+            if item.answer.done() or item.expires_s < hopeless_s:
+                continue  # its deadline passed or is about to, or nobody waits any more
             if not batch:
                 batch.append(item)
                 rows = item.request.rows

@@ -32,6 +32,28 @@ def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
     assert run_virtually(test) == [[1.0], [2.0], [3.0], OverloadedError, OverloadedError]
 
 
+@pytest.mark.parametrize(
+    "deadline_s",
+    [pytest.param(0.5, id="the-line-outlasts-deadlines"), pytest.param(30.0, id="it-does-not")],
+)
+def test_three_times_too_many_requests_cost_no_answers(deadline_s: float) -> None:
+    """Four rows each 20 ms are 200 a second at most; 600 a second come for four seconds."""
+    transport = FakeTransport(takes_s=0.02)
+
+    async def test() -> float:
+        queue = make_queue(transport, max_queued_requests=500)
+        answers = []
+        while loop_time() < 4.0:
+            answers.append(asyncio.ensure_future(outcomes(queue.answer(ask(1), deadline_s))))
+            await asyncio.sleep(1 / 600)
+        answered = [answer.result() == [[2.0]] for answer in answers if answer.done()]
+        for answer in answers:
+            answer.cancel()
+        return sum(answered) / 4.0
+
+    assert run_virtually(test) >= 0.9 * 200
+
+
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
 def test_requests_that_nobody_waits_for_leave_their_place_in_the_queue(how: str) -> None:
     transport = FakeTransport(takes_s=10.0)
