@@ -133,6 +133,9 @@ class Controller:
         """
         self._retirements.acknowledged(gateway, revision)
         self._counters.report(snapshot)
+        if revision > self._table.revision and self._table.settled:
+            # The store was lost, and our revisions began anew: gateways would ignore them.
+            self._set_table(replace(self._table, revision=revision + 1))
         if self._table.revision <= revision:
             changed = self._changed
             try:
