@@ -341,6 +341,34 @@ class TestHangs:
 
         run(test)
 
+    def test_a_replica_that_leaves_may_take_its_time(self) -> None:
+        """It has closed its doors, so nobody greets there any more."""
+
+        class Slow:
+            asked = False
+
+            async def predict(self, batch: Batch, gateway: str, depth: int) -> Prediction:
+                self.asked = True
+                await asyncio.sleep(0.5)
+                return Prediction(batch.inputs, "array", 0.0, 0.0)  # type: ignore[arg-type]
+
+        async def test() -> None:
+            slow = Slow()
+            async with replicas(n=1, model=slow) as (transport, (replica,), _):
+                asked = asyncio.ensure_future(transport.predict(batch(5.0), 1, 0.4))
+                while not slow.asked:
+                    await asyncio.sleep(0)
+                leaving = asyncio.ensure_future(replica.door.drain(WITHIN_S))
+
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(asked), 0.3)
+
+                assert not asked.done()
+                asked.cancel()
+                await leaving
+
+        run(test)
+
 
 def stop(replica: Replica) -> None:
     """What SIGSTOP leaves of a replica: the kernel accepts connections, and nobody greets."""
