@@ -3,6 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 # Processes that share the tests; a Ray cluster in each wants about 5 GB.
 WORKERS ?= 2
+# How long `make soak` breaks things, and which of all moments for it.
+MINUTES ?= 20
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
@@ -14,7 +17,7 @@ CONFIG ?= configs/fleet.yaml
 # pytest all of its assertions.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve stop test test-fast test-gpu lint format proto bench clean
+.PHONY: help install demo serve stop test test-fast test-gpu soak lint format proto bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +54,9 @@ test-fast: install ## Run the tests that need neither Ray nor a server
 
 test-gpu: install ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu tests/integration/test_gpu.py
+
+soak: install ## Kill, stop, flood and mislead a fleet under load; MINUTES=20 SEED=1
+	$(BIN)/python -m pytest -m soak --capture=no --minutes $(MINUTES) --seed $(SEED) tests/soak
 
 lint: install ## Check format, style, types and layers
 	$(BIN)/ruff format --check .

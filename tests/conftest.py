@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,9 @@ LONGEST = (ON_ONE_CLUSTER, "tests/integration/test_sweeps.py", "tests/integratio
 """What to begin with, so that no process is left alone with one of them at the end."""
 
 
+SOAK = Path(__file__).with_name("soak")
+
+
 class FilesTogether(LoadScopeScheduling):
     """Hands out whole files to the processes that share the tests, or all of one cluster."""
 
@@ -30,6 +34,11 @@ class FilesTogether(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
     """Replace pytest-xdist's own: its groups by mark say nothing to pytest 9.2."""
     return FilesTogether(config, log)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the soak alone unless it is asked for: what it imports takes every process seconds."""
+    return True if collection_path == SOAK and config.option.markexpr != "soak" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,14 +2,18 @@
 
 import json
 import os
+import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,10 @@ from typing import Any
 import numpy as np
 import psutil
 import yaml
+
+from deployments import haproxy
+from deployments.haproxy import free_port
+from deployments.processes import ProcessTree
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -60,6 +68,47 @@ class Cluster:
         return finished.stdout
 
 
+@contextmanager
+def started_cluster(home: Path, variables: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """`ray start --head`, ended with everything that it started.
+
+    Args:
+        home: The fleet's, for its embedded state.
+        variables: Of the environment, beside those that every cluster here has.
+    """
+    # Short: unix socket paths are bounded at about a hundred characters.
+    ray_tmpdir = Path(tempfile.mkdtemp(prefix="rf-", dir="/tmp"))
+    gcs_port, dashboard_port = free_port(), free_port()
+    environment = {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "RAY_TMPDIR": str(ray_tmpdir),
+        "RAY_ADDRESS": f"127.0.0.1:{gcs_port}",
+        "RAYFLEET_HOME": str(home),
+        **haproxy.environment(ray_tmpdir),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # As `rayfleet serve` sets it: else clients at full speed starve the gateways.
+        "RAY_worker_niceness": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        **(variables or {}),
+    }
+    command = [
+        str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=4",
+        "--node-ip-address=127.0.0.1",
+        f"--port={gcs_port}", f"--dashboard-port={dashboard_port}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        f"--ray-client-server-port={free_port()}",
+        f"--metrics-export-port={free_port()}",
+    ]  # fmt: skip
+    # Its own address must not tell `ray start` to join a cluster.
+    starting = {**environment, "RAY_ADDRESS": ""}
+    with (ray_tmpdir / "ray.log").open("wb") as log, ProcessTree(command, starting, log):
+        dashboard = f"http://127.0.0.1:{dashboard_port}"
+        eventually("Ray's dashboard", lambda: answers(f"{dashboard}/api/version"))
+        yield Cluster(dashboard, environment["RAY_ADDRESS"], ray_tmpdir, home, environment)
+    shutil.rmtree(ray_tmpdir, ignore_errors=True)
+
+
 @dataclass(frozen=True, slots=True)
 class HostedModel:
     """A model of the fleet and what is known of it offline."""
@@ -84,6 +133,8 @@ class Fleet:
     express_grpc_address: str
     control_url: str
     user_config: dict[str, Any] = field(default_factory=dict)
+    more_args: dict[str, Any] = field(default_factory=dict)
+    """Of the fleet's application, beside or instead of those that every fleet here has."""
 
     @property
     def args(self) -> dict[str, Any]:
@@ -98,12 +149,23 @@ class Fleet:
             "express": ports,
             "control": {"port": port_of(self.control_url)},
             "model_control_mode": "explicit",
+            **self.more_args,
         }
 
     @property
     def ray_tmpdir(self) -> Path:
         """Where Ray keeps its session."""
         return self.cluster.ray_tmpdir
+
+    @property
+    def doors(self) -> dict[str, str]:
+        """Addresses for HTTP by name."""
+        return {"serve": self.url, "express": self.express_url}
+
+    @property
+    def grpc_doors(self) -> dict[str, str]:
+        """Addresses for gRPC by name."""
+        return {"serve": self.grpc_address, "express": self.express_grpc_address}
 
     def deploy(self, models: Mapping[str, Any], args: Mapping[str, Any] | None = None) -> None:
         """Do what `serve deploy` does with a config of these models, in less time."""
@@ -188,6 +250,60 @@ def eventually(what: str, condition: Callable[[], Any], within_s: float = READY_
         time.sleep(0.1)
 
 
+def make_fleet(
+    cluster: Cluster, folder: Path, models: Mapping[str, HostedModel], **settings: Any
+) -> Fleet:
+    """A fleet with ports of its own, not deployed yet."""
+    doors = [f"127.0.0.1:{free_port()}" for _ in range(5)]
+    return Fleet(
+        cluster,
+        f"http://{doors[0]}",
+        folder,
+        dict(models),
+        express_url=f"http://{doors[1]}",
+        grpc_address=doors[2],
+        express_grpc_address=doors[3],
+        control_url=f"http://{doors[4]}",
+        **settings,
+    )
+
+
+class Registering:
+    """Registers the models of the tests, in a process of its own that nobody waits for yet."""
+
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+        """Begin.
+
+        Args:
+            folder: For rows, for what is known of them offline, and for what the process says.
+            variables: Of the environment: where the registry is.
+        """
+        self.folder = folder
+        self._log = folder / "register.log"
+        command = [BIN / "python", REPOSITORY / "tests/integration/register_models.py", folder]
+        environment = {**os.environ, **variables}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, env=environment, cwd=REPOSITORY, stdout=log, stderr=log
+            )
+
+    def __enter__(self) -> "Registering":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def models(self) -> dict[str, HostedModel]:
+        """Wait for the end; returns those whose answers are known."""
+        assert self._process.wait(READY_S) == 0, self._log.read_text()
+        models = {}
+        for name in SERVED:
+            known = np.load(self.folder / f"{name}.npz")
+            models[name] = HostedModel("1", known["rows"], known["expected"])
+        return models
+
+
 def port_of(url: str) -> int:
     """The port at the end of an address."""
     return int(url.rpartition(":")[2])
@@ -244,6 +360,11 @@ def replica_pids(fleet: Fleet) -> dict[tuple[str, int], float]:
             name = f"{application}#{deployment.partition('.')[0]}"
             found[name, process.pid] = process.info["create_time"]
     return found
+
+
+def pids_of(fleet: Fleet, name: str) -> set[int]:
+    """Process ids of one deployment's replicas, by application#deployment."""
+    return {pid for (replica, pid) in replica_pids(fleet) if replica == name}
 
 
 def kill(pids: dict[tuple[str, int], float], name: str) -> int:

@@ -18,8 +18,10 @@ from tests.integration.hosting import (
     in_parallel,
     infer_body,
     kill,
+    pids_of,
     replica_pids,
 )
+from tests.integration.load import Load, Outcome, questions_for
 
 pytestmark = pytest.mark.ray
 
@@ -95,16 +97,17 @@ def test_gateways_replaced_under_load_lose_no_request(fleet: Fleet) -> None:
     eventually("the deadline is back", partial(are_replaced, fleet, gateways(fleet)))
 
 
-def test_a_killed_gateway_leaves_the_port_to_the_others(fleet: Fleet) -> None:
+def test_a_killed_gateway_costs_only_its_connections(fleet: Fleet) -> None:
     eventually("two gateways", partial(are_replaced, fleet, set()))
-    body = infer_body(fleet.models["breast-cancer"].holdout_rows[:1])
+    questions = questions_for("breast-cancer", fleet.models["breast-cancer"])
 
-    dead = kill(replica_pids(fleet), GATEWAY)
-    eventually("it is dead", lambda: is_dead(dead))
-    answered = [post(connect(fleet), body, {"Connection": "close"}) for _ in range(50)]
+    with Load(fleet.doors, questions, clients=6) as load:
+        dead = kill(replica_pids(fleet), GATEWAY)
+        eventually("Serve replaces it", partial(are_replaced, fleet, {dead}))
+        load.wait_for_answers(50)
 
-    assert answered == [200] * 50
-    eventually("Serve replaces it", partial(are_replaced, fleet, {dead}))
+    assert load.tally.failed == 0, load.tally.details()
+    assert load.tally.count(Outcome.CUT) <= 2 * 6, load.tally.details()
 
 
 def test_batches_go_to_the_replicas_own_doors(fleet: Fleet) -> None:
@@ -143,16 +146,7 @@ def post(
 
 
 def gateways(fleet: Fleet) -> set[int]:
-    return {pid for (name, pid) in replica_pids(fleet) if name == GATEWAY}
-
-
-def is_dead(pid: int) -> bool:
-    """Whether a killed process has lost its sockets: they go with the last of its threads."""
-    try:
-        process = psutil.Process(pid)
-        return bool(process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
-    except psutil.NoSuchProcess:
-        return True
+    return pids_of(fleet, GATEWAY)
 
 
 def are_replaced(fleet: Fleet, before: set[int]) -> bool:
