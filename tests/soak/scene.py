@@ -83,10 +83,10 @@ class Scene:
         self.marks.append((self.now_s, what))
 
     def require(self, what: str, measured: float, sense: str, wanted: float) -> None:
-        """Bound a figure; of several rounds the worst one counts."""
+        """Bound a figure; of several rounds one that breaks the bound counts, else the worst."""
         bound = Bound(what, sense, wanted, measured)
         known = self.bounds.setdefault(what, bound)
-        if not HOLDS[sense](measured, known.measured):
+        if known.holds and not HOLDS[sense](measured, known.measured):
             self.bounds[what] = bound
 
     def require_no_failures(self, *, cuts: bool = False) -> None:
@@ -120,14 +120,9 @@ class Soak:
     scenes: list[Scene] = field(default_factory=list)
 
     @contextmanager
-    def scene(self, name: str, weight: float = 1.0) -> Iterator[Scene]:
-        """Play a scene; what it has seen is kept however it ends.
-
-        Args:
-            name: Of the fault.
-            weight: How many scenes' share of the time it takes.
-        """
-        share_s = weight * self.minutes * 60 / self.n_scenes
+    def scene(self, name: str) -> Iterator[Scene]:
+        """Play a scene; what it has seen is kept however it ends."""
+        share_s = self.minutes * 60 / self.n_scenes
         # Named, so that a scene's faults do not depend on which others are played.
         scene = Scene(name, share_s, Random(f"{self.seed} {name}"), self.tell)
         self.scenes.append(scene)
