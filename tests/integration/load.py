@@ -144,10 +144,17 @@ class Load:
     def __enter__(self) -> Self:
         self._began_s = time.monotonic()
         self._thread.start()
-        self.wait_for_answers(2 * self._clients)
+        try:
+            self.wait_for_answers(2 * self._clients)
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._stopping.set()
         self._thread.join(2 * PATIENCE_S)
 
@@ -164,7 +171,10 @@ class Load:
             now = self._by_door()
             return all(now[door] >= before[door] + count for door in self._doors)
 
-        eventually(f"{count} answers more from each of {list(self._doors)}", have_come)
+        try:
+            eventually(f"{count} answers more from each of {list(self._doors)}", have_come)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.tally.details()}") from None
 
     def _by_door(self) -> Counter[str]:
         good = (Outcome.RIGHT, Outcome.CUT)
