@@ -2,7 +2,8 @@
 
 A fleet config is a native Serve config file. The `fleet` application's `args` hold what
 rarely changes (`FleetSpec`); the models are the `user_config` of its `Controller`
-deployment (`ModelsSpec`), so that changing one calls `reconfigure` and restarts nothing.
+deployment (`userconfig.ModelsSpec`), so that changing one calls `reconfigure` and restarts
+nothing.
 """
 
 import re
@@ -47,6 +48,12 @@ CONTEXT_MIB = 512
 context and kernels. No framework counts it, so it is kept aside out of every budget."""
 
 RuntimeName = Literal["auto", "sklearn", "torch", "tensorflow", "pyfunc"]
+
+OF_REPLICAS = (
+    "transport", "num_replicas", "autoscaling_config", "ray_actor_options", "gpu_memory_mib",
+    "torch",
+)  # fmt: skip
+"""Settings of a model that say what its own replicas are like."""
 
 
 class ExpressSpec(Spec):
@@ -231,7 +238,7 @@ class AutoscalingSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """How one model is hosted: each of its versions becomes an application of its own."""
+    """How one model is hosted: each of its versions is an application of its own, or in a pool."""
 
     traffic: dict[str, Percent] = Field(default={STABLE_ALIAS: 100}, min_length=1)
     """Percent of requests by registry alias or version number; sums to 100.
@@ -250,6 +257,9 @@ class ModelSpec(Spec):
     Serve's `handle`; `direct` connections past it; `inline`, a copy of the stable version in
     each gateway's own process, and the replicas where that is busy; or what `auto` picks.
     """
+
+    pool: str | None = None
+    """Pool whose replicas hold this model among others; None gives each version its own."""
 
     num_replicas: Count | None = None
     """Fixed number of replicas for each version; None means 1, or autoscaling if given."""
@@ -322,6 +332,12 @@ class ModelSpec(Spec):
             raise ValueError("give num_replicas or autoscaling_config, not both")
         return self
 
+    @model_validator(mode="after")
+    def _a_pool_has_the_replicas(self) -> Self:
+        if self.pool is not None and (given := replica_settings(self)):
+            raise ValueError(f"pool {self.pool!r} has the replicas, so leave out {given}")
+        return self
+
     @property
     def inline_obstacle(self) -> str | None:
         """Why a gateway cannot hold a copy of this model in its own process; None if it can."""
@@ -361,22 +377,9 @@ class ModelSpec(Spec):
         return self
 
 
-class ModelsSpec(Spec):
-    """`user_config` of the Controller: the models that the fleet hosts."""
-
-    models: dict[str, ModelSpec]
-    """Settings by registered model name."""
-
-    @field_validator("models")
-    @classmethod
-    def _names_fit_urls_and_applications(cls, value: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
-        for name in value:
-            if not MODEL_NAME.match(name):
-                raise ValueError(
-                    f"model name {name!r} cannot be served, allowed: letters, digits, '.', '_'"
-                    " and single '-', starting with a letter or digit"
-                )
-        return value
+def replica_settings(spec: ModelSpec) -> str:
+    """Name what a model's settings say about replicas of its own; empty when that is nothing."""
+    return ", ".join(name for name in OF_REPLICAS if name in spec.model_fields_set)
 
 
 def application_name(model: str, version: str) -> str:

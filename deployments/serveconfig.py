@@ -18,6 +18,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from deployments.controller.faults import runtime_env_fault
 from deployments.schema import parse_application_name
+from deployments.userconfig import parse_pool_application
 from tuning.configfile import fault_lines, leaves, unknown_key
 from tuning.trainers.factory import in_one_line
 
@@ -65,10 +66,17 @@ def serve_faults(path: Path, raw: Any) -> list[str]:
     ]
     return faults + [
         f"{path}: applications[{index}].name: {application['name']!r} is how the controller"
-        " names a version's application; Serve would delete it with the next config"
+        f" names {whose} application; Serve would delete it with the next config"
         for index, application in enumerate(raw["applications"])
-        if parse_application_name(str(application.get("name", ""))) is not None
+        if (whose := _owner(str(application.get("name", "")))) is not None
     ]
+
+
+def _owner(application: str) -> str | None:
+    """Whose application has such a name; None where it is free."""
+    if parse_application_name(application) is not None:
+        return "a version's"
+    return "a pool's" if parse_pool_application(application) is not None else None
 
 
 def _option_faults(path: Path, raw: Mapping[str, Any]) -> Iterator[str]:

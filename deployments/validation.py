@@ -13,13 +13,14 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.controller.facts import RegistryView
-from deployments.controller.faults import model_faults
+from deployments.controller.faults import model_faults, pool_faults
 from deployments.controller.registry import Registry
 from deployments.errors import ConfigError
-from deployments.schema import ExpressSpec, FleetSpec, ModelsSpec
+from deployments.schema import ExpressSpec, FleetSpec
 from deployments.serveconfig import grpc_port, http_place, listening_fault, serve_faults
 from deployments.settings import resolve_settings
 from deployments.store.address import store_url_fault
+from deployments.userconfig import ModelsSpec
 from tuning import errors as tuning_errors
 from tuning.configfile import AnySpec, read_yaml
 from tuning.home import REGISTRY_VARIABLE, STORE_VARIABLE, TRACKING_VARIABLE
@@ -255,7 +256,10 @@ def _registry_faults(where: str, spec: FleetSpec, models: ModelsSpec) -> list[st
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-    faults = model_faults(models.models, view, settings.registry_uri)
+    faults = [
+        *model_faults(models.models, view, settings.registry_uri),
+        *pool_faults(models.pools),
+    ]
     return [f"{where}.{fault}" for fault in faults]
 
 

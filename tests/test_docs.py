@@ -43,11 +43,11 @@ from deployments.schema import (
     ExpressSpec,
     FleetSpec,
     ModelSpec,
-    ModelsSpec,
     RayActorOptionsSpec,
     TorchSpec,
 )
 from deployments.telemetry import FAMILIES, Counters, Family, Kind
+from deployments.userconfig import ModelsSpec, PoolSpec
 from tests.deployments.gateway.hosted import Surroundings
 from tests.documents import DOCS, README, REPOSITORY, options, rows, section
 from tuning import cluster, home, registry, tracking
@@ -72,6 +72,7 @@ SPECS = [
     pytest.param(ControlSpec, SERVING, "Control API", id="control"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
+    pytest.param(PoolSpec, SERVING, "Pools", id="pools"),
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
     pytest.param(TorchSpec, SERVING, "PyTorch", id="torch"),
     pytest.param(AutoscalingSpec, SERVING, "Autoscaling", id="autoscaling"),

@@ -27,8 +27,9 @@ from deployments.mlflow_plugin import TARGET
 from deployments.protocols.mlflow_scoring import decode_cheaply
 from deployments.protocols.open_inference import decode_infer
 from deployments.protocols.tensors import Layout, Request, Signature, TensorSpec
-from deployments.schema import FleetSpec, ModelsSpec
+from deployments.schema import FleetSpec
 from deployments.serveconfig import schema_faults
+from deployments.userconfig import ModelsSpec
 from deployments.validation import IMPORT_PATH
 from tests.documents import (
     DOCUMENTS,

@@ -11,16 +11,19 @@ from ray import serve
 from ray.serve import RunTarget
 from ray.serve.schema import ApplicationStatus, ReplicaState  # type: ignore[attr-defined]
 
-from deployments.controller.decide import Deployment
+from deployments.controller.decide import Deployment, PoolDeployment
 from deployments.controller.failures import ApplicationState
+from deployments.controller.pools import is_ours
 from deployments.controller.transports import runtime_of
 from deployments.predictor.autoscaling import POLICY
 from deployments.predictor.runtimes.runtime import RuntimeOptions
 from deployments.predictor.served import ServedPredictor
-from deployments.schema import ModelSpec, parse_application_name
+from deployments.predictor.servedpool import ServedPool
+from deployments.schema import ModelSpec
+from deployments.userconfig import PoolSpec
 
 DEPLOYMENT = "Predictor"
-"""Name of the only deployment in a version's application."""
+"""Name of the only deployment in a version's application, or a pool's."""
 
 LOAD_ATTEMPTS = 2
 """Replica starts before Serve calls a version failed; the controller's own back-off follows."""
@@ -47,7 +50,7 @@ class Applications:
         self._deadline_s = deadline_s
 
     def look(self, fingerprints: Mapping[str, str]) -> dict[str, ApplicationState] | None:
-        """State of every application that hosts a version.
+        """State of every application that hosts a version, or is a pool.
 
         None when the fleet itself is being deleted: whoever shuts Serve down must not meet
         a controller that deploys again what is missing.
@@ -58,7 +61,7 @@ class Applications:
         if fleet is None or fleet.status == ApplicationStatus.DELETING:
             return None
         for name, overview in applications.items():
-            if parse_application_name(name) is None:
+            if not is_ours(name):
                 continue
             running = 0
             messages = [overview.message]
@@ -74,9 +77,12 @@ class Applications:
         return states
 
     def deploy(
-        self, deployments: Iterable[Deployment], specs: Mapping[str, ModelSpec]
+        self,
+        deployments: Iterable[Deployment | PoolDeployment],
+        specs: Mapping[str, ModelSpec],
+        pools: Mapping[str, PoolSpec],
     ) -> dict[str, str]:
-        """Start versions; returns once Serve knows of them, not when they are ready.
+        """Start versions and pools; returns once Serve knows of them, not when they are ready.
 
         Returns:
             Why an application could not even be handed to Serve, by its name. One that
@@ -86,7 +92,10 @@ class Applications:
         targets = []
         for item in deployments:
             try:
-                bound = self._bind(item, specs[item.model])
+                if isinstance(item, PoolDeployment):
+                    bound = self._bind_pool(item, pools[item.pool])
+                else:
+                    bound = self._bind(item, specs[item.model])
             except (TypeError, ValueError) as error:
                 refused[item.application] = f"{type(error).__name__}: {error}"
             else:
@@ -104,26 +113,8 @@ class Applications:
         serve.delete(name, _blocking=False)
 
     def _bind(self, item: Deployment, spec: ModelSpec) -> serve.Application:
-        options: dict[str, Any] = {
-            "ray_actor_options": spec.ray_actor_options.model_dump(exclude_defaults=False)
-        }
-        if spec.autoscaling_config is not None:
-            options["autoscaling_config"] = {
-                **spec.autoscaling_config.model_dump(exclude_none=True),
-                "policy": {"policy_function": POLICY},
-            }
-        else:
-            options["num_replicas"] = spec.num_replicas or 1
         deadline_s = spec.request_deadline_s or self._deadline_s
-        decorate = serve.deployment(
-            name=DEPLOYMENT,
-            max_ongoing_requests=ONGOING_BATCHES,
-            max_constructor_retry_count=LOAD_ATTEMPTS,
-            graceful_shutdown_timeout_s=deadline_s + LEAVING_S,
-            logging_config={"enable_access_log": False},
-            **options,
-        )
-        return decorate(ServedPredictor).bind(
+        return _decorated(ServedPredictor, spec, deadline_s).bind(
             fleet=self._fleet,
             deadline_s=deadline_s,
             model=item.model,
@@ -133,6 +124,40 @@ class Applications:
             registry_uri=self._registry_uri,
             options=RuntimeOptions.of(spec),
         )
+
+    def _bind_pool(self, item: PoolDeployment, spec: PoolSpec) -> serve.Application:
+        return _decorated(ServedPool, spec, self._deadline_s).bind(
+            fleet=self._fleet,
+            deadline_s=self._deadline_s,
+            pool=item.pool,
+            memory_mib=spec.memory_mib,
+            tracking_uri=self._tracking_uri,
+            registry_uri=self._registry_uri,
+        )
+
+
+def _decorated(replica: type, spec: ModelSpec | PoolSpec, deadline_s: float) -> serve.Deployment:
+    """A class as Serve is to run it: how many of it, with what, and how long they may leave."""
+    options: dict[str, Any] = {
+        "ray_actor_options": spec.ray_actor_options.model_dump(exclude_defaults=False)
+    }
+    if spec.autoscaling_config is not None:
+        options["autoscaling_config"] = {
+            **spec.autoscaling_config.model_dump(exclude_none=True),
+            "policy": {"policy_function": POLICY},
+        }
+    else:
+        options["num_replicas"] = spec.num_replicas or 1
+    decorate = serve.deployment(
+        name=DEPLOYMENT,
+        max_ongoing_requests=ONGOING_BATCHES,
+        max_constructor_retry_count=LOAD_ATTEMPTS,
+        graceful_shutdown_timeout_s=deadline_s + LEAVING_S,
+        logging_config={"enable_access_log": False},
+        **options,
+    )
+    decorated: serve.Deployment = decorate(replica)
+    return decorated
 
 
 def cause(messages: Iterable[str]) -> str:

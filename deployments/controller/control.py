@@ -13,8 +13,9 @@ from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
-from deployments.schema import ModelSpec, ModelsSpec
+from deployments.schema import ModelSpec
 from deployments.traffic.table import ModelRoutes, Route, RoutingTable
+from deployments.userconfig import ModelsSpec, pool_fault
 from tuning.errors import ConfigError
 from tuning.probes import without_password
 
@@ -40,7 +41,7 @@ class VersionView(View):
     """Why it is not READY."""
 
     application: str
-    """Serve application that holds its replicas."""
+    """Serve application that holds its replicas; a pool's has those of others, too."""
 
     replicas: int = Field(ge=0)
     """Running replicas; 0 while scaled to zero."""
@@ -209,6 +210,9 @@ class Control:
             shown = without_password(self._registry_uri)
             raise NotFoundError(f"model {name!r} is not in the model registry at {shown}")
         faults = list(model_faults(specs, view, self._registry_uri))
+        fault = pool_fault(spec, self._hosted.pools)
+        if fault is not None:
+            raise MalformedRequestError(f"spec.{fault}")
         if faults:
             raise MalformedRequestError("\n".join(fault.partition(".")[2] for fault in faults))
 
@@ -241,7 +245,7 @@ def _version(route: Route) -> VersionView:
         weight=route.weight,
         state=route.state.value,
         reason=route.reason,
-        application=route.application,
+        application=route.host,
         replicas=route.replicas,
         runtime=route.runtime,
         transport=route.transport.value,

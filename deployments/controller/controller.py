@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.controller.api import is_loopback, make_api
 from deployments.controller.applications import Applications
+from deployments.controller.changes import log_changes
 from deployments.controller.control import Control
 from deployments.controller.counters import FleetCounters
 from deployments.controller.decide import (
@@ -31,25 +32,25 @@ from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
-from deployments.controller.faults import model_faults
+from deployments.controller.faults import model_faults, pool_faults
 from deployments.controller.hosted import HostedModels
+from deployments.controller.pools import pooled_models, versions_in
 from deployments.controller.registry import Registry
 from deployments.controller.retirements import Retirements
 from deployments.errors import ConfigError, DependencyError
 from deployments.logs import log_as_serve_does
-from deployments.schema import ModelSpec, ModelsSpec
 from deployments.settings import Settings
 from deployments.store.store import FleetStore, StoredFailure
 from deployments.telemetry import Snapshot
 from deployments.traffic.table import (
     EMPTY,
     Endpoint,
-    Route,
     RoutingTable,
     decode_revision,
     decode_table,
     encode_table,
 )
+from deployments.userconfig import ModelsSpec
 
 logger = logging.getLogger(__name__)
 
@@ -110,9 +111,9 @@ class Controller:
         Raises:
             ConfigError: One line for each fault, which becomes the status message.
         """
-        specs = ModelsSpec.load(user_config, path="user_config").models
-        await self._refuse_what_cannot_be_hosted(specs)
-        self._hosted.configure(specs)
+        spec = ModelsSpec.load(user_config, path="user_config")
+        await self._refuse_what_cannot_be_hosted(spec)
+        self._hosted.configure(spec.models, spec.pools)
         self._look_at_once()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(self._run())
@@ -144,10 +145,16 @@ class Controller:
                 return None
         return self._table.revision, self._table_body
 
-    async def announce(self, application: str, endpoint: Endpoint) -> None:
-        """Hear from a replica that it takes batches directly; it says so every few seconds."""
+    async def announce(self, application: str, endpoint: Endpoint) -> frozenset[str] | None:
+        """Hear from a replica that it takes batches directly; it says so every few seconds.
+
+        Returns:
+            The versions that the table has in this application, if it is a pool; None while
+            there is no table.
+        """
         if self._doors.heard(application, endpoint):
             self._wake.set()
+        return versions_in(self._table, application) if self._table.revision else None
 
     async def retract(self, application: str, replica: str) -> None:
         """Hear from a replica that it leaves."""
@@ -203,14 +210,17 @@ class Controller:
         if not await self._restore_once():
             raise DependencyError("fleet store", self._trouble.get("fleet store", "unknown"))
 
-    async def _refuse_what_cannot_be_hosted(self, specs: dict[str, ModelSpec]) -> None:
-        view = await self._guarded("registry", self._registry.look, specs)
+    async def _refuse_what_cannot_be_hosted(self, spec: ModelsSpec) -> None:
+        view = await self._guarded("registry", self._registry.look, spec.models)
         # What is hosted already may lose its version at any time, and must not stop a
         # controller that starts again.
         if view is None or not await self._restore_once():
             return
         hosted = self._table.models.keys()
-        faults = [*model_faults(specs, view, self._settings.registry_uri, hosted=hosted)]
+        faults = [
+            *model_faults(spec.models, view, self._settings.registry_uri, hosted=hosted),
+            *pool_faults(spec.pools),
+        ]
         if faults:
             raise ConfigError("\n".join(f"user_config.{fault}" for fault in faults))
 
@@ -247,6 +257,7 @@ class Controller:
             deadline_s=self._settings.request_deadline_s,
             strict_startup=self._settings.strict_startup,
             now_s=self._clock(),
+            pools=self._hosted.pools,
         )
         decision = decide(seen)
         await self._publish(decision.table)
@@ -285,9 +296,17 @@ class Controller:
             return
         self._registry_due_at_s = now_s + self._settings.registry_poll_s
         await self._refresh_hosted()
-        view = await self._guarded("registry", self._registry.look, self._hosted.specs)
+        view = await self._guarded(
+            "registry", self._registry.look, self._hosted.specs, self._hosted.pools
+        )
         if view is not None:
             self._registry_view = view
+        self._match_pools()
+
+    def _match_pools(self) -> None:
+        seen = self._registry_view
+        # Until the registry has answered once, what served before is all that is known.
+        self._hosted.match(seen.aliases if seen.answered else pooled_models(self._table))
 
     async def _refresh_hosted(self) -> None:
         """Take over models that were added through another cluster's controller."""
@@ -297,7 +316,7 @@ class Controller:
     async def _publish(self, table: RoutingTable) -> None:
         if table is self._table or table.revision == self._table.revision:
             return
-        _log_changes(self._table, table)
+        log_changes(self._table, table)
         # Stored first: a gateway that starts without us must not read an older one
         # than its neighbours act on.
         await self._guarded(
@@ -322,7 +341,7 @@ class Controller:
         for name in marks:
             logger.info("deploying application %s", name)
         refused = await asyncio.to_thread(
-            self._applications.deploy, decision.deploy, self._hosted.specs
+            self._applications.deploy, decision.deploy, self._hosted.specs, self._hosted.pools
         )
         failures = dict(self._failures)
         for name, reason in refused.items():
@@ -371,24 +390,3 @@ def _stored(failures: Mapping[str, Failure]) -> list[StoredFailure]:
         StoredFailure(name, item.fingerprint, item.reason, item.attempts, item.failed_at_s)
         for name, item in failures.items()
     ]
-
-
-def _log_changes(before: RoutingTable, after: RoutingTable) -> None:
-    for model, routes in after.models.items():
-        was = before.models.get(model)
-        old = _weights(was.routes) if was is not None else "nothing"
-        new = _weights(routes.routes)
-        if old != new:
-            logger.info("%s: traffic %s, was %s", model, new, old)
-        for route in routes.routes:
-            earlier = was.route(route.version) if was is not None else None
-            if earlier is None or earlier.transport != route.transport:
-                reason = route.transport_reason
-                logger.info("%s: v%s goes %s: %s", model, route.version, route.transport, reason)
-    for model in set(before.models) - set(after.models):
-        logger.info("%s: no longer hosted", model)
-
-
-def _weights(routes: Iterable[Route]) -> str:
-    shown = ", ".join(f"v{route.version} {route.weight} % {route.state}" for route in routes)
-    return shown or "nothing"

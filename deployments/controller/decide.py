@@ -11,10 +11,13 @@
 
 A version that nothing wants any more leaves the table first; its application is deleted
 only after every live gateway has acknowledged that and the longest deadline has passed.
+The same holds for the application of a pool, which many versions may share (`pools`).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.failures import (
@@ -22,9 +25,18 @@ from deployments.controller.failures import (
     Failure,
     carry_on,
     fingerprint,
-    retry_at_s,
+    needs_deploying,
 )
-from deployments.controller.transports import Choice, choose_transport, runtime_of
+from deployments.controller.pools import (
+    host_of,
+    is_answering,
+    is_ours,
+    is_wanted_pool,
+    longest_deadline_s,
+    pool_fingerprint,
+)
+from deployments.controller.transports import POOLED, Choice, choose_transport, runtime_of
+from deployments.controller.weights import effective_weights
 from deployments.protocols.tensors import Layout, Signature
 from deployments.schema import ModelSpec, application_name, is_version, parse_application_name
 from deployments.traffic.table import (
@@ -37,6 +49,7 @@ from deployments.traffic.table import (
     Track,
     TransportKind,
 )
+from deployments.userconfig import PoolSpec, parse_pool_application, pool_application
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,8 @@ class Observation:
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     """Replicas that take batches directly, by application."""
 
+    pools: Mapping[str, PoolSpec] = field(default_factory=dict)
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -79,46 +94,65 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolDeployment:
+    """A pool to deploy."""
+
+    pool: str
+    fingerprint: str
+
+    @property
+    def application(self) -> str:
+        """Name of its application."""
+        return pool_application(self.pool)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What to publish, deploy and delete."""
 
     table: RoutingTable
-    deploy: tuple[Deployment, ...]
+    deploy: tuple[Deployment | PoolDeployment, ...]
     delete: tuple[str, ...]
     failures: Mapping[str, Failure]
 
 
 def decide(seen: Observation) -> Decision:
     """Return the next step; the same observation always gives the same one."""
-    failures = carry_on(seen.failures, seen.applications, seen.specs, seen.now_s)
+    failures = carry_on(
+        seen.failures, seen.applications, lambda name: _mark_of(seen, name), seen.now_s
+    )
     models: dict[str, ModelRoutes] = {}
-    deploy: list[Deployment] = []
+    deploy: list[Deployment | PoolDeployment] = [*_pool_deployments(seen, failures)]
     for model, spec in sorted(seen.specs.items()):
         wanted, stable = _wanted(seen, model, spec)
         states = {version: _state(seen, failures, model, version) for version in wanted}
-        models[model] = _routes(seen, model, spec, _weights(wanted, states, stable), states, stable)
+        models[model] = _routes(
+            seen, model, spec, effective_weights(wanted, states, stable), states, stable
+        )
         deploy += _deployments(seen, failures, model, spec, wanted)
 
     table = RoutingTable(
         revision=seen.table.revision,
         models=models,
         settled=seen.table.settled or _settled(seen, models, failures),
+        pools=_pool_endpoints(seen, models),
     )
     if table != seen.table:
-        table = RoutingTable(seen.table.revision + 1, models, table.settled)
+        table = replace(table, revision=seen.table.revision + 1)
     return Decision(table, tuple(deploy), _deletions(seen, table, deploy), failures)
 
 
 def is_moving(seen: Observation, decision: Decision) -> bool:
     """Whether the next observation is likely to differ without anybody asking for it."""
     routes = [route for model in decision.table.models.values() for route in model.routes]
+    leaving = set(seen.applications) - {route.host for route in routes}
     return bool(
         decision.deploy
         or decision.delete
         or decision.table != seen.table
         or any(route.state is RouteState.LOADING for route in routes)
         or any(state.status == "DEPLOYING" for state in seen.applications.values())
-        or set(seen.applications) - {route.application for route in routes}
+        or any(not is_wanted_pool(name, seen.pools) for name in leaving)
     )
 
 
@@ -165,14 +199,14 @@ def _is_ready(seen: Observation, model: str, version: str | None) -> bool:
 def _state(
     seen: Observation, failures: Mapping[str, Failure], model: str, version: str
 ) -> tuple[RouteState, str]:
-    name = application_name(model, version)
+    name = _host(seen, model, version)
     state = seen.applications.get(name)
     if state is None or state.status == "DELETING":
         failure = failures.get(name)
         if failure is not None:
             return RouteState.UNAVAILABLE, failure.reason
         return RouteState.LOADING, "waiting for its application"
-    if state.status == "RUNNING" or state.running_replicas:
+    if is_answering(state):
         return RouteState.READY, ""
     if state.status == "DEPLOY_FAILED":
         return RouteState.UNAVAILABLE, state.message
@@ -181,6 +215,16 @@ def _state(
         # Its replicas died and Serve is replacing them: requests wait for the replacement.
         return RouteState.READY, ""
     return RouteState.LOADING, "its first replica is starting"
+
+
+def _host(seen: Observation, model: str, version: str) -> str:
+    return host_of(
+        model,
+        version,
+        seen.specs[model].pool,
+        _route_before(seen, model, version),
+        lambda name: is_answering(seen.applications.get(name)),
+    )
 
 
 def _routes(
@@ -193,24 +237,29 @@ def _routes(
 ) -> ModelRoutes:
     routes = []
     for version in weights:
-        application = application_name(model, version)
+        host = _host(seen, model, version)
+        pool = host if parse_pool_application(host) is not None else None
         facts = _facts(seen, model, version)
         transport = _transport(seen, model, version, spec, is_stable=version == stable)
-        by_handle = transport.kind is TransportKind.HANDLE
+        if pool is not None:
+            transport = POOLED
+        is_elsewhere = transport.kind is TransportKind.HANDLE or pool is not None
         route = Route(
             version=version,
             track=Track.STABLE if version == stable else Track.CANARY,
             weight=weights[version],
-            application=application,
+            application=application_name(model, version),
             state=states[version][0],
-            replicas=_replicas(seen, application),
+            replicas=_replicas(seen, host),
             signature=facts.signature,
             platform=facts.platform,
             reason=states[version][1],
             runtime=runtime_of(spec, facts),
             transport=transport.kind,
             transport_reason=transport.reason,
-            endpoints=() if by_handle else seen.endpoints.get(application, ()),
+            endpoints=() if is_elsewhere else seen.endpoints.get(host, ()),
+            pool=pool,
+            size_bytes=facts.size_bytes or 0,
         )
         routes.append(route)
     return ModelRoutes(
@@ -224,26 +273,6 @@ def _routes(
         ),
         deadline_s=spec.request_deadline_s or seen.deadline_s,
     )
-
-
-def _weights(
-    wanted: Mapping[str, int],
-    states: Mapping[str, tuple[RouteState, str]],
-    stable: str | None,
-) -> dict[str, int]:
-    """Give each ready canary its weight and stable the rest; nothing while stable is not ready.
-
-    A canary is on trial, so it never inherits the traffic of a stable version that is away.
-    """
-    ready = {version for version in wanted if states[version][0] is RouteState.READY}
-    if stable is None or stable not in ready:
-        return dict.fromkeys(wanted, 0)
-    weights = {
-        version: weight if version in ready else 0
-        for version, weight in wanted.items()
-        if version != stable
-    }
-    return {**weights, stable: 100 - sum(weights.values())}
 
 
 def _transport(
@@ -274,7 +303,7 @@ def _facts(seen: Observation, model: str, version: str) -> VersionFacts:
     route = _route_before(seen, model, version)
     if route is None:
         return VersionFacts("pyfunc", Signature(Layout.UNKNOWN))
-    return VersionFacts(route.platform, route.signature)
+    return VersionFacts(route.platform, route.signature, size_bytes=route.size_bytes)
 
 
 def _deployments(
@@ -284,28 +313,46 @@ def _deployments(
     spec: ModelSpec,
     wanted: Mapping[str, int],
 ) -> list[Deployment]:
+    if spec.pool is not None:
+        return []
     mark = fingerprint(spec)
     due = []
     for version in wanted:
         name = application_name(model, version)
         if (model, version) not in seen.registry.versions:
             continue
-        if _needs_deploying(seen.applications.get(name), failures.get(name), mark, seen.now_s):
+        if needs_deploying(seen.applications.get(name), failures.get(name), mark, seen.now_s):
             facts = seen.registry.versions[model, version]
             due.append(Deployment(model, version, facts, mark))
     return due
 
 
-def _needs_deploying(
-    state: ApplicationState | None, failure: Failure | None, mark: str, now_s: float
-) -> bool:
-    if failure is not None and failure.fingerprint == mark and now_s < retry_at_s(failure):
-        return False
-    if state is None:
-        return True
-    if state.status == "DELETING":
-        return False
-    return state.fingerprint is not None and state.fingerprint != mark
+def _pool_deployments(
+    seen: Observation, failures: Mapping[str, Failure]
+) -> Iterable[PoolDeployment]:
+    for pool, spec in sorted(seen.pools.items()):
+        item = PoolDeployment(pool, pool_fingerprint(spec))
+        state, failure = seen.applications.get(item.application), failures.get(item.application)
+        if needs_deploying(state, failure, item.fingerprint, seen.now_s):
+            yield item
+
+
+def _pool_endpoints(
+    seen: Observation, models: Mapping[str, ModelRoutes]
+) -> dict[str, tuple[Endpoint, ...]]:
+    routes = [route for model in models.values() for route in model.routes]
+    used = {route.pool for route in routes if route.pool is not None}
+    return {pool: seen.endpoints.get(pool, ()) for pool in sorted(used)}
+
+
+def _mark_of(seen: Observation, application: str) -> str | None:
+    """The settings that an application should have been deployed with; None if nobody wants it."""
+    pool = seen.pools.get(parse_pool_application(application) or "")
+    if pool is not None:
+        return pool_fingerprint(pool)
+    version = parse_application_name(application)
+    spec = seen.specs.get(version[0]) if version is not None else None
+    return fingerprint(spec) if spec is not None else None
 
 
 def _settled(
@@ -313,39 +360,38 @@ def _settled(
 ) -> bool:
     """Tell whether every model was ready, or cannot be and is excused.
 
-    A model whose champion nobody has named has nothing to load, so nothing to wait for.
+    A model whose champion nobody has named has nothing to load, so nothing to wait for; if a
+    pool's patterns took it, not even where startup is strict.
     """
     if not seen.registry.answered:
         return False
 
     def excused(model: str) -> bool:
         stable = models[model].stable
-        return stable is None or stable.application in failures
+        if seen.strict_startup:
+            return stable is None and seen.specs[model].pool is not None
+        return stable is None or stable.host in failures
 
-    return all(
-        routes.ready or (not seen.strict_startup and excused(model))
-        for model, routes in models.items()
-    )
+    return all(routes.ready or excused(model) for model, routes in models.items())
 
 
 def _deletions(
-    seen: Observation, table: RoutingTable, deploy: Iterable[Deployment]
+    seen: Observation, table: RoutingTable, deploy: Iterable[Deployment | PoolDeployment]
 ) -> tuple[str, ...]:
     if not seen.registry.answered:
         return ()  # after a restart without a registry, a table may know too little
     replaced = {item.application for item in deploy}
-    routed = {route.application for model in table.models.values() for route in model.routes}
-    due = []
-    for name, state in seen.applications.items():
-        parsed = parse_application_name(name)
-        if parsed is None or state.status == "DELETING" or name in replaced:
-            continue
+    routed = {route.host for model in table.models.values() for route in model.routes}
+
+    def is_due(name: str, state: ApplicationState) -> bool:
+        if not is_ours(name) or state.status == "DELETING" or name in replaced:
+            return False
         if state.status == "DEPLOY_FAILED" and not state.running_replicas:
-            due.append(name)
-        elif name not in routed:
-            retired_at_s = seen.retired_at_s.get(name)
-            hosted = table.models.get(parsed[0])
-            deadline_s = hosted.deadline_s if hosted is not None else seen.deadline_s
-            if retired_at_s is not None and seen.now_s >= retired_at_s + deadline_s:
-                due.append(name)
-    return tuple(due)
+            return True
+        if name in routed or is_wanted_pool(name, seen.pools):
+            return False
+        retired_at_s = seen.retired_at_s.get(name)
+        deadline_s = longest_deadline_s(name, table, seen.deadline_s)
+        return retired_at_s is not None and seen.now_s >= retired_at_s + deadline_s
+
+    return tuple(name for name, state in seen.applications.items() if is_due(name, state))

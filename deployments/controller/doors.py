@@ -31,9 +31,14 @@ class Doors:
         for model in table.models.values():
             for route in model.routes:
                 for endpoint in route.endpoints:
-                    self._heard.setdefault(route.application, {}).setdefault(
-                        endpoint.replica, (endpoint, self._clock())
-                    )
+                    self._restore(route.application, endpoint)
+        for application, endpoints in table.pools.items():
+            for endpoint in endpoints:
+                self._restore(application, endpoint)
+
+    def _restore(self, application: str, endpoint: Endpoint) -> None:
+        known = self._heard.setdefault(application, {})
+        known.setdefault(endpoint.replica, (endpoint, self._clock()))
 
     def open(self) -> Mapping[str, tuple[Endpoint, ...]]:
         """The endpoints of each application, in a fixed order."""

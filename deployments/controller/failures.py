@@ -1,10 +1,10 @@
 """Which versions could not be loaded, and when each is tried again: pure."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from deployments.schema import ModelSpec, parse_application_name
+from deployments.schema import ModelSpec
 
 BACKOFF_S = 20.0
 """Wait before a version that failed to load is tried again; doubles with each failure."""
@@ -53,23 +53,27 @@ def fingerprint(spec: ModelSpec) -> str:
 def carry_on(
     known: Mapping[str, Failure],
     applications: Mapping[str, ApplicationState],
-    specs: Mapping[str, ModelSpec],
+    mark_of: Callable[[str], str | None],
     now_s: float,
 ) -> dict[str, Failure]:
-    """Carry on the known failures of what has not loaded since; add those that Serve reports."""
+    """Carry on the known failures of what has not loaded since; add those that Serve reports.
+
+    Args:
+        known: Failures on record, by application, as what is returned.
+        applications: What Serve says.
+        mark_of: The settings that an application should have; None if nobody wants it.
+        now_s: Unix time.
+    """
     failures = {
         name: failure
         for name, failure in known.items()
         if not _loaded(applications.get(name), failure)
     }
     for name, state in applications.items():
-        parsed = parse_application_name(name)
-        if parsed is None or state.status != "DEPLOY_FAILED" or state.running_replicas:
+        wanted = mark_of(name)
+        if wanted is None or state.status != "DEPLOY_FAILED" or state.running_replicas:
             continue
-        spec = specs.get(parsed[0])
-        if spec is None:
-            continue
-        mark = state.fingerprint or fingerprint(spec)
+        mark = state.fingerprint or wanted
         before = failures.get(name)
         attempts = 1
         if before is not None and before.fingerprint == mark:
@@ -78,6 +82,19 @@ def carry_on(
             attempts += before.attempts
         failures[name] = Failure(mark, state.message, attempts, failed_at_s=now_s)
     return failures
+
+
+def needs_deploying(
+    state: ApplicationState | None, failure: Failure | None, mark: str, now_s: float
+) -> bool:
+    """Tell whether an application is to be deployed now, with these settings."""
+    if failure is not None and failure.fingerprint == mark and now_s < retry_at_s(failure):
+        return False
+    if state is None:
+        return True
+    if state.status == "DELETING":
+        return False
+    return state.fingerprint is not None and state.fingerprint != mark
 
 
 def retry_at_s(failure: Failure) -> float:

@@ -13,6 +13,7 @@ from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.transports import inline_obstacle, runtime_of
 from deployments.predictor.gpu_budget import budget_fault
 from deployments.schema import CANARY_ALIAS, ModelSpec, TorchSpec, is_version
+from deployments.userconfig import PoolSpec
 from tuning.configfile import meant, unknown_key
 from tuning.probes import without_password
 
@@ -56,6 +57,14 @@ def model_faults(
             )
         else:
             yield from _version_faults(path, model, spec, view)
+
+
+def pool_faults(pools: Mapping[str, PoolSpec]) -> Iterator[str]:
+    """Find what is wrong with pools, as `pools.NAME...: what is wrong, what is allowed`."""
+    for pool, spec in pools.items():
+        fault = runtime_env_fault(spec.ray_actor_options.runtime_env)
+        if fault is not None:
+            yield f"pools.{pool}.ray_actor_options.{fault}"
 
 
 def runtime_env_fault(value: Any) -> str | None:

@@ -1,18 +1,21 @@
-"""Which models the fleet hosts: the config's, and those added through the API.
+"""Which models the fleet hosts: the config's, those added through the API, and those of pools.
 
 The config owns its models: the API cannot change or remove them. What was added through the
 API lives in the fleet store, survives a re-applied config and a restart, and gives way to
-the config once that lists it.
+the config once that lists it. What a pool's patterns take is the config's too, unless one of
+the two names it.
 """
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
+from deployments.controller.pools import matched_specs
 from deployments.errors import ConflictError, NotFoundError
 from deployments.schema import ModelSpec
 from deployments.store.store import FleetStore
+from deployments.userconfig import NO_POOLS, PoolSpec
 from tuning.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -32,11 +35,18 @@ class HostedModels:
         self._store = store
         self._configured: Mapping[str, ModelSpec] = {}
         self._added: dict[str, ModelSpec] = {}
+        self._matched: Mapping[str, ModelSpec] = {}
+        self._pools: Mapping[str, PoolSpec] = {}
 
     @property
     def specs(self) -> Mapping[str, ModelSpec]:
         """What is to be hosted."""
-        return {**self._added, **self._configured}
+        return {**self._matched, **self._added, **self._configured}
+
+    @property
+    def pools(self) -> Mapping[str, PoolSpec]:
+        """The config's pools."""
+        return self._pools
 
     def spec(self, name: str) -> ModelSpec:
         """Settings of a hosted model.
@@ -57,11 +67,21 @@ class HostedModels:
             return Origin.CONFIG
         if name in self._added:
             return Origin.API
+        if name in self._matched:
+            return Origin.CONFIG
         raise NotFoundError(f"model {name!r} is not hosted")
 
-    def configure(self, specs: Mapping[str, ModelSpec]) -> None:
-        """Take the config's models."""
+    def configure(
+        self, specs: Mapping[str, ModelSpec], pools: Mapping[str, PoolSpec] = NO_POOLS
+    ) -> None:
+        """Take the config's models and pools."""
         self._configured = dict(specs)
+        self._pools = dict(pools)
+        self.match(self._matched)
+
+    def match(self, registered: Iterable[str]) -> None:
+        """Host those of the registered models that the pools' patterns take, and no others."""
+        self._matched = matched_specs(self._pools, registered)
 
     def read(self) -> None:
         """Take over what the store says; another cluster may have written it. Blocks."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 from mlflow import MlflowClient
@@ -9,8 +10,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.model import Model, ModelInfo
 
 from deployments.controller.facts import RegistryView, VersionFacts
+from deployments.controller.pools import matched_specs
 from deployments.protocols.signature import signature_from_mlflow
 from deployments.schema import ModelSpec, is_version
+from deployments.userconfig import NO_POOLS, PoolSpec
 from tuning.probes import require_database
 
 NATIVE = (
@@ -20,6 +23,10 @@ NATIVE = (
     ("keras", "tensorflow"),
 )
 """MLflow flavors with a runtime of ours, in the order of preference, and the runtime's name."""
+
+
+READERS = 8
+"""Versions that are read at the same time; a pool may bring hundreds at once."""
 
 
 class Registry:
@@ -36,14 +43,22 @@ class Registry:
         mlflow.set_registry_uri(registry_uri)
         self._facts: dict[tuple[str, str], VersionFacts] = {}
 
-    def look(self, specs: Mapping[str, ModelSpec]) -> RegistryView:
-        """Read all aliases in one query, and the facts of versions not seen before."""
+    def look(
+        self, specs: Mapping[str, ModelSpec], pools: Mapping[str, PoolSpec] = NO_POOLS
+    ) -> RegistryView:
+        """Read all aliases in one query, and the facts of versions not seen before.
+
+        Args:
+            specs: The models of interest.
+            pools: Those that their patterns take are of interest, too.
+        """
         aliases = self._aliases()
-        facts = {}
-        for model, version in _named(specs, aliases):
-            found = self._facts_of(model, version)
-            if found is not None:
-                facts[model, version] = found
+        named = set(_named({**matched_specs(pools, aliases), **specs}, aliases))
+        unread = sorted(named - self._facts.keys())
+        if unread:
+            with ThreadPoolExecutor(READERS, thread_name_prefix="registry") as readers:
+                list(readers.map(lambda key: self._read(*key), unread))
+        facts = {key: self._facts[key] for key in named if key in self._facts}
         return RegistryView(aliases=aliases, versions=facts, answered=True)
 
     def _client(self) -> MlflowClient:
@@ -66,26 +81,22 @@ class Registry:
             if not token:
                 return found
 
-    def _facts_of(self, model: str, version: str) -> VersionFacts | None:
-        """Facts of an immutable version, read once; None when there is no such version."""
-        known = self._facts.get((model, version))
-        if known is None:
-            try:
-                described = Model.load(f"models:/{model}/{version}")
-            except MlflowException as error:
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return None
-                raise
-            info = described.get_model_info()
-            native = _native(info)
-            known = VersionFacts(
-                platform=native if native is not None and not _takes_params(info) else "pyfunc",
-                signature=signature_from_mlflow(_signature(info)),
-                native=native,
-                size_bytes=described.model_size_bytes,
-            )
-            self._facts[model, version] = known
-        return known
+    def _read(self, model: str, version: str) -> None:
+        """Keep the facts of an immutable version, if there is one."""
+        try:
+            described = Model.load(f"models:/{model}/{version}")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return
+            raise
+        info = described.get_model_info()
+        native = _native(info)
+        self._facts[model, version] = VersionFacts(
+            platform=native if native is not None and not _takes_params(info) else "pyfunc",
+            signature=signature_from_mlflow(_signature(info)),
+            native=native,
+            size_bytes=described.model_size_bytes,
+        )
 
 
 def _named(

@@ -37,7 +37,7 @@ class Retirements:
 
     def note(self, applications: Iterable[str], table: RoutingTable) -> None:
         """Compare the applications that there are with those that the table names."""
-        routed = {route.application for model in table.models.values() for route in model.routes}
+        routed = {route.host for model in table.models.values() for route in model.routes}
         now_s = self._clock()
         self._gateways = {
             name: (revision, polled_at_s)

@@ -27,6 +27,9 @@ class Choice:
     reason: str
 
 
+POOLED = Choice(TransportKind.DIRECT, "its pool's replicas hold it, whose models share connections")
+
+
 def choose_transport(spec: ModelSpec, facts: VersionFacts, *, is_stable: bool) -> Choice:
     """Pick the way for one version.
 

@@ -71,7 +71,7 @@ class DirectTransport:
         self._gateway = gateway
         self._node = node
         self._otherwise = otherwise
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, Link] = {}
         self._lost_at_s: dict[str, float] = {}
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
@@ -81,7 +81,7 @@ class DirectTransport:
             self._links.pop(replica).retire()
         for replica, endpoint in wanted.items():
             if replica not in self._links:
-                self._links[replica] = _Link(endpoint, self._node, self._note_lost)
+                self._links[replica] = Link(endpoint, self._node, self._note_lost)
 
     @property
     def is_direct(self) -> bool:
@@ -90,18 +90,50 @@ class DirectTransport:
 
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """See `Transport.predict`."""
-        ready = [link for link in self._links.values() if link.is_ready]
-        if not ready:
-            return await self._by_handle(batch, depth, timeout_s)
-        link = min(ready, key=_load)
-        return await link.ask(batch.plain(), self._gateway, depth, timeout_s)
+        ready = self.ready
+        link = min(ready, key=_load) if ready else None
+        return await self.send(link, self._otherwise, batch, depth, timeout_s)
 
-    async def _by_handle(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
+    @property
+    def ready(self) -> "list[Link]":
+        """The connections that stand."""
+        return [link for link in self._links.values() if link.is_ready]
+
+    async def send(
+        self,
+        link: "Link | None",
+        otherwise: Transport,
+        batch: Batch,
+        depth: int,
+        timeout_s: float,
+        *target: Any,
+    ) -> Prediction:
+        """Send a batch over one of the connections.
+
+        Args:
+            link: Which; None where none stands.
+            otherwise: Takes the batch in that case.
+            batch: See `Transport.predict`, as the next two.
+            depth: As above.
+            timeout_s: As above.
+            target: Tells a replica of several versions which.
+
+        Raises:
+            FleetError: What `Transport.predict` raises.
+            ReplicaGoneError: As there.
+        """
+        if link is None:
+            return await self._by_handle(otherwise, batch, depth, timeout_s)
+        return await link.ask(batch.plain(), self._gateway, depth, timeout_s, *target)
+
+    async def _by_handle(
+        self, otherwise: Transport, batch: Batch, depth: int, timeout_s: float
+    ) -> Prediction:
         loop = asyncio.get_running_loop()
         while True:
             began_s = loop.time()
             try:
-                return await self._otherwise.predict(batch, depth, timeout_s)
+                return await otherwise.predict(batch, depth, timeout_s)
             except ReplicaGoneError as error:
                 lost_at_s = self._lost_at_s.get(error.actor or "", math.inf)
                 if not began_s - UNAWARE_S < lost_at_s < began_s:
@@ -116,7 +148,7 @@ class DirectTransport:
         self._lost_at_s = {**recent, actor: now_s}
 
 
-class _Link:
+class Link:
     """One replica and the connection to it, which is made anew whenever it is lost."""
 
     def __init__(self, endpoint: Endpoint, node: str, note_lost: Callable[[str], None]) -> None:
@@ -128,12 +160,19 @@ class _Link:
         self._connecting = asyncio.get_running_loop().create_task(self._stay_connected())
 
     @property
+    def replica(self) -> str:
+        """Serve's id of it."""
+        return self._endpoint.replica
+
+    @property
     def is_ready(self) -> bool:
+        """Whether it takes batches."""
         wire = self._wire
         return wire is not None and wire.is_open and not self._retired
 
     @property
     def in_flight(self) -> int:
+        """Batches of this gateway that it has."""
         return len(self._wire.waiting) if self._wire is not None else 0
 
     @property
@@ -142,11 +181,13 @@ class _Link:
         return self._wire.wait_s if self._wire is not None else 0.0
 
     async def ask(self, *question: Any) -> Prediction:
+        """Send a batch and wait for its answer."""
         if self._wire is None:
             raise ReplicaGoneError("there is no connection to it")
         return await self._wire.ask(question)
 
     def retire(self) -> None:
+        """Send no more batches there."""
         self._retired = True
         self._connecting.cancel()
         if self._wire is not None:
@@ -321,5 +362,5 @@ class _Wire(asyncio.Protocol):
             raise FrameError(f"{frame.kind.name} is not a replica's to send")
 
 
-def _load(link: _Link) -> tuple[int, float]:
+def _load(link: Link) -> tuple[int, float]:
     return link.in_flight, link.wait_s

@@ -26,6 +26,7 @@ from deployments.gateway.grpc_service import InferenceServicer
 from deployments.gateway.inference import Inference
 from deployments.gateway.inline import InlineTransport
 from deployments.gateway.listeners import Address, Claim
+from deployments.gateway.pool import PoolableTransport, PoolReplicas, Pools
 from deployments.gateway.serve_door import READ_TIMEOUT_S
 from deployments.gateway.transport import HandleTransport
 from deployments.logs import log_as_serve_does
@@ -64,12 +65,18 @@ class Gateway(InferenceServicer):
         self._settings = settings
         self._counters = Counters(self._id)
         node = ray.get_runtime_context().get_node_id()
+
+        def connect(application: str) -> PoolReplicas:
+            handle = HandleTransport(application, self._id)
+            return PoolReplicas(DirectTransport(self._id, node, handle), handle)
+
+        def make_transport(application: str) -> InlineTransport:
+            handle = HandleTransport(application, self._id)
+            return InlineTransport(self._id, DirectTransport(self._id, node, handle), self._load)
+
+        self._pools = Pools(connect)
         self._inference = Inference(
-            lambda application: InlineTransport(
-                self._id,
-                DirectTransport(self._id, node, HandleTransport(application, self._id)),
-                self._load,
-            ),
+            lambda application: PoolableTransport(lambda: make_transport(application), self._pools),
             self._counters,
         )
         fleet = ControllerFleet(
@@ -169,6 +176,7 @@ class Gateway(InferenceServicer):
         return answer
 
     def _put_in_force(self, table: RoutingTable) -> None:
+        self._pools.update(table.pools)
         self._inference.apply(table)
         if table.settled:
             self._settled.set()

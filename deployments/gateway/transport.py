@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.controller.applications import DEPLOYMENT
 from deployments.errors import FleetError, ModelNotReadyError, PredictionError
+from deployments.predictor.pool import Target
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch
 from deployments.schema import parse_application_name
@@ -83,32 +84,42 @@ class HandleTransport:
         )
         self._predict = handle.options(method_name="predict")
 
-    async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
-        """See `Transport.predict`. Serve tells the replica when this is cancelled."""
+    async def predict(
+        self, batch: Batch, depth: int, timeout_s: float, target: Target | None = None
+    ) -> Prediction:
+        """See `Transport.predict`. Serve tells the replica when this is cancelled.
+
+        Args:
+            batch: As there, and the next two.
+            depth: As above.
+            timeout_s: As above.
+            target: Tells a pool's replica which version; None for a replica that holds one.
+        """
         try:
-            answer: Prediction = await self._predict.remote(batch, self._gateway, depth)
+            told = (target,) if target is not None else ()
+            answer: Prediction = await self._predict.remote(batch, self._gateway, depth, *told)
         except RayTaskError as error:
-            raise self._cause(error) from None
+            raise self._cause(error, target) from None
         except (RayActorError, WorkerCrashedError) as error:
             actor = getattr(error, "actor_id", None)
             raise ReplicaGoneError(str(error).splitlines()[0], actor) from None
         except RequestCancelledError:
             raise ReplicaGoneError("Serve cancelled the call") from None
         except DeploymentUnavailableError:
-            raise self._not_ready("its application is not running") from None
+            model, _ = self._names(target)
+            raise ModelNotReadyError(model, "its application is not running") from None
         return answer
 
-    def _cause(self, error: RayTaskError) -> FleetError:
+    def _cause(self, error: RayTaskError, target: Target | None) -> FleetError:
         # An error from another process is both our class and a RayTaskError, whose text
         # is the remote traceback with host and pid; nobody outside may see that.
         cause = error.cause
         if isinstance(cause, FleetError):
             return cause
-        model, version = self._names()
+        model, version = self._names(target)
         return PredictionError(model, version, f"{type(cause).__name__}: {cause}")
 
-    def _not_ready(self, reason: str) -> ModelNotReadyError:
-        return ModelNotReadyError(self._names()[0], reason)
-
-    def _names(self) -> tuple[str, str]:
+    def _names(self, target: Target | None) -> tuple[str, str]:
+        if target is not None:
+            return target[:2]
         return parse_application_name(self._application) or (self._application, "")

@@ -6,6 +6,7 @@ gateway sends its queue depth with every batch; the replicas hand the sum to Ser
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ray.serve.config import AutoscalingContext
@@ -15,6 +16,27 @@ POLICY = "deployments.predictor.autoscaling:replicas_for_queue"
 
 QUEUE_METRIC = "rayfleet_queue_depth"
 """Requests waiting or in flight at the gateways, as a replica was last told."""
+
+
+DEPTH_TTL_S = 10.0
+"""A gateway's queue depth counts for this long after its last batch."""
+
+
+class QueueDepths:
+    """What each gateway said last of its queue."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._depths: dict[str, tuple[float, float]] = {}
+
+    def heard(self, gateway: str, depth: int) -> None:
+        """Hear from a gateway how many requests wait or are in flight there."""
+        self._depths[gateway] = float(depth), self._clock()
+
+    def total(self) -> float:
+        """Requests at all gateways that have said something lately."""
+        horizon_s = self._clock() - DEPTH_TTL_S
+        return float(sum(depth for depth, at_s in self._depths.values() if at_s >= horizon_s))
 
 
 def replicas_for_queue(ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:

@@ -43,8 +43,8 @@ SUFFIX = ".replica"
 
 PROBE_TIMEOUT_S = 1.0
 
-Predict = Callable[[Batch, str, int], Awaitable[Prediction]]
-"""A batch, who asks, and that gateway's queue depth."""
+Predict = Callable[..., Awaitable[Prediction]]
+"""A batch, who asks, that gateway's queue depth, and in a pool also the version."""
 
 
 class DirectDoor:
@@ -208,11 +208,17 @@ class _Peer(asyncio.Protocol):
             raise FrameError(f"{frame.kind.name} is not a gateway's to send")
 
     async def _answer(
-        self, number: int, batch: tuple[Any, ...], gateway: str, depth: int, timeout_s: float
+        self,
+        number: int,
+        batch: tuple[Any, ...],
+        gateway: str,
+        depth: int,
+        timeout_s: float,
+        *target: Any,
     ) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                prediction = await self._predict(Batch.of(*batch), gateway, depth)
+                prediction = await self._predict(Batch.of(*batch), gateway, depth, *target)
             answer = encode_frame(Kind.ANSWER, number, prediction.plain())
         except TimeoutError:
             return  # the gateway has given up as well

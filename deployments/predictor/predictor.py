@@ -6,13 +6,14 @@ into a deployment.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from deployments.errors import ConfigError, PredictionError
 from deployments.logs import log_as_serve_does
-from deployments.predictor.autoscaling import QUEUE_METRIC
+from deployments.predictor.autoscaling import QUEUE_METRIC, QueueDepths
 from deployments.predictor.prediction import Prediction
 from deployments.predictor.runtimes.runtime import PLAIN, Runtime, RuntimeOptions, make_runtime
 from deployments.protocols.tensors import Batch
@@ -28,9 +29,6 @@ another server, stays in the thread from then on."""
 
 SMOOTHING = 0.2
 """Weight of the newest predict time in the moving average that `INLINE_S` is compared with."""
-
-DEPTH_TTL_S = 10.0
-"""A gateway's queue depth counts for this long after its last batch."""
 
 MAX_REASON = 500
 """Characters of a model's own error that reach the caller."""
@@ -56,9 +54,9 @@ class Predictor:
         self._version = version
         self._clock = clock
         self._cpu_clock = cpu_clock
-        self._typical_s = 1.0
+        self._typical_s = math.inf
         self._waits = False
-        self._depths: dict[str, tuple[float, float]] = {}
+        self._depths = QueueDepths(clock)
         # One thread: frameworks bring their own parallelism, and order is kept.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._threaded: set[Future[Prediction]] = set()
@@ -86,7 +84,7 @@ class Predictor:
             PredictionError: The model raised; carries its type and message, no traceback.
         """
         arrived_s = self._clock()
-        self._depths[gateway] = (float(depth), arrived_s)
+        self._depths.heard(gateway, depth)
         # Not beside a batch in the thread: a runtime is called from one thread at a time.
         if self._typical_s < INLINE_S and not self._waits and not self._threaded:
             return self._answer(batch, arrived_s, on_loop=True)
@@ -95,6 +93,10 @@ class Predictor:
         future.add_done_callback(self._threaded.discard)
         return await asyncio.wrap_future(future)
 
+    def share(self, thread: ThreadPoolExecutor) -> None:
+        """Leave slow batches to a single thread that others use, too; before the first batch."""
+        self._thread = thread
+
     @property
     def is_busy(self) -> bool:
         """Whether a batch is under way, be it that nobody waits for it any more."""
@@ -102,9 +104,7 @@ class Predictor:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Requests waiting at all gateways that have sent a batch lately."""
-        horizon_s = self._clock() - DEPTH_TTL_S
-        recent = [depth for depth, at_s in self._depths.values() if at_s >= horizon_s]
-        return {QUEUE_METRIC: float(sum(recent))}
+        return {QUEUE_METRIC: self._depths.total()}
 
     def _answer(self, batch: Batch, arrived_s: float, *, on_loop: bool) -> Prediction:
         started_s, cpu_s = self._clock(), self._cpu_clock()
@@ -117,7 +117,8 @@ class Predictor:
         # Beside a busy event loop, a thread's wall time is mostly its waiting for the loop:
         # a model of 0.2 ms took 5 there, and would never have been let onto the loop.
         cost_s = predict_s if on_loop else computed_s
-        self._typical_s += SMOOTHING * (cost_s - self._typical_s)
+        known_s = cost_s if math.isinf(self._typical_s) else self._typical_s
+        self._typical_s = known_s + SMOOTHING * (cost_s - known_s)
         self._waits |= on_loop and predict_s > WAITING_S and computed_s < predict_s / 2
         return Prediction(outputs.arrays, outputs.form, predict_s, started_s - arrived_s)
 

@@ -69,7 +69,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Percent of the model's requests; 0 unless the state is READY."""
 
     application: str
-    """Serve application that holds the replicas."""
+    """Names the version; the Serve application with its replicas where it is in no pool."""
 
     state: RouteState
 
@@ -92,6 +92,17 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     endpoints: tuple[Endpoint, ...] = ()
     """Replicas that take batches directly; empty where all go by Serve's handle."""
+
+    pool: str | None = None
+    """Serve application that holds it among others, see `RoutingTable.pools`."""
+
+    size_bytes: int = 0
+    """Of the model's files; 0 where the registry does not say."""
+
+    @property
+    def host(self) -> str:
+        """Serve application that holds the replicas."""
+        return self.application if self.pool is None else self.pool
 
 
 class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +147,9 @@ class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     settled: bool = False
     """Whether every model was ready once, or has a recorded load failure."""
+
+    pools: Mapping[str, tuple[Endpoint, ...]] = {}
+    """Replicas of each pool by its application: here, not in the routes of all its models."""
 
 
 EMPTY = RoutingTable(revision=0, models={})

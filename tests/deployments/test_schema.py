@@ -7,10 +7,10 @@ import pytest
 from deployments.schema import (
     FleetSpec,
     ModelSpec,
-    ModelsSpec,
     application_name,
     parse_application_name,
 )
+from deployments.userconfig import ModelsSpec
 from tuning.errors import ConfigError
 
 
@@ -23,14 +23,14 @@ def models(**changes: Any) -> dict[str, Any]:
     [
         pytest.param(
             {"model": {}},
-            "FILE: unknown key 'model' (did you mean 'models'?), allowed: models",
+            "FILE: unknown key 'model' (did you mean 'models'?), allowed: models, pools",
             id="typo-at-the-top",
         ),
         pytest.param(
             models(trafic={"champion": 100}),
             "FILE: models.m: unknown key 'trafic' (did you mean 'traffic'?), allowed:"
             " autoscaling_config, batch_wait_timeout_s, gpu_memory_mib, latency_target_s,"
-            " max_batch_size, max_concurrent_batches, max_queued_requests, num_replicas,"
+            " max_batch_size, max_concurrent_batches, max_queued_requests, num_replicas, pool,"
             " ray_actor_options, request_deadline_s, runtime, torch, traffic, transport",
             id="typo-in-a-model",
         ),

@@ -167,11 +167,18 @@ class Fleet:
         """Addresses for gRPC by name."""
         return {"serve": self.grpc_address, "express": self.express_grpc_address}
 
-    def deploy(self, models: Mapping[str, Any], args: Mapping[str, Any] | None = None) -> None:
+    def deploy(
+        self,
+        models: Mapping[str, Any],
+        args: Mapping[str, Any] | None = None,
+        pools: Mapping[str, Any] | None = None,
+    ) -> None:
         """Do what `serve deploy` does with a config of these models, in less time."""
         config = fleet_config(
             self.url, models, {**self.args, **(args or {})}, grpc_address=self.grpc_address
         )
+        *_, controller = config["applications"][0]["deployments"]
+        controller["user_config"]["pools"] = dict(pools or {})
         self._ask_serve("PUT", json.dumps(config).encode())
 
     def deploy_by_command(self, models: Mapping[str, Any]) -> None:

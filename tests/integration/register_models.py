@@ -29,6 +29,9 @@ from tuning.home import resolve_home
 
 ROWS = 16
 
+N_TAIL, TAIL_MIB = 12, 25
+"""Models of a pool, and what each takes in memory."""
+
 
 class Moody(PythonModel):
     """Doubles a number, raises on negative ones, answers NaN for 99; 20 ms from a million on."""
@@ -40,6 +43,16 @@ class Moody(PythonModel):
         if (values >= 1e6).any():
             time.sleep(0.02)
         return np.where(values == 99, np.nan, values * 2)
+
+
+class Heavy(PythonModel):
+    """Doubles a number, with more luggage than it needs for that."""
+
+    def load_context(self, context: Any) -> None:
+        self.luggage = np.ones(TAIL_MIB * 2**17)
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        return np.asarray(model_input, dtype=np.float64) * 2
 
 
 class Broken(PythonModel):
@@ -82,6 +95,10 @@ def main(folder: Path) -> None:
     number = tensors("float64", (-1, 1), "float64", (-1, 1))
     register("moody", "pyfunc", Moody(), number)
     register("broken", "pyfunc", Broken(), number)
+    register("tail-00", "pyfunc", Heavy(), number)
+    for each in range(1, N_TAIL):
+        register_again("tail-00", f"tail-{each:02}")
+    register_again("broken", "tail-broken")
 
     frame = pd.DataFrame({"age": [30.0, 60.0, 41.0], "smoker": [0.0, 1.0, 1.0]})
     columns = LogisticRegression().fit(frame, [0, 1, 1])
@@ -114,6 +131,15 @@ def register(name: str, flavor: str, model: Any, signature: ModelSignature) -> N
     )
     if int(info.registered_model_version) == 1:  # text, where a server said it
         mlflow.MlflowClient().set_registered_model_alias(name, "champion", "1")
+
+
+def register_again(known: str, name: str) -> None:
+    """Register what is known under another name, in a hundredth of the time."""
+    client = mlflow.MlflowClient()
+    version = client.get_model_version(known, "1")
+    client.create_registered_model(name)
+    client.create_model_version(name, str(version.source), model_id=version.model_id)
+    client.set_registered_model_alias(name, "champion", "1")
 
 
 def random(shape: tuple[int, ...]) -> Any:

@@ -43,6 +43,9 @@ class RuntimeOptions:
     claim: Claim = NO_GPU
     torch: TorchSpec = UNCHANGED
 
+    files: str | None = None
+    """Folder with the model's files, where they are known to be; None asks the registry."""
+
     @classmethod
     def of(cls, spec: ModelSpec) -> Self:
         """Read them off a model's spec."""
@@ -97,6 +100,7 @@ def make_runtime(
         raise ConfigError(f"torch: only the runtime 'torch' reads it, and this one is {kind!r}")
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_registry_uri(registry_uri)
+    model_uri = options.files or model_uri
     # Before anything is loaded: frameworks take a cap only while they have taken nothing.
     cap = _cap(kind, model_uri, options.claim) if options.claim.num_gpus else None
     load: Callable[..., Runtime] = _imported(path)

@@ -9,8 +9,8 @@ import pytest
 
 from deployments.errors import ConfigError, PredictionError
 from deployments.predictor import predictor as module
-from deployments.predictor.autoscaling import QUEUE_METRIC
-from deployments.predictor.predictor import DEPTH_TTL_S, MAX_REASON, Predictor
+from deployments.predictor.autoscaling import DEPTH_TTL_S, QUEUE_METRIC
+from deployments.predictor.predictor import MAX_REASON, Predictor
 from deployments.predictor.runtimes.runtime import PLAIN
 from deployments.protocols.tensors import Batch, Form, Layout, Outputs
 from tests.fakes import FakeClock, sums

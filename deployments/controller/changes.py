@@ -1,0 +1,30 @@
+"""What a new routing table changes, a line in the log for each model whose traffic moved."""
+
+import logging
+from collections.abc import Iterable
+
+from deployments.traffic.table import Route, RoutingTable
+
+logger = logging.getLogger(__name__)
+
+
+def log_changes(before: RoutingTable, after: RoutingTable) -> None:
+    """Write them."""
+    for model, routes in after.models.items():
+        was = before.models.get(model)
+        old = _weights(was.routes) if was is not None else "nothing"
+        new = _weights(routes.routes)
+        if old != new:
+            logger.info("%s: traffic %s, was %s", model, new, old)
+        for route in routes.routes:
+            earlier = was.route(route.version) if was is not None else None
+            if earlier is None or earlier.transport != route.transport:
+                reason = route.transport_reason
+                logger.info("%s: v%s goes %s: %s", model, route.version, route.transport, reason)
+    for model in set(before.models) - set(after.models):
+        logger.info("%s: no longer hosted", model)
+
+
+def _weights(routes: Iterable[Route]) -> str:
+    shown = ", ".join(f"v{route.version} {route.weight} % {route.state}" for route in routes)
+    return shown or "nothing"

@@ -1,0 +1,155 @@
+"""A pool as Serve runs it: with a door of its own, which the controller hears of."""
+
+import asyncio
+import gc
+import importlib.util
+import itertools
+import logging
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from deployments.errors import ConfigError
+from deployments.predictor.announcing import AnnouncedDoor
+from deployments.predictor.direct import DirectDoor
+from deployments.predictor.memory import ProcessMemory
+from deployments.predictor.pool import MIB, Pool, Target
+from deployments.predictor.prediction import Prediction
+from deployments.predictor.predictor import Predictor
+from deployments.predictor.runtimes.nvidia import hide_gpus
+from deployments.predictor.runtimes.runtime import RUNTIMES, RuntimeOptions
+from deployments.protocols.tensors import Batch
+
+logger = logging.getLogger(__name__)
+
+WATCH_S = 1.0
+"""Between two looks at the process's memory, seconds."""
+
+SWITCH_S = 0.0005
+"""How long a thread that loads may keep the interpreter from one that answers, seconds."""
+
+THREADS = 4
+"""For models too slow for the event loop; each version keeps to one of them."""
+
+
+class ServedPool:
+    """One replica of a pool. `controller.applications` turns it into a deployment."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self,
+        *,
+        pool: str,
+        memory_mib: int,
+        tracking_uri: str,
+        registry_uri: str,
+        fleet: str,
+        deadline_s: float,
+    ) -> None:
+        """Open the door; versions are loaded when they are asked for.
+
+        Args:
+            pool: Its name.
+            memory_mib: Most resident memory of this process, MiB.
+            tracking_uri: See `Predictor`, as the next.
+            registry_uri: As above.
+            fleet: See `AnnouncedDoor`, as the next.
+            deadline_s: As above.
+
+        Raises:
+            ConfigError: The process takes more than that before it holds a version.
+        """
+        hide_gpus()
+        # MLflow waits minutes for a dead server by default; whoever asks again tries again.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        memory = ProcessMemory()
+        await asyncio.to_thread(_prepare, tracking_uri, registry_uri)
+        memory.give_back()
+        taken_mib = memory.resident_bytes() / MIB
+        if taken_mib > memory_mib:
+            raise ConfigError(
+                f"pool {pool!r}: memory_mib {memory_mib}: the process takes {taken_mib:.0f} MiB"
+                " before it holds a model"
+            )
+        # What is there now stays, so looking for garbage among it would only cost time.
+        gc.freeze()
+        sys.setswitchinterval(SWITCH_S)
+        self._uris = tracking_uri, registry_uri
+        self._files: dict[tuple[str, str], str] = {}
+        self._computing = threading.Lock()
+        self._threads = itertools.cycle(
+            [ThreadPoolExecutor(1, thread_name_prefix="predict") for _ in range(THREADS)]
+        )
+        self._pool = Pool(self._load, memory, memory_mib * MIB)
+        door = DirectDoor(self._pool.predict, pool, "")
+        self._door = AnnouncedDoor(door, fleet, deadline_s, self._hear)
+        await self._door.open()
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def predict(self, batch: Batch, gateway: str, depth: int, target: Target) -> Prediction:
+        """See `Pool.predict`; this is what Serve's handle calls."""
+        return await self._pool.predict(batch, gateway, depth, target)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """See `Pool.record_autoscaling_stats`."""
+        return self._pool.record_autoscaling_stats()
+
+    def check_health(self) -> None:
+        """Serve replaces a replica that no longer watches its memory."""
+        if self._watching.done():
+            raise RuntimeError("the pool no longer watches its memory")
+
+    async def __del__(self) -> None:
+        """Serve awaits it once its own calls are answered."""
+        await self._door.leave()
+
+    def _load(self, target: Target) -> Predictor:
+        model, version, runtime, _ = target
+        options = RuntimeOptions(files=self._fetched(model, version))
+        # One at a time: beside the network's part, loading is Python's work, and so is answering.
+        with self._computing:
+            predictor = Predictor(model, version, runtime, *self._uris, options=options)
+            predictor.share(next(self._threads))
+        return predictor
+
+    def _fetched(self, model: str, version: str) -> str:
+        """Folder with the files of a version: the registry is asked for each but once."""
+        known = self._files.get((model, version))
+        if known is None or not Path(known).is_dir():
+            known = download_artifacts(f"models:/{model}/{version}")
+            self._files[model, version] = known
+        return known
+
+    def _hear(self, applications: frozenset[str] | None) -> None:
+        if applications is not None:
+            self._pool.keep_only(applications)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            await self._pool.keep_within()
+
+
+def _prepare(tracking_uri: str, registry_uri: str) -> None:
+    """Import what nearly every pool needs, and open the registry.
+
+    Else the first model would be charged 90 MiB for it, and its caller kept waiting for 3 s.
+    """
+    if importlib.util.find_spec("sklearn") is not None:
+        importlib.import_module(RUNTIMES["sklearn"].partition(":")[0])
+        importlib.import_module("sklearn.ensemble")
+    try:
+        # `models:/` addresses resolve through the process-wide setting only.
+        mlflow.set_tracking_uri(tracking_uri)
+        mlflow.set_registry_uri(registry_uri)
+        MlflowClient(tracking_uri, registry_uri).search_registered_models(max_results=1)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        logger.warning("the model registry cannot be reached: %s", error)
