@@ -109,9 +109,13 @@ class ModelNotReadyError(UnavailableError):
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(model, reason)
 
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return str(self.args[1])
+
     def __str__(self) -> str:
-        model, reason = self.args
-        return f"model {model!r} is not ready: {reason}"
+        return f"model {self.args[0]!r} is not ready: {self.reason}"
 
 
 class OverloadedError(UnavailableError):

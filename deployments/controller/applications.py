@@ -11,9 +11,9 @@ from ray import serve
 from ray.serve import RunTarget
 from ray.serve.schema import ApplicationStatus, ReplicaState  # type: ignore[attr-defined]
 
-from deployments.controller.decide import Deployment, PoolDeployment
+from deployments.controller.decide import Deployment
 from deployments.controller.failures import ApplicationState
-from deployments.controller.pools import is_ours
+from deployments.controller.pools import PoolDeployment, is_ours
 from deployments.controller.transports import runtime_of
 from deployments.predictor.autoscaling import POLICY
 from deployments.predictor.runtimes.runtime import RuntimeOptions

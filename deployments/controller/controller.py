@@ -35,6 +35,7 @@ from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults, pool_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.pools import pooled_models, versions_in
+from deployments.controller.proofs import Proofs
 from deployments.controller.registry import Registry
 from deployments.controller.retirements import Retirements
 from deployments.errors import ConfigError, DependencyError
@@ -100,6 +101,7 @@ class Controller:
         self._table_body = encode_table(EMPTY)
         self._changed = asyncio.Event()
         self._wake = asyncio.Event()
+        self._proofs = Proofs(self._note_proof, self._wake.set)
         self._restored = False
         self._restoring = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
@@ -258,10 +260,12 @@ class Controller:
             strict_startup=self._settings.strict_startup,
             now_s=self._clock(),
             pools=self._hosted.pools,
+            proven=self._proofs.proven,
         )
         decision = decide(seen)
         await self._publish(decision.table)
         await self._apply(decision)
+        self._proofs.begin(decision.prove)
         self._retirements.note(seen.applications, decision.table)
         self._control.note(seen)
         await self._guarded("fleet store", self._counters.flush)
@@ -351,6 +355,14 @@ class Controller:
         await self._note_failures(failures)
         self._fingerprints.update(marks)
         await self._guarded("fleet store", self._store.save_fingerprints, marks)
+
+    def _note_proof(self, name: str, reason: str | None) -> None:
+        before = self._failures.pop(name, None)
+        if reason is None:
+            return
+        logger.warning("%s gets no traffic: %s", name, reason)
+        attempts = before.attempts + 1 if before is not None else 1
+        self._failures[name] = Failure("", reason, attempts, self._clock())
 
     async def _note_failures(self, failures: Mapping[str, Failure]) -> None:
         if failures == self._failures:

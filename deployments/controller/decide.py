@@ -28,17 +28,23 @@ from deployments.controller.failures import (
     needs_deploying,
 )
 from deployments.controller.pools import (
+    PoolDeployment,
+    Proof,
+    due_pools,
+    due_proofs,
     host_of,
     is_answering,
     is_ours,
     is_wanted_pool,
     longest_deadline_s,
-    pool_fingerprint,
+    needs_proof,
+    pool_endpoints,
+    wanted_mark,
 )
 from deployments.controller.transports import POOLED, Choice, choose_transport, runtime_of
 from deployments.controller.weights import effective_weights
 from deployments.protocols.tensors import Layout, Signature
-from deployments.schema import ModelSpec, application_name, is_version, parse_application_name
+from deployments.schema import ModelSpec, application_name, is_version
 from deployments.traffic.table import (
     Batching,
     Endpoint,
@@ -49,7 +55,7 @@ from deployments.traffic.table import (
     Track,
     TransportKind,
 )
-from deployments.userconfig import PoolSpec, parse_pool_application, pool_application
+from deployments.userconfig import PoolSpec, parse_pool_application
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,9 @@ class Observation:
 
     pools: Mapping[str, PoolSpec] = field(default_factory=dict)
 
+    proven: frozenset[str] = frozenset()
+    """Pooled versions that a replica has loaded, by their name as an application."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -94,19 +103,6 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolDeployment:
-    """A pool to deploy."""
-
-    pool: str
-    fingerprint: str
-
-    @property
-    def application(self) -> str:
-        """Name of its application."""
-        return pool_application(self.pool)
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """What to publish, deploy and delete."""
 
@@ -115,14 +111,22 @@ class Decision:
     delete: tuple[str, ...]
     failures: Mapping[str, Failure]
 
+    prove: tuple[Proof, ...] = ()
+    """Pooled versions to have loaded before they get traffic."""
+
 
 def decide(seen: Observation) -> Decision:
     """Return the next step; the same observation always gives the same one."""
     failures = carry_on(
-        seen.failures, seen.applications, lambda name: _mark_of(seen, name), seen.now_s
+        seen.failures,
+        seen.applications,
+        lambda name: wanted_mark(name, seen.specs, seen.pools),
+        seen.now_s,
     )
     models: dict[str, ModelRoutes] = {}
-    deploy: list[Deployment | PoolDeployment] = [*_pool_deployments(seen, failures)]
+    deploy: list[Deployment | PoolDeployment] = [
+        *due_pools(seen.pools, seen.applications, failures, seen.now_s)
+    ]
     for model, spec in sorted(seen.specs.items()):
         wanted, stable = _wanted(seen, model, spec)
         states = {version: _state(seen, failures, model, version) for version in wanted}
@@ -135,11 +139,12 @@ def decide(seen: Observation) -> Decision:
         revision=seen.table.revision,
         models=models,
         settled=seen.table.settled or _settled(seen, models, failures),
-        pools=_pool_endpoints(seen, models),
+        pools=pool_endpoints(models, seen.endpoints),
     )
     if table != seen.table:
         table = replace(table, revision=seen.table.revision + 1)
-    return Decision(table, tuple(deploy), _deletions(seen, table, deploy), failures)
+    prove = due_proofs(table, seen.applications, failures, seen.now_s)
+    return Decision(table, tuple(deploy), _deletions(seen, table, deploy), failures, prove)
 
 
 def is_moving(seen: Observation, decision: Decision) -> bool:
@@ -207,7 +212,7 @@ def _state(
             return RouteState.UNAVAILABLE, failure.reason
         return RouteState.LOADING, "waiting for its application"
     if is_answering(state):
-        return RouteState.READY, ""
+        return _proof_state(seen, model, version)
     if state.status == "DEPLOY_FAILED":
         return RouteState.UNAVAILABLE, state.message
     route = _route_before(seen, model, version)
@@ -215,6 +220,18 @@ def _state(
         # Its replicas died and Serve is replacing them: requests wait for the replacement.
         return RouteState.READY, ""
     return RouteState.LOADING, "its first replica is starting"
+
+
+def _proof_state(seen: Observation, model: str, version: str) -> tuple[RouteState, str]:
+    spec, name = seen.specs[model], application_name(model, version)
+    stable = _resolve(seen.registry, model, spec.stable_key)
+    unproven = spec.pool is not None and name not in seen.proven
+    if not unproven or not needs_proof(version, stable, seen.table.models.get(model)):
+        return RouteState.READY, ""
+    failure = seen.failures.get(name)
+    if failure is not None:
+        return RouteState.UNAVAILABLE, failure.reason
+    return RouteState.LOADING, "a replica of its pool is loading it"
 
 
 def _host(seen: Observation, model: str, version: str) -> str:
@@ -325,34 +342,6 @@ def _deployments(
             facts = seen.registry.versions[model, version]
             due.append(Deployment(model, version, facts, mark))
     return due
-
-
-def _pool_deployments(
-    seen: Observation, failures: Mapping[str, Failure]
-) -> Iterable[PoolDeployment]:
-    for pool, spec in sorted(seen.pools.items()):
-        item = PoolDeployment(pool, pool_fingerprint(spec))
-        state, failure = seen.applications.get(item.application), failures.get(item.application)
-        if needs_deploying(state, failure, item.fingerprint, seen.now_s):
-            yield item
-
-
-def _pool_endpoints(
-    seen: Observation, models: Mapping[str, ModelRoutes]
-) -> dict[str, tuple[Endpoint, ...]]:
-    routes = [route for model in models.values() for route in model.routes]
-    used = {route.pool for route in routes if route.pool is not None}
-    return {pool: seen.endpoints.get(pool, ()) for pool in sorted(used)}
-
-
-def _mark_of(seen: Observation, application: str) -> str | None:
-    """The settings that an application should have been deployed with; None if nobody wants it."""
-    pool = seen.pools.get(parse_pool_application(application) or "")
-    if pool is not None:
-        return pool_fingerprint(pool)
-    version = parse_application_name(application)
-    spec = seen.specs.get(version[0]) if version is not None else None
-    return fingerprint(spec) if spec is not None else None
 
 
 def _settled(

@@ -3,14 +3,24 @@
 A pooled version has no application of its own: it is as ready as its pool's, whose replicas
 load it when it is asked for. A model that moves between a pool and replicas of its own stays
 where it is answered until the other place can.
+
+A version that would take traffic from another of its model must be loaded once beforehand: one
+that cannot be must not get any. Only what a model begins with is loaded on demand.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from deployments.controller.failures import ApplicationState
+from deployments.controller.failures import (
+    ApplicationState,
+    Failure,
+    fingerprint,
+    needs_deploying,
+    retry_at_s,
+)
 from deployments.schema import MODEL_NAME, ModelSpec, application_name, parse_application_name
-from deployments.traffic.table import Route, RouteState, RoutingTable
+from deployments.traffic.table import Endpoint, ModelRoutes, Route, RouteState, RoutingTable
 from deployments.userconfig import PoolSpec, parse_pool_application, pool_application
 
 DEPLOYED = {"memory_mib", "num_replicas", "autoscaling_config", "ray_actor_options"}
@@ -54,6 +64,33 @@ def pool_fingerprint(spec: PoolSpec) -> str:
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, slots=True)
+class PoolDeployment:
+    """A pool to deploy."""
+
+    pool: str
+    fingerprint: str
+
+    @property
+    def application(self) -> str:
+        """Name of its application."""
+        return pool_application(self.pool)
+
+
+def due_pools(
+    pools: Mapping[str, PoolSpec],
+    applications: Mapping[str, ApplicationState],
+    failures: Mapping[str, Failure],
+    now_s: float,
+) -> Iterator[PoolDeployment]:
+    """The pools to deploy now: those that are not there, or have other settings."""
+    for pool, spec in sorted(pools.items()):
+        item = PoolDeployment(pool, pool_fingerprint(spec))
+        state, failure = applications.get(item.application), failures.get(item.application)
+        if needs_deploying(state, failure, item.fingerprint, now_s):
+            yield item
+
+
 def host_of(
     model: str,
     version: str,
@@ -74,6 +111,74 @@ def host_of(
     if before is None or before.host == wanted or before.state is not RouteState.READY:
         return wanted
     return before.host if can_answer(before.host) and not can_answer(wanted) else wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A version that one of a pool's replicas should load."""
+
+    pool: str
+    """The pool's application."""
+
+    name: str
+    """The version's, as an application."""
+
+    target: tuple[str, str, str, int]
+    """See `predictor.pool.Target`."""
+
+
+def needs_proof(version: str, stable: str | None, before: ModelRoutes | None) -> bool:
+    """Whether a pooled version must be loaded before it gets traffic.
+
+    Args:
+        version: As MLflow numbers it.
+        stable: The version that should be the stable one; None while there is none.
+        before: The model in the table in force.
+    """
+    routes = before.routes if before is not None else ()
+    ready = {route.version for route in routes if route.state is RouteState.READY}
+    return version not in ready and (bool(ready) or version != stable)
+
+
+def due_proofs(
+    table: RoutingTable,
+    applications: Mapping[str, ApplicationState],
+    failures: Mapping[str, Failure],
+    now_s: float,
+) -> tuple[Proof, ...]:
+    """The pooled versions that are not ready although their pool is, and may be tried now."""
+    due = []
+    for model, routes in table.models.items():
+        for route in routes.routes:
+            if route.pool is None or route.state is RouteState.READY:
+                continue
+            failure = failures.get(route.application)
+            is_time = failure is None or now_s >= retry_at_s(failure)
+            if is_time and is_answering(applications.get(route.pool)):
+                target = model, route.version, route.runtime, route.size_bytes
+                due.append(Proof(route.pool, route.application, target))
+    return tuple(due)
+
+
+def pool_endpoints(
+    models: Mapping[str, ModelRoutes], endpoints: Mapping[str, tuple[Endpoint, ...]]
+) -> dict[str, tuple[Endpoint, ...]]:
+    """The replicas of the pools that models are in."""
+    routes = [route for model in models.values() for route in model.routes]
+    used = {route.pool for route in routes if route.pool is not None}
+    return {pool: endpoints.get(pool, ()) for pool in sorted(used)}
+
+
+def wanted_mark(
+    application: str, specs: Mapping[str, ModelSpec], pools: Mapping[str, PoolSpec]
+) -> str | None:
+    """The settings that an application should have been deployed with; None if nobody wants it."""
+    pool = pools.get(parse_pool_application(application) or "")
+    if pool is not None:
+        return pool_fingerprint(pool)
+    version = parse_application_name(application)
+    spec = specs.get(version[0]) if version is not None else None
+    return fingerprint(spec) if spec is not None else None
 
 
 def longest_deadline_s(application: str, table: RoutingTable, default_s: float) -> float:

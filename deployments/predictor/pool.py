@@ -22,6 +22,8 @@ from deployments.schema import application_name
 
 logger = logging.getLogger(__name__)
 
+MIB = 1024 * 1024
+
 LOADERS = 4
 """Versions that are loaded at the same time; one that hangs must not hold up all others."""
 
@@ -31,6 +33,9 @@ FILES_TO_MEMORY = 2.0
 FORGETTING = 0.9
 """What a load leaves of the growth remembered before it, where it took less itself."""
 
+MARGIN_BYTES = 8 * MIB
+"""Kept free below the limit, for requests and for what estimates are off by."""
+
 SPARE = 1 / 16
 """Part of the versions that goes at once, at least: giving memory back costs milliseconds."""
 
@@ -39,8 +44,6 @@ FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 
 MAX_REASON = 500
 """Characters of the reason that reach the caller."""
-
-MIB = 1024 * 1024
 
 Target = tuple[str, str, str, int]
 """Model, version, runtime, and the size of its files in bytes, as a gateway names them."""
@@ -155,6 +158,15 @@ class Pool:
             resident.busy -= 1
             self._changed.set()
 
+    async def prove(self, target: Target) -> str | None:
+        """Load a version, if it is not in memory; returns why that fails, None if it does not."""
+        if target[:3] not in self._residents:
+            try:
+                await self._loaded(target)
+            except ModelNotReadyError as error:
+                return error.reason
+        return None
+
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Requests waiting at all gateways that have sent a batch lately."""
         return {QUEUE_METRIC: self._depths.total()}
@@ -253,7 +265,8 @@ class Pool:
 
     def _excess_bytes(self, needed_bytes: int) -> int:
         reserved_bytes = sum(self._reserved_bytes) + needed_bytes
-        return self._memory.resident_bytes() + reserved_bytes - self._limit_bytes
+        aim_bytes = self._limit_bytes - MARGIN_BYTES
+        return self._memory.resident_bytes() + reserved_bytes - aim_bytes
 
     def _evict_some(self, excess_bytes: int) -> bool:
         """Drop the least recently used versions that are not answering, if there are any."""

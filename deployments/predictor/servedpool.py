@@ -98,6 +98,10 @@ class ServedPool:
         """See `Pool.predict`; this is what Serve's handle calls."""
         return await self._pool.predict(batch, gateway, depth, target)
 
+    async def prove(self, target: Target) -> str | None:
+        """See `Pool.prove`."""
+        return await self._pool.prove(target)
+
     def record_autoscaling_stats(self) -> dict[str, float]:
         """See `Pool.record_autoscaling_stats`."""
         return self._pool.record_autoscaling_stats()

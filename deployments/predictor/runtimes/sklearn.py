@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import mlflow.sklearn
-from mlflow.models.model import get_model_info
+from mlflow.models.model import Model
 
 from deployments.predictor.runtimes.frames import as_outputs, model_input
 from deployments.protocols.tensors import Batch, Outputs
@@ -15,7 +15,7 @@ class SklearnRuntime:
     """Calls the estimator's own method: `predict` unless the version was logged with another."""
 
     def __init__(self, model_uri: str) -> None:
-        flavors = get_model_info(model_uri).flavors
+        flavors = Model.load(model_uri).flavors
         if flavors["sklearn"].get("serialization_format") == "skops":
             import_skops()
         estimator = mlflow.sklearn.load_model(model_uri)

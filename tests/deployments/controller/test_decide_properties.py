@@ -9,6 +9,7 @@ from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.failures import ApplicationState, Failure, fingerprint
 from deployments.schema import ModelSpec, parse_application_name
 from deployments.traffic.table import EMPTY, RouteState, RoutingTable, Track
+from deployments.userconfig import PoolSpec
 from tests.deployments.controller.observations import DEADLINE_S, NOW_S, PLAIN
 from tests.fakes import SIGNATURE
 
@@ -16,18 +17,17 @@ VERSIONS = ("1", "2", "3")
 ALIASES = st.dictionaries(
     st.sampled_from(["champion", "challenger"]), st.sampled_from(VERSIONS), max_size=2
 )
-SPECS = st.builds(
-    ModelSpec,
-    traffic=st.sampled_from(
-        [
-            {"champion": 100},
-            {"champion": 90, "challenger": 10},
-            {"challenger": 100},
-            {"champion": 20, "2": 30, "3": 50},
-            {"1": 0, "challenger": 100},
-        ]
-    ),
-    num_replicas=st.sampled_from([None, 2]),
+TRAFFIC = st.sampled_from(
+    [
+        {"champion": 100},
+        {"champion": 90, "challenger": 10},
+        {"challenger": 100},
+        {"champion": 20, "2": 30, "3": 50},
+        {"1": 0, "challenger": 100},
+    ]
+)
+SPECS = st.builds(ModelSpec, traffic=TRAFFIC, num_replicas=st.sampled_from([None, 2])) | st.builds(
+    ModelSpec, traffic=TRAFFIC, pool=st.just("p")
 )
 STATES = st.builds(
     ApplicationState,
@@ -39,7 +39,8 @@ STATES = st.builds(
     fingerprint=st.sampled_from([None, fingerprint(PLAIN), "another"]),
 )
 MODELS = ("a", "b")
-NAMES = [f"{model}--v{version}" for model in MODELS for version in VERSIONS]
+VERSION_NAMES = [f"{model}--v{version}" for model in MODELS for version in VERSIONS]
+NAMES = [*VERSION_NAMES, "p--pool", "p--pool"]
 
 
 @st.composite
@@ -73,6 +74,8 @@ def observations(draw: st.DrawFn, table: RoutingTable = EMPTY) -> Observation:
         deadline_s=DEADLINE_S,
         strict_startup=draw(st.booleans()),
         now_s=NOW_S,
+        pools=draw(st.sampled_from([{"p": PoolSpec()}, {"p": PoolSpec()}, {}])),
+        proven=frozenset(draw(st.lists(st.sampled_from(VERSION_NAMES)))),
     )
 
 
@@ -95,7 +98,9 @@ def test_what_holds_for_any_two_ticks(data: st.DataObject) -> None:
             assert 0 <= route.weight <= 100
             assert route.weight == 0 or route.state is RouteState.READY
             assert parse_application_name(route.application) == (model, route.version)
-            routed.add(route.application)
+            assert route.host == (route.pool or route.application)
+            assert route.pool in {None, "p--pool"}
+            routed.add(route.host)
         if routes.ready:
             assert routes.stable is not None
             assert routes.stable.state is RouteState.READY
@@ -104,6 +109,7 @@ def test_what_holds_for_any_two_ticks(data: st.DataObject) -> None:
         failed = now.applications[name].status == "DEPLOY_FAILED"
         assert name not in routed or (failed and not now.applications[name].running_replicas)
     assert not set(decision.delete) & {item.application for item in decision.deploy}
+    assert not {proof.name for proof in decision.prove} & now.proven
     changed = decision.table != msgspec.structs.replace(now.table, revision=decision.table.revision)
     assert decision.table.revision == now.table.revision + changed
 

@@ -16,7 +16,7 @@ from deployments.controller.pools import (
     versions_in,
 )
 from deployments.schema import ModelSpec
-from deployments.traffic.table import Endpoint, TransportKind
+from deployments.traffic.table import EMPTY, Endpoint, TransportKind
 from deployments.userconfig import PoolSpec
 from tests.deployments.controller.observations import (
     ASLEEP,
@@ -89,7 +89,11 @@ def test_its_route_says_where_it_is() -> None:
 
 
 def test_pooled_versions_split_like_any_other() -> None:
-    decision = pooled(SPLIT_IN_POOL, registry=registered(champion="1", challenger="2"))
+    decision = pooled(
+        SPLIT_IN_POOL,
+        registry=registered(champion="1", challenger="2"),
+        proven=frozenset({"m--v2"}),
+    )
 
     assert weights(decision) == {"2": 10, "1": 90}
     assert versions_in(decision.table, "p--pool") == {"m--v1", "m--v2"}
@@ -98,10 +102,64 @@ def test_pooled_versions_split_like_any_other() -> None:
 def test_a_retired_version_is_in_the_pool_no_longer() -> None:
     before = pooled(SPLIT_IN_POOL, registry=registered(champion="1", challenger="2")).table
 
-    after = pooled(SPLIT_IN_POOL, registry=registered(champion="2"), table=before)
+    after = pooled(
+        SPLIT_IN_POOL,
+        registry=registered(champion="2"),
+        table=before,
+        proven=frozenset({"m--v2"}),
+    )
 
     assert versions_in(after.table, "p--pool") == {"m--v2"}
     assert after.delete == ()
+
+
+BOTH = registered(champion="1", challenger="2")
+MOVED = registered(champion="2")
+REFUSED = Failure("", "RuntimeError: torn", 1, NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "failures", "expected", "tried"),
+    [
+        pytest.param(None, BOTH, {}, {"2": 0, "1": 100}, ["m--v2"], id="canary"),
+        pytest.param(BOTH, MOVED, {}, {"2": 0, "1": 100}, ["m--v2"], id="next-champion"),
+        pytest.param(None, BOTH, {"m--v2": REFUSED}, {"2": 0, "1": 100}, [], id="cannot-be-loaded"),
+        pytest.param(
+            None,
+            BOTH,
+            {"m--v2": replace(REFUSED, failed_at_s=NOW_S - 21)},
+            {"2": 0, "1": 100},
+            ["m--v2"],
+            id="is-tried-again",
+        ),
+        pytest.param(None, MOVED, {}, {"2": 100}, [], id="a-first-version-is-loaded-on-demand"),
+    ],
+)
+def test_a_version_gets_another_s_traffic_only_once_it_was_loaded(
+    before: RegistryView | None,
+    now: RegistryView,
+    failures: dict[str, Failure],
+    expected: dict[str, int],
+    tried: list[str],
+) -> None:
+    table = pooled(SPLIT_IN_POOL, registry=before).table if before is not None else EMPTY
+
+    decision = pooled(SPLIT_IN_POOL, registry=now, table=table, failures=failures)
+
+    assert weights(decision) == expected
+    assert [proof.name for proof in decision.prove] == tried
+    if failures:
+        (canary, _) = decision.table.models["m"].routes
+        assert (canary.state, canary.reason) == ("UNAVAILABLE", REFUSED.reason)
+
+
+def test_what_was_ready_stays_so_though_nobody_remembers_the_proof() -> None:
+    table = pooled(SPLIT_IN_POOL, registry=BOTH, proven=frozenset({"m--v2"})).table
+
+    decision = pooled(SPLIT_IN_POOL, registry=BOTH, table=table)
+
+    assert weights(decision) == {"2": 10, "1": 90}
+    assert decision.prove == ()
 
 
 def test_a_pool_without_a_model_stays() -> None:

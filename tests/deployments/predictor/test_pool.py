@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deployments.errors import ModelNotReadyError, PredictionError
 from deployments.predictor.autoscaling import QUEUE_METRIC
-from deployments.predictor.pool import FIRST_RETRY_S, MIB, Pool, Target
+from deployments.predictor.pool import FIRST_RETRY_S, MARGIN_BYTES, MIB, Pool, Target
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch, Form, Layout
 from tests.fakes import FakeClock
@@ -76,7 +76,7 @@ class Bench:
         self.may_load = threading.Event()
         self.may_load.set()
         self.may_answer: dict[str, asyncio.Event] = {}
-        self.pool = Pool(self._load, self.memory, limit_bytes, self.clock)
+        self.pool = Pool(self._load, self.memory, limit_bytes + MARGIN_BYTES, self.clock)
 
     def _load(self, target: Target) -> Model:
         self.loads.append(target)
@@ -207,7 +207,7 @@ def test_one_that_does_not_fit_alone_fails_and_says_what_it_takes() -> None:
 
         assert str(caught.value) == (
             "model 'whale' is not ready: version 1 could not be loaded: MemoryError: the pool's"
-            " process takes 150 MiB with it alone, 50 of them its own, memory_mib is 135"
+            " process takes 150 MiB with it alone, 50 of them its own, memory_mib is 143"
         )
         assert bench.held == []
         assert await bench.ask("a") == 1
