@@ -18,6 +18,7 @@ from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 from ray.serve.scripts import cli as serve_cli
 
+from benchmarks.pool import parser as pool_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
 from deployments.controller.api import NewDeployment
@@ -124,6 +125,8 @@ def check_python(command: Command) -> None:
             check_arguments(_sweep_parser(), rest)
         case ("-m", "benchmarks.serving", *rest):
             check_arguments(benchmark_parser(), rest)
+        case ("-m", "benchmarks.pool", *rest):
+            check_arguments(pool_benchmark_parser(), rest)
         case ("-m", "pytest"):
             pass
         case (script,):
