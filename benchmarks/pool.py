@@ -1,10 +1,13 @@
 """Measure a pool of many models beside a replica of one's own: python -m benchmarks.pool.
 
 Clients ask the pool's models in a skewed order (Zipf: the k-th is asked 1/k as often as the
-first), and the dedicated model in windows of the same length between, over the same number of
-connections. Every answer is checked. A request counts as warm unless it is the first one for
-its model; that one waits for the model to be loaded. What comes back after it was evicted
-counts as warm, as a client cannot know.
+first), and the dedicated model in windows of the same length between: one client that asks
+again when it has its answer, then several with requests that arrive at a constant rate on the
+whole. At full speed, loading what was evicted would take the processors from everything else.
+
+Every answer is checked. A request counts as warm unless it is the first one for its model;
+that one waits for the model to be loaded. What comes back after it was evicted counts as warm,
+as a client cannot know.
 """
 
 import argparse
@@ -60,6 +63,16 @@ class Known:
     """By kind and row."""
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much is asked."""
+
+    n_connections: int
+
+    rate_per_s: float | None
+    """Of all requests; None asks again as soon as there is an answer."""
+
+
 @dataclass(slots=True)
 class Reading:
     """What clients saw."""
@@ -81,12 +94,12 @@ class Client:
     def __init__(self, port: int, known: Known, seed: int) -> None:
         self._port = port
         self._known = known
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
         self._socket = self._connect()
 
     def ask(self, model: str, kind: int) -> tuple[float, str | None]:
         """Send one request; returns how long it took, seconds, and what was wrong."""
-        row = int(self._random.integers(len(self._known.bodies)))
+        row = int(self.random.integers(len(self._known.bodies)))
         body = self._known.bodies[row]
         head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
         started_s = time.perf_counter()
@@ -102,6 +115,16 @@ class Client:
         found = msgspec.json.decode(answer)["outputs"][0]["data"]
         expected = self._known.answers[kind, row]
         return took_s, None if found == [expected] else f"{model}: {found}, not {expected}"
+
+    def moments(self, began_s: float, length_s: float, load: Load) -> Iterator[float]:
+        """When to ask, from some time on and for so long; arrivals are a Poisson process."""
+        due_s = began_s
+        while due_s < began_s + length_s:
+            yield due_s
+            if load.rate_per_s is None:
+                due_s = time.perf_counter()
+            else:
+                due_s += self.random.exponential(load.n_connections / load.rate_per_s)
 
     def _connect(self) -> socket.socket:
         opened = socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT_S)
@@ -152,7 +175,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=int, default=500, help="in the pool")
     parser.add_argument("--replicas", type=int, default=2, help="of the pool")
     parser.add_argument("--memory-mib", type=int, default=600, help="of each replica")
-    parser.add_argument("--connections", nargs="+", type=int, default=[1, 8], metavar="N")
+    parser.add_argument("--connections", type=int, default=8, help="of the several clients")
+    parser.add_argument("--rate-per-s", type=float, default=100.0, help="of all their requests")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of windows for each")
     parser.add_argument("--window-s", type=float, default=2.0, help="length of a window")
     return parser
@@ -190,8 +214,10 @@ def measure(plan: argparse.Namespace, folder: Path, known: Known) -> int:
         with watched_memory(folder / "ray") as most_bytes:
             cold = touch_all(plan, express, known)
             results = {
-                n_connections: alternate(plan, express, known, n_connections)
-                for n_connections in plan.connections
+                "one client, at once": alternate(plan, express, known, Load(1, None)),
+                f"{plan.connections} clients, {plan.rate_per_s:g}/s": alternate(
+                    plan, express, known, Load(plan.connections, plan.rate_per_s)
+                ),
             }
         return report(plan, cold, results, most_bytes)
 
@@ -231,16 +257,17 @@ def touch_all(plan: argparse.Namespace, port: int, known: Known) -> Reading:
     return reading
 
 
-def alternate(
-    plan: argparse.Namespace, port: int, known: Known, n_connections: int
-) -> dict[str, Reading]:
+def alternate(plan: argparse.Namespace, port: int, known: Known, load: Load) -> dict[str, Reading]:
     """Measure pool and dedicated replica in turns."""
     readings = {POOL: Reading(), DEDICATED: Reading()}
     for number in range(plan.rounds):
         for target, reading in readings.items():
             models = zipf(plan.models) if target == POOL else only(plan.models)
-            seeds = range(number * n_connections, (number + 1) * n_connections)
-            reading.add(window(models, port, known, seeds, plan.window_s))
+            clients = [
+                Client(port, known, seed=number * load.n_connections + each)
+                for each in range(load.n_connections)
+            ]
+            reading.add(window(models, clients, load, plan.window_s))
     return readings
 
 
@@ -267,20 +294,23 @@ def only(n_models: int) -> Draw:
     return lambda _: (DEDICATED, n_models % KINDS)
 
 
-def window(draw: Draw, port: int, known: Known, seeds: Sequence[int], length_s: float) -> Reading:
-    """Have clients ask one after the other for some time, each over a connection of its own."""
-    readings = [Reading() for _ in seeds]
-    ends_at_s = time.perf_counter() + length_s
+def window(draw: Draw, clients: Sequence[Client], load: Load, length_s: float) -> Reading:
+    """Have clients ask for some time."""
+    readings = [Reading() for _ in clients]
+    began_s = time.perf_counter()
 
-    def ask(seed: int, reading: Reading) -> None:
-        client, random = Client(port, known, seed), np.random.default_rng(seed)
-        while time.perf_counter() < ends_at_s:
-            took_s, fault = client.ask(*draw(random))
-            reading.warm_s.append(took_s)
+    def ask(client: Client, reading: Reading) -> None:
+        for due_s in client.moments(began_s, length_s, load):
+            late_s = time.perf_counter() - due_s
+            if late_s < 0:
+                time.sleep(-late_s)
+            took_s, fault = client.ask(*draw(client.random))
+            # Who is held up by the answer before counts from when it should have asked.
+            reading.warm_s.append(took_s + max(0.0, late_s))
             reading.faults += [fault] if fault else []
 
-    clients = zip(seeds, readings, strict=True)
-    threads = [threading.Thread(target=ask, args=each) for each in clients]
+    pairs = zip(clients, readings, strict=True)
+    threads = [threading.Thread(target=ask, args=pair) for pair in pairs]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -325,24 +355,24 @@ def watched_memory(ray_tmpdir: Path) -> Iterator[dict[int, int]]:
 def report(
     plan: argparse.Namespace,
     cold: Reading,
-    results: dict[int, dict[str, Reading]],
+    results: dict[str, dict[str, Reading]],
     most_bytes: dict[int, int],
 ) -> int:
     """Print the table and the bars."""
     print(f"{plan.models} models on {plan.replicas} replicas of {plan.memory_mib} MiB at most")
     print(f"first request for a model: p50 {milliseconds(cold.cold_s, 50):.1f} ms")
-    print(f"{'connections':>11} {'of':>10} {'requests':>9} {'p50 ms':>8} {'p99 ms':>8}")
+    print(f"{'':22} {'of':>10} {'requests':>9} {'p50 ms':>8} {'p99 ms':>8}")
     faults = list(cold.faults)
-    for n_connections, readings in results.items():
+    for load, readings in results.items():
         for name, reading in readings.items():
             faults += reading.faults
             p50, p99 = (milliseconds(reading.warm_s, each) for each in (50, 99))
-            print(f"{n_connections:11} {name:>10} {len(reading.warm_s):9} {p50:8.2f} {p99:8.2f}")
+            print(f"{load:22} {name:>10} {len(reading.warm_s):9} {p50:8.2f} {p99:8.2f}")
         ratio = statistics.median(readings[POOL].warm_s) / statistics.median(
             readings[DEDICATED].warm_s
         )
         said = "met" if ratio <= BAR else "not met"
-        print(f"{n_connections:11} p50 of the pool {ratio:.2f} of the dedicated, bar {BAR}: {said}")
+        print(f"{load:22} p50 of the pool {ratio:.2f} of the dedicated, bar {BAR}: {said}")
     for pid, taken in most_bytes.items():
         said = "met" if taken <= plan.memory_mib * MIB else "not met"
         shown = taken / MIB

@@ -1,8 +1,10 @@
 """Where batches for pooled versions go, by links that answer when a test says."""
 
 import asyncio
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,9 +23,11 @@ from deployments.gateway.pool import (
     choose_replica,
     home_order,
 )
+from deployments.predictor.direct import DirectDoor
 from deployments.predictor.pool import Target
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch, Form, Layout
+from deployments.traffic.table import Endpoint
 from tests.fakes import FakeTransport, make_route
 
 BATCH = Batch({"x": np.ones((1, 2))}, {}, Layout.TENSOR, ())
@@ -183,3 +187,50 @@ def test_a_model_moves_between_a_pool_and_replicas_of_its_own() -> None:
         assert [len(each.sent) for each in own] == [2]
 
     asyncio.run(test())
+
+
+class Door:
+    """A replica of a pool, without Serve around it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked: list[Target] = []
+        self.door = DirectDoor(self._predict, "tail", "")
+
+    async def _predict(self, batch: Batch, gateway: str, depth: int, target: Target) -> Prediction:
+        self.asked.append(target)
+        return Prediction({"x": np.ones(1)}, Form.ARRAY, 0.0, 0.0)
+
+    async def open(self, folder: Path) -> Endpoint:
+        return await self.door.open(self.name, "node-1", "127.0.0.1", folder)
+
+
+async def until_ready(pools: Pools, n_replicas: int) -> None:
+    while len(pools.of("tail--pool").direct.ready) != n_replicas:
+        await asyncio.sleep(0.01)
+
+
+def test_a_version_stays_with_one_replica_and_goes_to_the_other_when_that_leaves() -> None:
+    async def test(folder: Path) -> None:
+        doors = {name: Door(name) for name in ("r1", "r2")}
+        endpoints = {name: await door.open(folder) for name, door in doors.items()}
+        pools, handle, own = surroundings()
+        way = transport(pools, own)
+        pools.update({"tail--pool": tuple(endpoints.values())})
+        way.update(route())
+        await until_ready(pools, 2)
+
+        for _ in range(10):
+            await way.predict(BATCH, 1, WITHIN_S)
+        (home, other) = sorted(doors.values(), key=lambda door: -len(door.asked))
+        assert home.asked == [("churn", "1", "sklearn", 7)] * 10
+        await home.door.drain(WITHIN_S)
+        await until_ready(pools, 1)
+        await way.predict(BATCH, 1, WITHIN_S)
+
+        assert (len(home.asked), len(other.asked), handle.asked) == (10, 1, [])
+        pools.update({})
+        await other.door.drain(WITHIN_S)
+
+    with tempfile.TemporaryDirectory(prefix="rf-") as folder:  # short, for the sockets' paths
+        asyncio.run(asyncio.wait_for(test(Path(folder)), 20))
