@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 import msgspec
@@ -371,7 +372,8 @@ class Controller:
             if self._failures.get(name) != failure:
                 logger.warning("%s could not be loaded: %s", name, failure.reason)
         self._failures = dict(failures)
-        await self._guarded("fleet store", self._store.save_failures, _stored(failures))
+        rows = [StoredFailure(name, *astuple(failure)) for name, failure in failures.items()]
+        await self._guarded("fleet store", self._store.save_failures, rows)
 
     async def _guarded(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
         """Call a dependency that may be away; say once when it goes and when it is back."""
@@ -395,10 +397,3 @@ def _stored_table(body: bytes) -> RoutingTable:
         logger.warning("the stored routing table is of another release: %s", error)
         # Gateways that live on hold that revision, and would ignore an older one.
         return replace(EMPTY, revision=decode_revision(body))
-
-
-def _stored(failures: Mapping[str, Failure]) -> list[StoredFailure]:
-    return [
-        StoredFailure(name, item.fingerprint, item.reason, item.attempts, item.failed_at_s)
-        for name, item in failures.items()
-    ]

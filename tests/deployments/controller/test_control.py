@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployments.controller.control import Control
-from deployments.controller.decide import Decision, decide
+from deployments.controller.decide import Decision, Deployment, decide
 from deployments.controller.failures import ApplicationState
 from deployments.controller.hosted import HostedModels
 from deployments.errors import ConflictError, ModelNotReadyError, NotFoundError
@@ -65,7 +65,11 @@ class Cluster:
     async def loaded(self) -> str:
         """Load the model; returns the mark that its application runs with."""
         loading = await self.load(None)
-        (due,) = [item for item in (await self.tick()).deploy if item.model == "wine"]
+        (due,) = [
+            item
+            for item in (await self.tick()).deploy
+            if isinstance(item, Deployment) and item.model == "wine"
+        ]
         await self.tick(replace(RUNNING, fingerprint=due.fingerprint))
         await loading
         return due.fingerprint
@@ -113,7 +117,7 @@ def test_new_settings_of_replicas_are_in_force_once_the_new_replicas_run(run: An
         (due,) = [
             item
             for item in (await cluster.tick(replace(RUNNING, fingerprint=old))).deploy
-            if item.model == "wine"
+            if isinstance(item, Deployment) and item.model == "wine"
         ]
         assert due.fingerprint != old
         await cluster.tick(ApplicationState("DEPLOYING", 1, fingerprint=due.fingerprint))
@@ -157,7 +161,11 @@ def test_settings_with_which_no_replica_starts_are_a_failure(run: Any) -> None:
         old = await cluster.loaded()
         loading = await cluster.load({"num_replicas": 2})
         decision = await cluster.tick(replace(RUNNING, fingerprint=old))
-        (mark,) = [item.fingerprint for item in decision.deploy if item.model == "wine"]
+        (mark,) = [
+            item.fingerprint
+            for item in decision.deploy
+            if isinstance(item, Deployment) and item.model == "wine"
+        ]
 
         await cluster.tick(replace(FAILED, running_replicas=1, fingerprint=mark))
 
