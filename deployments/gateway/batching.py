@@ -10,7 +10,6 @@ raised is run again one request at a time, so that one bad row fails only its ow
 """
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import Callable
@@ -28,10 +27,11 @@ from deployments.errors import (
     ReplicaLostError,
 )
 from deployments.gateway.batch_limit import SHARE, BatchLimit
+from deployments.gateway.joining import Shape, batch_shape, join
 from deployments.gateway.transport import ReplicaGoneError, VersionTransport
 from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.prediction import Prediction
-from deployments.protocols.tensors import Batch, Outputs, Request, has_nan
+from deployments.protocols.tensors import Outputs, Request, has_nan
 from deployments.telemetry import BATCH, IN_FLIGHT, LAST_ANSWER, PREDICT, QUEUE, Counters
 from deployments.traffic.table import Batching
 
@@ -40,9 +40,6 @@ TIMER_RESOLUTION_S = 1e-6
 
 CALLS_LEFT = 1.5
 """Typical calls that a request needs the time for, so that its answer is not in vain."""
-
-Shape = tuple[object, ...]
-"""What must agree for two requests to share a batch."""
 
 
 @dataclass(slots=True, eq=False)
@@ -378,24 +375,6 @@ class VersionQueue:
             waited_s = started_s - item.arrived_s + prediction.wait_s
             self.counters.observe(QUEUE, labels, waited_s)
             start = stop
-
-
-def batch_shape(request: Request) -> Shape:
-    """What must agree for two requests to be joined: all but the rows."""
-    arrays = tuple(
-        (name, array.dtype.str, array.shape[1:]) for name, array in request.inputs.items()
-    )
-    params = json.dumps(request.params, default=str) if request.params else ""
-    return (arrays, params, request.layout, request.labels)
-
-
-def join(requests: list[Request]) -> Batch:
-    """Join the inputs of requests of one shape along axis 0."""
-    first = requests[0]
-    inputs = first.inputs
-    if len(requests) > 1:
-        inputs = {name: np.concatenate([r.inputs[name] for r in requests]) for name in inputs}
-    return Batch(inputs, first.params, first.layout, first.labels)
 
 
 def _expire(answer: asyncio.Future[Outputs], model: str, deadline_s: float) -> None:

@@ -284,7 +284,7 @@ class _Wire(asyncio.Protocol):
         number = next(self._numbers) % MAX_NUMBER
         answer: asyncio.Future[Prediction] = loop.create_future()
         self.waiting[number] = answer
-        timeout_s = question[-1]
+        _, _, _, timeout_s, *_ = question  # a pool's say also which version is meant
         self._overdue_at_s[number] = loop.time() + max(LEAST_OVERDUE_S, OVERDUE * timeout_s)
         self._write(encode_frame(Kind.ASK, number, question))
         try:

@@ -83,6 +83,12 @@ def store(tmp_path: Path) -> Iterator[FleetStore]:
     store.close()
 
 
+def due_for(model: str, decision: Decision) -> list[Deployment]:
+    """What is to be deployed of a model."""
+    due = [item for item in decision.deploy if isinstance(item, Deployment)]
+    return [item for item in due if item.model == model]
+
+
 @pytest.fixture
 def run(store: FleetStore) -> Callable[[Callable[[Cluster], Awaitable[None]]], None]:
     def run(test: Callable[[Cluster], Awaitable[None]]) -> None:
@@ -114,11 +120,7 @@ def test_new_settings_of_replicas_are_in_force_once_the_new_replicas_run(run: An
     async def test(cluster: Cluster) -> None:
         old = await cluster.loaded()
         loading = await cluster.load({"num_replicas": 2})
-        (due,) = [
-            item
-            for item in (await cluster.tick(replace(RUNNING, fingerprint=old))).deploy
-            if isinstance(item, Deployment) and item.model == "wine"
-        ]
+        (due,) = due_for("wine", await cluster.tick(replace(RUNNING, fingerprint=old)))
         assert due.fingerprint != old
         await cluster.tick(ApplicationState("DEPLOYING", 1, fingerprint=due.fingerprint))
         assert not loading.done()

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.errors import PredictionError
-from deployments.gateway.batching import VersionQueue, batch_shape, join
+from deployments.gateway.batching import VersionQueue
+from deployments.gateway.joining import batch_shape, join
 from deployments.protocols.tensors import Array, Batch, Layout, Outputs, Request
 from deployments.telemetry import BATCH, IN_FLIGHT, PREDICT, QUEUE
 from tests.deployments.gateway.queues import ask, busy, make_queue, outcomes, value
