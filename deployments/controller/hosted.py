@@ -54,8 +54,10 @@ class HostedModels:
         Raises:
             NotFoundError: It is not hosted.
         """
-        own = self._added if self.origin(name) is Origin.API else self._configured
-        return own[name]
+        spec = self.specs.get(name)
+        if spec is None:
+            raise NotFoundError(f"model {name!r} is not hosted")
+        return spec
 
     def origin(self, name: str) -> Origin:
         """Who owns a hosted model.

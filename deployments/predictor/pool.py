@@ -33,7 +33,7 @@ FILES_TO_MEMORY = 2.0
 FORGETTING = 0.9
 """What a load leaves of the growth remembered before it, where it took less itself."""
 
-MARGIN_BYTES = 8 * MIB
+MARGIN_BYTES = 24 * MIB
 """Kept free below the limit, for requests and for what estimates are off by."""
 
 SPARE = 1 / 16

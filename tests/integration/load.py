@@ -24,8 +24,9 @@ PATIENCE_S = 60.0
 
 TOLERANCE = 1e-4
 
-PROXY_ERRORS = {502, 503, 504}
-"""What Serve's proxy says of a gateway that died; the gateways' own answers name the request."""
+PROXY_ERRORS = {500, 502, 503, 504}
+"""What Serve's proxy says of a gateway that died, with 500 for 502 and 504 in Ray 2.60; the
+gateways' own answers name the request."""
 
 
 class Outcome(StrEnum):

@@ -199,7 +199,7 @@ def test_a_load_waits_where_all_that_is_held_is_answering() -> None:
 def test_one_that_does_not_fit_alone_fails_and_says_what_it_takes() -> None:
     async def test() -> None:
         bench = Bench()
-        bench.sizes["whale"] = 50 * MIB
+        bench.sizes["whale"] = 75 * MIB
         await bench.ask("a")
 
         with pytest.raises(ModelNotReadyError) as caught:
@@ -207,7 +207,7 @@ def test_one_that_does_not_fit_alone_fails_and_says_what_it_takes() -> None:
 
         assert str(caught.value) == (
             "model 'whale' is not ready: version 1 could not be loaded: MemoryError: the pool's"
-            " process takes 150 MiB with it alone, 50 of them its own, memory_mib is 143"
+            " process takes 175 MiB with it alone, 75 of them its own, memory_mib is 159"
         )
         assert bench.held == []
         assert await bench.ask("a") == 1
