@@ -204,6 +204,13 @@ def _is_ready(seen: Observation, model: str, version: str | None) -> bool:
 def _state(
     seen: Observation, failures: Mapping[str, Failure], model: str, version: str
 ) -> tuple[RouteState, str]:
+    state = _host_state(seen, failures, model, version)
+    return _proof_state(seen, failures, model, version) if state[0] is RouteState.READY else state
+
+
+def _host_state(
+    seen: Observation, failures: Mapping[str, Failure], model: str, version: str
+) -> tuple[RouteState, str]:
     name = _host(seen, model, version)
     state = seen.applications.get(name)
     if state is None or state.status == "DELETING":
@@ -212,7 +219,7 @@ def _state(
             return RouteState.UNAVAILABLE, failure.reason
         return RouteState.LOADING, "waiting for its application"
     if is_answering(state):
-        return _proof_state(seen, model, version)
+        return RouteState.READY, ""
     if state.status == "DEPLOY_FAILED":
         return RouteState.UNAVAILABLE, state.message
     route = _route_before(seen, model, version)
@@ -222,13 +229,20 @@ def _state(
     return RouteState.LOADING, "its first replica is starting"
 
 
-def _proof_state(seen: Observation, model: str, version: str) -> tuple[RouteState, str]:
+def _proof_state(
+    seen: Observation, failures: Mapping[str, Failure], model: str, version: str
+) -> tuple[RouteState, str]:
     spec, name = seen.specs[model], application_name(model, version)
     stable = _resolve(seen.registry, model, spec.stable_key)
     unproven = spec.pool is not None and name not in seen.proven
-    if not unproven or not needs_proof(version, stable, seen.table.models.get(model)):
+
+    def answers(other: str) -> bool:
+        return _host_state(seen, {}, model, other)[0] is RouteState.READY
+
+    before = seen.table.models.get(model)
+    if not unproven or not needs_proof(version, stable, before, answers):
         return RouteState.READY, ""
-    failure = seen.failures.get(name)
+    failure = failures.get(name)
     if failure is not None:
         return RouteState.UNAVAILABLE, failure.reason
     return RouteState.LOADING, "a replica of its pool is loading it"

@@ -127,17 +127,25 @@ class Proof:
     """See `predictor.pool.Target`."""
 
 
-def needs_proof(version: str, stable: str | None, before: ModelRoutes | None) -> bool:
+def needs_proof(
+    version: str, stable: str | None, before: ModelRoutes | None, answers: Callable[[str], bool]
+) -> bool:
     """Whether a pooled version must be loaded before it gets traffic.
 
     Args:
         version: As MLflow numbers it.
         stable: The version that should be the stable one; None while there is none.
         before: The model in the table in force.
+        answers: Whether the application that holds a version of the model has a replica.
     """
-    routes = before.routes if before is not None else ()
-    ready = {route.version for route in routes if route.state is RouteState.READY}
-    return version not in ready and (bool(ready) or version != stable)
+    route = before.route(version) if before is not None else None
+    if route is not None and route.state is RouteState.READY:
+        return False
+    if version != stable:
+        return True
+    replaced = before.stable if before is not None else None
+    # Ready canaries get nothing without a ready stable version, so nothing is taken from them.
+    return replaced is not None and replaced.state is RouteState.READY and answers(replaced.version)
 
 
 def due_proofs(

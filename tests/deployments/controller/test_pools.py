@@ -162,6 +162,15 @@ def test_what_was_ready_stays_so_though_nobody_remembers_the_proof() -> None:
     assert decision.prove == ()
 
 
+def test_a_first_champion_waits_for_no_proof_since_canaries_had_no_traffic() -> None:
+    only_canary = registered(challenger="2")
+    table = pooled(SPLIT_IN_POOL, registry=only_canary, proven=frozenset({"m--v2"})).table
+
+    decision = pooled(SPLIT_IN_POOL, registry=registered(champion="1"), table=table)
+
+    assert weights(decision) == {"1": 100}
+
+
 def test_a_pool_without_a_model_stays() -> None:
     observation = seen(None, pools={"p": POOL}, applications={"p--pool": RUNNING})
     observation = replace(observation, table=decide(observation).table)
