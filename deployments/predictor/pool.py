@@ -221,9 +221,10 @@ class Pool:
             await self._admit(needed_bytes)
             self._n_loads += 1
             n_loads, before_bytes = self._n_loads, self._memory.resident_bytes()
+            loaded: list[Held] = []
             try:
                 loop = asyncio.get_running_loop()
-                held = await loop.run_in_executor(self._loaders, self._load_now, target)
+                await loop.run_in_executor(self._loaders, self._load_into, loaded, target)
             except Exception as error:  # noqa: BLE001, whatever a model or the network raises
                 return self._failed(key, f"{type(error).__name__}: {error}")
             finally:
@@ -232,8 +233,7 @@ class Pool:
         grown_bytes = needed_bytes
         if not self._reserved_bytes and n_loads == self._n_loads:
             grown_bytes = max(0, self._memory.resident_bytes() - before_bytes)
-        resident = self._residents[key] = _Resident(held, grown_bytes)
-        del held
+        resident = self._residents[key] = _Resident(loaded.pop(), grown_bytes)
         await self.keep_within()
         if self._is_alone(key) and self._memory.resident_bytes() > self._limit_bytes:
             reason = self._too_large(grown_bytes)
@@ -244,6 +244,11 @@ class Pool:
         self._growth_bytes = max(float(grown_bytes), FORGETTING * self._growth_bytes)
         self._failures.pop(key, None)
         return resident
+
+    def _load_into(self, loaded: list[Held], target: Target) -> None:
+        # Not returned: a thread keeps what it returns for a while after it has told so, and a
+        # version that is evicted meanwhile would be freed only after memory was given back.
+        loaded.append(self._load_now(target))
 
     async def _admit(self, needed_bytes: int) -> None:
         """Reserve memory for a load once it fits, or nothing is left that could make room."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -160,6 +162,41 @@ def test_versions_and_runtimes_are_told_apart() -> None:
         ]
 
     run(test())
+
+
+def test_a_loader_that_the_system_holds_up_keeps_no_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python's thread holds what it returned until it runs on after it has told so."""
+    may_end = threading.Event()
+
+    def run_on(item: Any) -> None:
+        result = item.fn(*item.args)
+        item.future.set_result(result)
+        assert may_end.wait(10)
+
+    async def test() -> None:
+        bench = Bench()
+        bench.sizes = {"a": 31 * MIB, "b": 31 * MIB}
+        monkeypatch.setattr(bench.pool._loaders, "submit", _submit_to_thread(run_on))
+        await bench.ask("a")
+
+        assert await bench.ask("b") == 1
+
+        assert bench.held == ["b"]
+        assert bench.memory.resident_bytes() == BASE + 31 * MIB
+        may_end.set()
+
+    run(test())
+
+
+def _submit_to_thread(run_item: Callable[[Any], None]) -> Callable[..., Future[Any]]:
+    def submit(fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        item = SimpleNamespace(fn=fn, args=args, future=Future())
+        threading.Thread(target=run_item, args=(item,)).start()
+        return item.future
+
+    return submit
 
 
 def test_what_is_answering_is_not_evicted() -> None:
