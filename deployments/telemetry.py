@@ -142,14 +142,23 @@ class Distribution:
         self.total += value * times
 
 
+class Cell:
+    """One counter or gauge."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+
 class Counters:
     """What one gateway has seen, by metric and labels. Not thread-safe: one event loop owns it."""
 
     def __init__(self, gateway: str) -> None:
         self._gateway = gateway
         self._sequence = 0
-        self._values: dict[str, defaultdict[Labels, float]] = {
-            family.name: defaultdict(float)
+        self._values: dict[str, defaultdict[Labels, Cell]] = {
+            family.name: defaultdict(Cell)
             for family in FAMILIES
             if family.kind is not Kind.HISTOGRAM
         }
@@ -159,25 +168,33 @@ class Counters:
 
     def add(self, family: Family, labels: Labels, amount: float = 1) -> None:
         """Raise a counter, or move a gauge."""
-        self._values[family.name][labels] += amount
+        self._values[family.name][labels].value += amount
 
     def set(self, family: Family, labels: Labels, value: float) -> None:
         """Put a gauge to a value."""
-        self._values[family.name][labels] = value
+        self._values[family.name][labels].value = value
+
+    def cell(self, family: Family, labels: Labels) -> Cell:
+        """A counter or gauge itself, for who moves it often."""
+        return self._values[family.name][labels]
+
+    def distribution(self, family: Family, labels: Labels) -> Distribution:
+        """A histogram's series itself, for who observes often."""
+        series = self._distributions[family.name]
+        found = series.get(labels)
+        if found is None:
+            found = series[labels] = Distribution(family.edges)
+        return found
 
     def observe(self, family: Family, labels: Labels, value: float, times: int = 1) -> None:
         """Count a value in a histogram."""
-        series = self._distributions[family.name]
-        distribution = series.get(labels)
-        if distribution is None:
-            distribution = series[labels] = Distribution(family.edges)
-        distribution.observe(value, times)
+        self.distribution(family, labels).observe(value, times)
 
     def snapshot(self) -> Snapshot:
         """Copy everything under a new sequence number."""
         self._sequence += 1
         families = {
-            name: tuple(Series(labels, (value,)) for labels, value in series.items())
+            name: tuple(Series(labels, (cell.value,)) for labels, cell in series.items())
             for name, series in self._values.items()
         }
         for name, distributions in self._distributions.items():

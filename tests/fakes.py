@@ -136,6 +136,9 @@ class FakeTransport:
         """See `VersionTransport.update`."""
         self.endpoints = route.endpoints if route is not None else ()
 
+    def begin(self, batch: Batch, depth: int, timeout_s: float, landed: Any) -> None:
+        """See `VersionTransport.begin`; this one has to be waited for."""
+
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """See `Transport.predict`."""
         self.sent.append(Sent(batch, depth, loop_time()))

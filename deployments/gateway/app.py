@@ -19,7 +19,6 @@ from deployments.errors import (
     NotFoundError,
     RequestTooLargeError,
 )
-from deployments.gateway.batching import VersionQueue, Waiting
 from deployments.gateway.calls import (
     LARGE_BODY_BYTES,
     MODEL_VERSION,
@@ -43,15 +42,17 @@ from deployments.gateway.http import (
 )
 from deployments.gateway.http_call import HttpCall
 from deployments.gateway.inference import Inference
+from deployments.gateway.joining import AnyRequest
 from deployments.gateway.pages import find_page, index_page, stats_versions
 from deployments.gateway.repository import change_repository
 from deployments.gateway.serve_door import READ_TIMEOUT_S, limited
 from deployments.gateway.statistics import statistics
+from deployments.gateway.waiting import Ending, Share
 from deployments.protocols import mlflow_scoring, open_inference
 from deployments.protocols.compression import compress, decompress
 from deployments.protocols.infer_envelope import peek_id
 from deployments.protocols.statuses import mlflow_error, open_inference_error
-from deployments.protocols.tensors import Outputs, Request
+from deployments.protocols.tensors import Outputs
 from deployments.telemetry import Counters, exposition
 from deployments.traffic.table import Route
 
@@ -72,12 +73,12 @@ ERROR_FORMS = {
 }
 
 
-class _Asked(msgspec.Struct):
+class Asked(msgspec.Struct):
     """An inference request that was read, and for whom."""
 
     call: HttpCall
     route: Route
-    request: Request
+    request: AnyRequest
 
     given_id: str
     """Names the request in its answer where its body does not."""
@@ -97,9 +98,9 @@ class GatewayApp:
     ) -> None:
         self._read_timeout_s = read_timeout_s
         self._inference = inference
-        self._calls = Calls(inference, counters, clock)
+        self.calls = Calls(inference, counters, clock)
         self._fleet = fleet
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +128,7 @@ class GatewayApp:
         except ClientGoneError:
             return
         await deliver(self._compressed(call, answer))
-        self._calls.count(call, str(answer.status))
+        self.calls.count(call, str(answer.status))
 
     async def _respond(self, call: HttpCall) -> Answer:
         try:
@@ -143,7 +144,7 @@ class GatewayApp:
         model: str,
         version: str | None,
         deliver: Callable[[Answer], None],
-    ) -> asyncio.Future[Outputs] | None:
+    ) -> Callable[[], None] | None:
         """Answer a short inference request that has been read whole, without a task for it.
 
         A task and the coroutines in it cost as much again as all else that is done here.
@@ -155,45 +156,49 @@ class GatewayApp:
             deliver: Writes the answer, now or later.
 
         Returns:
-            What ends the work if it is cancelled; None if the answer has been delivered.
+            What ends the work; None if the answer has been delivered.
         """
         call.started_s = self._clock()
         try:
             asked = self._read_whole(call, model, version)
-            queue, waiting = self._calls.put(call, asked.route, asked.request)
+            told = partial(self.finish, asked, deliver)
+            return self.calls.put(call, asked.route, asked.request, told)
         except Exception as error:  # noqa: BLE001, as in `_respond`
             self._end(call, self._failed(call, error), deliver)
             return None
-        waiting.answer.add_done_callback(partial(self._answered, asked, queue, waiting, deliver))
-        return waiting.answer
 
-    def _answered(
-        self,
-        asked: _Asked,
-        queue: VersionQueue,
-        waiting: Waiting,
-        deliver: Callable[[Answer], None],
-        done: asyncio.Future[Outputs],
-    ) -> None:
-        queue.settle(waiting)
-        if done.cancelled():
-            return
-        try:
-            answer = self._inferred(asked, self._calls.answered(asked.call, done.result()))
-        except Exception as error:  # noqa: BLE001, as in `_respond`
-            answer = self._failed(asked.call, error)
+    def finish(self, asked: Asked, deliver: Callable[[Answer], None], ending: Ending) -> None:
+        """Answer an inference request once it is known how it ended.
+
+        Args:
+            asked: The request.
+            deliver: Writes the answer.
+            ending: What came of it.
+        """
+        if isinstance(ending, Share):
+            answer = self._shared(asked, ending)
+        elif isinstance(ending, Exception):
+            answer = self._failed(asked.call, ending)
+        else:
+            return  # the loop ends
         self._end(asked.call, answer, deliver)
+
+    def _shared(self, asked: Asked, share: Share) -> Answer:
+        try:
+            return self._inferred(asked, self.calls.answered(asked.call, share.outputs))
+        except Exception as error:  # noqa: BLE001, as in `_respond`
+            return self._failed(asked.call, error)
 
     def _end(self, call: HttpCall, answer: Answer, deliver: Callable[[Answer], None]) -> None:
         deliver(self._compressed(call, answer))
-        self._calls.count(call, str(answer.status))
+        self.calls.count(call, str(answer.status))
 
     def _failed(self, call: HttpCall, error: Exception) -> Answer:
         if not isinstance(error, FleetError):
             logger.error("%s %s failed", call.method, call.path, exc_info=error)
             error = FleetError("internal error, see the gateway's log")
         response = ERROR_FORMS[call.protocol](error)
-        self._calls.count_error(call, error, str(response.status))
+        self.calls.count_error(call, error, str(response.status))
         headers = tuple((name.lower().encode(), text.encode()) for name, text in response.headers)
         return Answer(response.status, response.body, None, (*headers, *call.extra_headers))
 
@@ -239,7 +244,7 @@ class GatewayApp:
         return Answer(200, page(self._inference))
 
     async def _read(self, call: HttpCall) -> bytes:
-        return await call.read(self._max_body_bytes)
+        return await call.read(self.max_body_bytes)
 
     async def _infer(self, call: HttpCall, model: str, version: str | None) -> Answer:
         body = await self._start(call, model)
@@ -252,21 +257,21 @@ class GatewayApp:
             )
         else:
             request = open_inference.decode_infer(body, header_length, route.signature)
-        outputs = await self._calls.answer(call, route, request)
-        return self._inferred(_Asked(call, route, request, given_id), outputs)
+        outputs = await self.calls.answer(call, route, request)
+        return self._inferred(Asked(call, route, request, given_id), outputs)
 
-    def _read_whole(self, call: HttpCall, model: str, version: str | None) -> _Asked:
+    def _read_whole(self, call: HttpCall, model: str, version: str | None) -> Asked:
         self._begin(call, model)
         body = call.body or b""
-        if len(body) > self._max_body_bytes:
-            raise RequestTooLargeError(len(body), self._max_body_bytes)
+        if len(body) > self.max_body_bytes:
+            raise RequestTooLargeError(len(body), self.max_body_bytes)
         body = self._decoded(call, body)
         header_length = header_text(call.headers, HEADER_LENGTH)
         route, given_id = self._route(call, version, lambda: peek_id(body, header_length))
         request = open_inference.decode_infer(body, header_length, route.signature)
-        return _Asked(call, route, request, given_id)
+        return Asked(call, route, request, given_id)
 
-    def _inferred(self, asked: _Asked, outputs: Outputs) -> Answer:
+    def _inferred(self, asked: Asked, outputs: Outputs) -> Answer:
         call, request = asked.call, asked.request
         encoded = open_inference.encode_infer(
             request,
@@ -290,7 +295,7 @@ class GatewayApp:
             request = await asyncio.to_thread(
                 mlflow_scoring.decode_invocation, body, content_type, route.signature
             )
-        outputs = await self._calls.answer(call, route, request)
+        outputs = await self.calls.answer(call, route, request)
         text = mlflow_scoring.encode_predictions(
             outputs, model=model, version=route.version, wrapped=request.wrapped
         )
@@ -304,20 +309,20 @@ class GatewayApp:
         return self._decoded(call, body)
 
     def _begin(self, call: HttpCall, model: str) -> None:
-        self._calls.begin(call, model)
+        self.calls.begin(call, model)
         _require(call, "POST")
         call.timeout_s = timeout_s(header_text(call.headers, REQUEST_TIMEOUT))
 
     def _decoded(self, call: HttpCall, body: bytes) -> bytes:
         encoding = call.headers.get(b"content-encoding")
         if encoding is not None:
-            body = decompress(body, encoding.decode("latin-1"), self._max_body_bytes)
+            body = decompress(body, encoding.decode("latin-1"), self.max_body_bytes)
         return body
 
     def _route(
         self, call: HttpCall, version: str | None, own_id: Callable[[], str | None]
     ) -> tuple[Route, str]:
-        route, given_id = self._calls.route(
+        route, given_id = self.calls.route(
             call,
             version=version,
             routing_key=header_text(call.headers, ROUTING_KEY),

@@ -10,62 +10,39 @@ raised is run again one request at a time, so that one bad row fails only its ow
 """
 
 import asyncio
+import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from deployments.errors import (
     DeadlineExceededError,
-    FleetError,
     OverloadedError,
     PredictionError,
     ReplicaLostError,
 )
 from deployments.gateway.batch_limit import SHARE, BatchLimit
-from deployments.gateway.joining import Shape, batch_shape, join
+from deployments.gateway.joining import AnyRequest, join, shape_of
+from deployments.gateway.line import Line
 from deployments.gateway.transport import ReplicaGoneError, VersionTransport
+from deployments.gateway.waiting import BatchAnswer, Deadlines, Ending, Flight, Share, Waiting
 from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.prediction import Prediction
-from deployments.protocols.tensors import Outputs, Request, has_nan
-from deployments.telemetry import BATCH, IN_FLIGHT, LAST_ANSWER, PREDICT, QUEUE, Counters
+from deployments.protocols.tensors import Batch, Outputs, Request, has_nan
+from deployments.telemetry import BATCH, IN_FLIGHT, LAST_ANSWER, PREDICT, QUEUE, Cell, Counters
 from deployments.traffic.table import Batching
+
+logger = logging.getLogger(__name__)
 
 TIMER_RESOLUTION_S = 1e-6
 """A shorter wait is none, seconds."""
 
 CALLS_LEFT = 1.5
 """Typical calls that a request needs the time for, so that its answer is not in vain."""
-
-
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """A batch on its way, and how many still wait for it."""
-
-    task: asyncio.Task[None]
-    waiting: int
-
-
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """One request on its way through a queue."""
-
-    request: Request
-    shape: Shape
-    answer: asyncio.Future[Outputs]
-    arrived_s: float
-    expires_s: float
-
-    timer: asyncio.TimerHandle
-    """Fires when it expires."""
-
-    alone: bool = False
-    lost: bool = False
-    flight: _Flight | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -84,12 +61,18 @@ class VersionQueue:
     _window: AdaptiveWindow = field(default_factory=AdaptiveWindow)
     _limit: BatchLimit = field(default_factory=BatchLimit)
     _held_since_s: float | None = None
-    _waiting: deque[Waiting] = field(default_factory=deque)
+    _line: Line = field(default_factory=Line)
     _in_flight: int = 0
     _requests_in_flight: int = 0
     _pump_due: asyncio.Handle | None = None
     _pump_is_next: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _deadlines: Deadlines = field(init=False)
+    _unanswered: Cell = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._deadlines = Deadlines(self._expire, self.clock)
+        self._unanswered = self._gauge()
 
     async def answer(self, request: Request, deadline_s: float) -> Outputs:
         """Queue a request and wait for its outputs.
@@ -105,69 +88,98 @@ class VersionQueue:
             ReplicaLostError: Two replicas died under it.
             ModelNotReadyError: The version is going away.
         """
-        waiting = self.put(request, deadline_s)
-        try:
-            return await waiting.answer
-        finally:
-            self.settle(waiting)
+        end: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
 
-    def put(self, request: Request, deadline_s: float) -> Waiting:
-        """Queue a request without waiting for it; `settle` is due once its answer is done.
+        def told(ending: Ending) -> None:
+            if end.done():
+                return  # cancelled in this turn of the loop
+            if isinstance(ending, Share):
+                end.set_result(ending.outputs)
+            elif isinstance(ending, asyncio.CancelledError):
+                end.cancel()
+            else:
+                end.set_exception(ending)
+
+        waiting = self.put(request, deadline_s, told)
+        try:
+            return await end
+        finally:
+            self.give_up(waiting)
+
+    def put(
+        self, request: AnyRequest, deadline_s: float, told: Callable[[Ending], None]
+    ) -> Waiting:
+        """Queue a request.
 
         Args:
-            request: As for `answer`, which says also what the answer may raise.
+            request: As for `answer`.
             deadline_s: As above.
+            told: Called once with how it ended, unless it is given up before: with what
+                `answer` gives or raises. Must not raise.
 
         Raises:
             OverloadedError: The queue is full.
         """
         limit = self.batching.max_queued_requests
-        if len(self._waiting) >= limit:
+        if len(self._line) >= limit:
             raise OverloadedError(self.model, limit)
         now_s = self.clock()
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Outputs] = loop.create_future()
-        # A timer and the bare future: wait_for would wrap both in a task.
-        timer = loop.call_later(deadline_s, _expire, answer, self.model, deadline_s)
-        waiting = Waiting(request, batch_shape(request), answer, now_s, now_s + deadline_s, timer)
-        self._waiting.append(waiting)
-        self._window.arrived(self.depth)
+        waiting = Waiting(request, shape_of(request), told, now_s, deadline_s)
+        self._line.join(waiting)
+        self._deadlines.add(waiting)
+        self._unanswered.value += 1
+        self._window.arrived(len(self._line) + self._requests_in_flight)
         self._pump_soon()
-        self.counters.add(IN_FLIGHT, (self.model, self.version, self.track))
         return waiting
 
-    def settle(self, waiting: Waiting) -> None:
-        """Forget a request that was answered, or that nobody waits for any more."""
-        waiting.timer.cancel()
-        answer = waiting.answer
-        if not answer.done():
-            answer.cancel()
-        if answer.cancelled() or isinstance(answer.exception(), DeadlineExceededError):
+    def give_up(self, waiting: Waiting) -> None:
+        """Forget a request for whose answer nobody waits any more; nothing if it has ended."""
+        if not waiting.ended:
+            self._end(waiting)
             self._leave(waiting)
-        self.counters.add(IN_FLIGHT, (self.model, self.version, self.track), -1)
 
     @property
     def depth(self) -> int:
         """Requests waiting or in flight."""
-        return len(self._waiting) + self._requests_in_flight
+        return len(self._line) + self._requests_in_flight
 
-    def resize(self, batching: Batching, replicas: int) -> None:
+    def resize(self, track: str, batching: Batching, replicas: int) -> None:
         """Take new settings; requests that wait are judged by them from now on."""
+        unanswered = self._unanswered.value
+        self._unanswered.value = 0.0
+        self.track = track
+        self._unanswered = self._gauge()
+        self._unanswered.value += unanswered
         self.batching = batching
         self.replicas = replicas
         self._pump_soon()
+
+    def _gauge(self) -> Cell:
+        return self.counters.cell(IN_FLIGHT, (self.model, self.version, self.track))
+
+    def _end(self, waiting: Waiting) -> None:
+        waiting.ended = True
+        self._deadlines.discard(waiting)
+        self._unanswered.value -= 1
+
+    def _tell(self, waiting: Waiting, ending: Ending) -> None:
+        if not waiting.ended:
+            self._end(waiting)
+            waiting.told(ending)
+
+    def _expire(self, waiting: Waiting) -> None:
+        self._leave(waiting)
+        self._tell(waiting, DeadlineExceededError(self.model, waiting.deadline_s))
 
     def _leave(self, waiting: Waiting) -> None:
         """Give up a place in the line, or the batch in flight that nobody else waits for."""
         flight = waiting.flight
         if flight is None:
-            with suppress(ValueError):  # it may be about to fly
-                self._waiting.remove(waiting)
+            self._line.leave(waiting)
             return
         flight.waiting -= 1
         if flight.waiting == 0:
-            # Not at once: cancelled before its first step, it would never give its slot back.
-            asyncio.get_running_loop().call_soon(flight.task.cancel)
+            flight.give_up()
 
     def _pump_soon(self, delay_s: float = 0.0) -> None:
         # On the next turn of the loop, so that requests read in this turn share a batch.
@@ -186,26 +198,16 @@ class VersionQueue:
         self._pump_due = None
         self._pump_is_next = False
         slots = self._slots()
-        while self._waiting and self._in_flight < slots:
+        while self._line and self._in_flight < slots:
             wait_s = self._company_wait_s(slots)
             if wait_s > 0:
                 self._pump_soon(wait_s)
                 return
             self._held_since_s = None
-            batch = self._take()
+            passed = self.batching.max_batch_size
+            batch = self._line.take(self._most_rows(), passed, self._hopeless_s())
             if batch:
-                self._window.sent()
-                self._in_flight += 1
-                self._requests_in_flight += len(batch)
-                # In a context of its own: Serve would take the call for a child of whichever
-                # request woke the pump, and cancel everybody's when that client leaves.
-                loop = asyncio.get_running_loop()
-                task = loop.create_task(self._send(batch), context=Context())
-                flight = _Flight(task, len(batch))
-                for item in batch:
-                    item.flight = flight
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._launch(batch)
 
     def _slots(self) -> int:
         """Batches that may be in flight at a time."""
@@ -213,7 +215,7 @@ class VersionQueue:
         own = self.transport.own_copies
         # While scaled to zero, one batch goes ahead and wakes the version; where a copy in
         # this process answers, only once it leaves more in line than it takes at a time.
-        wakes = own == 0 or len(self._waiting) >= self._most_rows()
+        wakes = own == 0 or len(self._line) >= self._most_rows()
         return own + max(self.replicas, int(wakes)) * each
 
     def _most_rows(self) -> int:
@@ -227,9 +229,8 @@ class VersionQueue:
 
     def _company_wait_s(self, slots: int) -> float:
         """How much longer the requests in line should wait for others, seconds."""
-        first = self._waiting[0]
-        rows = sum(item.request.rows for item in self._waiting)
-        if first.alone or rows >= self._most_rows():
+        first = self._line.first
+        if first.alone or self._line.rows >= self._most_rows():
             return 0.0
         now_s = self.clock()
         fixed_s = self.batching.batch_wait_timeout_s
@@ -242,7 +243,7 @@ class VersionQueue:
             # replica becomes free meanwhile.
             since_s = now_s if self._held_since_s is None else self._held_since_s
             self._held_since_s = since_s
-            window_s = self._window.length_s(len(self._waiting), self._requests_in_flight, slots)
+            window_s = self._window.length_s(len(self._line), self._requests_in_flight, slots)
             left_s = since_s + window_s - now_s
         target_s = self.batching.latency_target_s
         if target_s is not None:
@@ -258,131 +259,122 @@ class VersionQueue:
         """
         soon_s = self.clock() + CALLS_LEFT * self._window.typical_s
         # With nobody to prefer, the next call may be quicker than the typical one.
-        return soon_s if self._waiting[-1].expires_s >= soon_s else 0.0
+        return soon_s if self._line.last.expires_s >= soon_s else 0.0
 
-    def _take(self) -> list[Waiting]:
-        """Remove the next batch from the line: the first request and all that fit to it."""
-        batch: list[Waiting] = []
-        passed: list[Waiting] = []
-        rows = 0
-        most = self._most_rows()
-        hopeless_s = self._hopeless_s()
-        while self._waiting:
-            item = self._waiting.popleft()
-            if item.answer.done() or item.expires_s < hopeless_s:
-                continue  # its deadline passed or is about to, or nobody waits any more
-            if not batch:
-                batch.append(item)
-                rows = item.request.rows
-                if item.alone:
-                    break
-            elif (
-                not item.alone and item.shape == batch[0].shape and rows + item.request.rows <= most
-            ):
-                batch.append(item)
-                rows += item.request.rows
-            else:
-                passed.append(item)
-                if len(passed) > self.batching.max_batch_size:
-                    break
-            if rows >= most:
-                break
-        self._waiting.extendleft(reversed(passed))
-        return batch
-
-    async def _send(self, batch: list[Waiting]) -> None:
-        try:
-            await self._send_within_deadline(batch)
-        except asyncio.CancelledError:
-            for item in batch:
-                item.answer.cancel()
-            raise
-        except Exception as error:  # a fault of ours must not leave callers waiting
-            _fail(batch, error)
-            raise
-        finally:
-            self._in_flight -= 1
-            self._requests_in_flight -= len(batch)
-            if self._waiting:
-                self._pump_soon()
-
-    async def _send_within_deadline(self, batch: list[Waiting]) -> None:
+    def _launch(self, batch: list[Waiting]) -> None:
         started_s = self.clock()
-        last_s = max(item.expires_s for item in batch)
-        left_s = max(0.0, last_s - started_s)
-        limit = asyncio.timeout(left_s)
+        flight = Flight(batch, started_s, len(batch), _nothing)
+        for item in batch:
+            item.flight = flight
+        self._window.sent()
+        depth = self.depth + len(batch)
+        self._in_flight += 1
+        self._requests_in_flight += len(batch)
+        left_s = max(0.0, max([item.expires_s for item in batch]) - started_s)
+        landed = partial(self._landed, flight)
         try:
-            async with limit:
-                prediction = await self.transport.predict(
-                    join([item.request for item in batch]), self.depth, left_s
-                )
-        except TimeoutError:
-            if not limit.expired():
-                raise  # the transport's own
-            # Otherwise every caller has had its DeadlineExceededError by now.
-        except ReplicaGoneError:
-            self._try_again(batch)
-        except PredictionError as error:
-            self._run_alone_or_fail(batch, error)
-        except FleetError as error:
-            _fail(batch, error)
+            joined = join([item.request for item in batch])
+            give_up = self.transport.begin(joined, depth, left_s, landed)
+        except Exception as error:  # noqa: BLE001, a fault of ours must not leave callers waiting
+            landed(error)
+            return
+        if give_up is None:
+            # In a context of its own: Serve would take the call for a child of whichever
+            # request woke the pump, and cancel everybody's when that client leaves.
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(self._send(joined, depth, left_s, landed), context=Context())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            # Not at once: cancelled before its first step, it would never land.
+            give_up = partial(loop.call_soon, task.cancel)
+        flight.give_up = give_up
+
+    async def _send(
+        self,
+        batch: Batch,
+        depth: int,
+        left_s: float,
+        landed: Callable[[Prediction | BaseException], None],
+    ) -> None:
+        try:
+            prediction = await self.transport.predict(batch, depth, left_s)
+        except asyncio.CancelledError as cancelled:
+            landed(cancelled)
+            raise
+        except Exception as error:  # noqa: BLE001, told to whom it concerns
+            landed(error)
         else:
-            self._hand_out(batch, prediction, started_s)
+            landed(prediction)
+
+    def _landed(self, flight: Flight, ending: Prediction | BaseException) -> None:
+        """Take a batch's answer, or what became of it instead."""
+        self._in_flight -= 1
+        self._requests_in_flight -= len(flight.batch)
+        try:
+            if isinstance(ending, Prediction):
+                self._hand_out(flight, ending)
+            elif isinstance(ending, ReplicaGoneError):
+                self._try_again(flight.batch)
+            elif isinstance(ending, PredictionError):
+                self._run_alone_or_fail(flight.batch, ending)
+            else:
+                self._fail(flight.batch, ending)
+        except Exception as error:  # a fault of ours must not leave callers waiting
+            logger.exception("a batch's answer could not be handed out")
+            self._fail(flight.batch, error)
+        finally:
+            if self._line:
+                self._pump_soon()
 
     def _try_again(self, batch: list[Waiting]) -> None:
         """Send each request once more, alone: one that kills replicas takes no others along."""
-        again = [item for item in batch if not item.lost]
-        _fail([item for item in batch if item.lost], ReplicaLostError(self.model, self.version))
-        for item in reversed(again):
-            item.lost = item.alone = True
-            item.flight = None
-            self._waiting.appendleft(item)
+        lost = [item for item in batch if item.lost]
+        self._fail(lost, ReplicaLostError(self.model, self.version))
+        for item in batch:
+            item.lost = True
+        self._line.come_back(batch)
 
-    def _run_alone_or_fail(self, batch: list[Waiting], error: FleetError) -> None:
+    def _run_alone_or_fail(self, batch: list[Waiting], error: PredictionError) -> None:
         if len(batch) == 1:
-            _fail(batch, error)
-            return
-        for item in reversed(batch):
-            item.alone = True
-            item.flight = None
-            self._waiting.appendleft(item)
+            self._fail(batch, error)
+        else:
+            self._line.come_back(batch)
 
-    def _hand_out(self, batch: list[Waiting], prediction: Prediction, started_s: float) -> None:
+    def _hand_out(self, flight: Flight, prediction: Prediction) -> None:
+        batch, started_s = flight.batch, flight.started_s
         took_s = self.clock() - started_s
         self._window.answered(took_s, prediction.predict_s)
         outputs = prediction.outputs
         if not has_nan(outputs):
             outputs = Outputs(outputs.arrays, outputs.form, may_have_nan=False)
-        rows = sum(item.request.rows for item in batch)
+        rows = sum([item.request.rows for item in batch])
         if self.batching.latency_target_s is not None:
             self._limit.answered(rows, took_s, self.batching.latency_target_s)
-        labels = (self.model, self.version, self.track)
-        if len(batch) > 1 and any(
-            len(a) != rows for a in map(np.atleast_1d, outputs.arrays.values())
-        ):
+        alone = len(batch) == 1
+        if not alone and any(len(a) != rows for a in map(np.atleast_1d, outputs.arrays.values())):
             # The model does not answer row by row, so its answer belongs to nobody.
             reason = f"answered {rows} rows with another number of rows"
-            self._run_alone_or_fail(batch, PredictionError(self.model, self.version, reason))
+            error = PredictionError(self.model, self.version, reason)
+            self._run_alone_or_fail(batch, error)
             return
+        labels = (self.model, self.version, self.track)
         self.counters.observe(PREDICT, labels, prediction.predict_s)
         self.counters.observe(BATCH, labels, rows)
         self.counters.set(LAST_ANSWER, labels, time.time())
+        waits = self.counters.distribution(QUEUE, labels)
+        answer = BatchAnswer(outputs, rows)
+        sent_s = started_s + prediction.wait_s
         start = 0
         for item in batch:
             stop = start + item.request.rows
-            if not item.answer.done():
-                item.answer.set_result(outputs if len(batch) == 1 else outputs.rows(start, stop))
-            waited_s = started_s - item.arrived_s + prediction.wait_s
-            self.counters.observe(QUEUE, labels, waited_s)
+            waits.observe(sent_s - item.arrived_s)
+            self._tell(item, Share(answer, start, stop, alone))
             start = stop
 
+    def _fail(self, batch: list[Waiting], error: BaseException) -> None:
+        for item in batch:
+            self._tell(item, error)
 
-def _expire(answer: asyncio.Future[Outputs], model: str, deadline_s: float) -> None:
-    if not answer.done():
-        answer.set_exception(DeadlineExceededError(model, deadline_s))
 
-
-def _fail(batch: list[Waiting], error: Exception) -> None:
-    for item in batch:
-        if not item.answer.done():
-            item.answer.set_exception(error)
+def _nothing() -> None:
+    pass

@@ -5,12 +5,14 @@ import secrets
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 
 import msgspec
 
 from deployments.errors import FleetError, MalformedRequestError
-from deployments.gateway.batching import VersionQueue, Waiting
 from deployments.gateway.inference import Inference
+from deployments.gateway.joining import AnyRequest
+from deployments.gateway.waiting import Ending
 from deployments.protocols.statuses import origin
 from deployments.protocols.tensors import Outputs, Request, has_nan
 from deployments.telemetry import ERRORS, LATENCY, REQUESTS, Counters
@@ -59,8 +61,8 @@ class Calls:
         counters: Counters,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._inference = inference
-        self._counters = counters
+        self.inference = inference
+        self.counters = counters
         self.clock = clock
 
     def begin(self, call: Call, model: str) -> None:
@@ -70,7 +72,7 @@ class Calls:
             NotFoundError: No such model.
         """
         call.counted = True
-        self._inference.model(model)
+        self.inference.model(model)
         # Only now: a name that is not hosted is not a label, or anyone could make up a million.
         call.model = model
 
@@ -101,12 +103,12 @@ class Calls:
         """
         given_id = request_id or secrets.token_hex(16)  # on the express port, there is one
         if version is not None:
-            route = self._inference.pinned(call.model, version)
-        elif routing_key or not self._inference.is_split(call.model):
-            route = self._inference.choose(call.model, routing_key or given_id)
+            route = self.inference.pinned(call.model, version)
+        elif routing_key or not self.inference.is_split(call.model):
+            route = self.inference.choose(call.model, routing_key or given_id)
         else:
             given_id = own_id() or given_id
-            route = self._inference.choose(call.model, given_id)
+            route = self.inference.choose(call.model, given_id)
         call.version, call.track = route.version, route.track
         return route, given_id
 
@@ -116,17 +118,22 @@ class Calls:
         Raises:
             FleetError: What `Inference.answer` raises.
         """
-        queue = self._inference.queue(call.model, route)
+        queue = self.inference.queue(call.model, route)
         return self.answered(call, await queue.answer(request, self._left_s(call)))
 
-    def put(self, call: Call, route: Route, request: Request) -> tuple[VersionQueue, Waiting]:
+    def put(
+        self, call: Call, route: Route, request: AnyRequest, told: Callable[[Ending], None]
+    ) -> Callable[[], None]:
         """Queue a request without waiting for it: see `VersionQueue.put`.
+
+        Returns:
+            What gives it up.
 
         Raises:
             FleetError: What `Inference.queue` and `VersionQueue.put` raise.
         """
-        queue = self._inference.queue(call.model, route)
-        return queue, queue.put(request, self._left_s(call))
+        queue = self.inference.queue(call.model, route)
+        return partial(queue.give_up, queue.put(request, self._left_s(call), told))
 
     def answered(self, call: Call, outputs: Outputs) -> Outputs:
         """Take note of what a version answered."""
@@ -136,22 +143,22 @@ class Calls:
 
     def _left_s(self, call: Call) -> float:
         left_s = call.timeout_s - (self.clock() - call.started_s)
-        return min(left_s, self._inference.model(call.model).deadline_s)
+        return min(left_s, self.inference.model(call.model).deadline_s)
 
     def count_error(self, call: Call, error: FleetError, code: str) -> None:
         """Count what a call failed with; `count` is due as well."""
         if call.counted:
-            self._counters.add(ERRORS, (*_labels(call), code, origin(error)))
+            self.counters.add(ERRORS, (*_labels(call), code, origin(error)))
 
     def count(self, call: Call, code: str) -> None:
         """Count an answer, good or bad."""
         if not call.counted:
             return
         labels = _labels(call)
-        self._counters.add(REQUESTS, (*labels, code))
-        self._counters.observe(LATENCY, labels, self.clock() - call.started_s)
+        self.counters.add(REQUESTS, (*labels, code))
+        self.counters.observe(LATENCY, labels, self.clock() - call.started_s)
         if call.failed_version:
-            self._counters.add(ERRORS, (*labels, code, "version"))
+            self.counters.add(ERRORS, (*labels, code, "version"))
 
 
 def timeout_s(text: str | None) -> float:

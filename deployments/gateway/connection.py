@@ -5,14 +5,13 @@ length, goes on with the work for a client that left, and takes what follows an 
 the next request. Serve has proxies before it that see to all that; here nobody else does.
 
 Short inference requests leave out uvicorn's cycle, ASGI's messages and a task each
-(`ShortCycle`). A linear model's request with 32 connections and a replica of its own costs the
-gateway 89 to 100 µs of CPU instead of 110 to 125; bare uvicorn with the model inside takes 48.
+(`ShortCycle`); those that come in one piece with a head that has come before leave out the
+parser, too (`heads`), and flat ones the general way to an answer (`flat_calls`).
 """
 
 import asyncio
-import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import httptools
 import uvicorn
@@ -23,9 +22,11 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from deployments.gateway.http import Answer, Headers, Scope
-from deployments.gateway.http_call import inference_path
-from deployments.protocols.infer_envelope import MAX_DIGITS
+from deployments.gateway.cycles import Cycle, Door, ShortCycle
+from deployments.gateway.heads import KnownHead, known_head
+from deployments.gateway.http import Answer, Headers, Scope, answer_head
+from deployments.gateway.http_call import short_inference
+from deployments.gateway.refusals import MAX_HEAD_BYTES, TOO_LATE, TOO_LONG, without_upgrade
 
 DISCARD_S = 0.5
 """How long the rest of a request that is answered already is read and dropped, seconds."""
@@ -33,103 +34,32 @@ DISCARD_S = 0.5
 ANSWERING = "rayfleet.answering"
 """Entry of a request's scope: its connection, and uvicorn's state of it."""
 
-MAX_HEAD_BYTES = 64 * 1024
-"""Longest request line with its headers; whatever sends more is no client."""
-
 MOST_IN_A_ROW = 16
 """Requests of one connection that may wait for the one before them; no more are read."""
 
-UNWANTED = {b"upgrade", b"http2-settings"}
-"""Headers by which clients offer another protocol; we go on with this one, as Serve does."""
-
+MOST_AT_ONCE = 256
+"""As many of those that were read together are answered; then the connection ends."""
 
 SHORT_BODY_BYTES = 64 * 1024
 """A body this long is read before anybody works on its request."""
-
-
-class _Nobody:
-    """An event that nobody waits for."""
-
-    def set(self) -> None:
-        pass
-
-
-NOBODY = _Nobody()
-
-
-class ShortCycle:
-    """Stands for uvicorn's state of a request, where the request is short.
-
-    Its body is there before anybody works on it, and its answer is written at once, so that
-    it needs no scope, no messages and no event.
-    """
-
-    __slots__ = (
-        "disconnected", "headers", "keep_alive", "model", "more_body", "on_response", "parts",
-        "path", "response_complete", "response_started", "version", "waiting_for_100_continue",
-    )  # fmt: skip
-
-    method = "POST"
-    scope: Mapping[str, Any] = {"method": method}
-    message_event = NOBODY
-
-    def __init__(
-        self,
-        path: str,
-        target: tuple[str, str | None],
-        headers: Headers,
-        keep_alive: bool,
-        on_response: Callable[[], None],
-    ) -> None:
-        self.path = path
-        self.model, self.version = target
-        self.on_response = on_response
-        self.waiting_for_100_continue = False
-        self.headers = headers
-        self.keep_alive = keep_alive
-        self.parts: list[bytes] = []
-        self.more_body = True
-        self.disconnected = False
-        self.response_started = self.response_complete = False
-
-    def body(self) -> bytes:
-        """All of it."""
-        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
-
-
-AnyCycle = RequestResponseCycle | ShortCycle
-
-Work = Callable[["Connection", ShortCycle], asyncio.Future[Any] | None]
-"""Answers a short request; gives what ends the work on it, unless that is done."""
-
-
-def _refusal(status: bytes, message: str) -> bytes:
-    body = json.dumps({"error": message}).encode()
-    head = b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-type: application/json\r\n" % status
-    return head + b"content-length: %d\r\n\r\n%b" % (len(body), body)
-
-
-TOO_LATE = _refusal(b"408 Request Timeout", "the request did not arrive whole in time")
-TOO_LONG = _refusal(
-    b"431 Request Header Fields Too Large",
-    f"the request's head is longer than {MAX_HEAD_BYTES} bytes",
-)
 
 
 class Connection(HttpToolsProtocol):
     """Uvicorn's connection, and what it leaves out: bad senders, and clients that leave."""
 
     def __init__(
-        self, config: uvicorn.Config, state: ServerState, read_timeout_s: float, work: Work
+        self, config: uvicorn.Config, state: ServerState, read_timeout_s: float, door: Door
     ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self._timeout_s = read_timeout_s
-        self._work_on = work
+        self._door = door
         self._partial = False
         self._in_head = False
         self._is_deaf = False
-        self._head_bytes = 0
-        self._work: tuple[asyncio.Future[Any], AnyCycle] | None = None
+        self._head_bytes = self._n_begun = 0
+        self._piece: bytes | None = None
+        self._idle_since_s: float | None = None
+        self._work: tuple[Callable[[], object], Cycle] | None = None
         self._late: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
 
@@ -137,7 +67,7 @@ class Connection(HttpToolsProtocol):
         """Remember who works on which request."""
         task = asyncio.current_task()
         if task is not None:
-            self._work = task, cycle
+            self._work = task.cancel, cast("Cycle", cycle)
 
     def end(self) -> None:
         """Nobody works on a request."""
@@ -152,24 +82,49 @@ class Connection(HttpToolsProtocol):
         """Close without waiting for a client that does not read."""
         self.transport.abort()
 
-    async def deliver(self, cycle: AnyCycle, request_id: bytes, last: bool, answer: Answer) -> None:
+    async def deliver(self, cycle: Cycle, request_id: bytes, last: bool, answer: Answer) -> None:
         """Write an answer once the client reads."""
         if self.flow.write_paused and not cycle.disconnected:
             await self._until_it_reads()
         self._write(cycle, request_id, last, answer)
 
-    def deliver_soon(
-        self, cycle: ShortCycle, request_id: bytes, last: bool, answer: Answer
-    ) -> None:
+    def deliver_soon(self, cycle: Cycle, request_id: bytes, last: bool, answer: Answer) -> None:
         """Write the answer to a short request, or see to it that it will be written."""
         self._work = None
         if self.flow.write_paused and not cycle.disconnected:
             task = self.loop.create_task(self.deliver(cycle, request_id, last, answer))
-            self._work = task, cycle
+            self._work = task.cancel, cycle
         else:
             self._write(cycle, request_id, last, answer)
 
-    def _write(self, cycle: AnyCycle, request_id: bytes, last: bool, answer: Answer) -> None:
+    def write_flat(self, cycle: Cycle, request_id: bytes, lines: bytes, body: bytes) -> bool:
+        """Write a good answer to a flat request, if the client reads and may go on asking.
+
+        Args:
+            cycle: The request.
+            request_id: Goes back to the client.
+            lines: What the head says of the answer beside its length.
+            body: What to write.
+
+        Returns:
+            Whether it was written.
+        """
+        if self.flow.write_paused or cycle.disconnected or not cycle.keep_alive:
+            return False
+        first = self._door.first_lines(self.server_state.default_headers)
+        self.transport.write(
+            b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
+            % (first, len(body), request_id, lines, body)
+        )
+        self._work = None
+        cycle.response_complete = True
+        if self.pipeline:
+            self.on_response_complete()
+        else:
+            self._wait_for_request()
+        return True
+
+    def _write(self, cycle: Cycle, request_id: bytes, last: bool, answer: Answer) -> None:
         """Write an answer whole, and do what uvicorn's `send` does around that.
 
         Its way, header by header, took a fifth of a cheap request's time in the gateway. Our
@@ -186,20 +141,12 @@ class Connection(HttpToolsProtocol):
         unread = cycle.more_body  # answered before it was read whole
         if last or unread:
             cycle.keep_alive = False
-        lines = [
-            STATUS_LINE[answer.status],
-            *(b"%b: %b\r\n" % header for header in self.server_state.default_headers),
-            b"content-length: %d\r\nx-request-id: %b\r\n" % (len(answer.body), request_id),
-            *(b"%b: %b\r\n" % header for header in answer.headers),
-        ]
-        if answer.content_type is not None:
-            lines.append(b"content-type: %b\r\n" % answer.content_type)
-        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        if cycle.scope["method"] != "HEAD":
-            lines.append(answer.body)
+        lines = [*self.server_state.default_headers, (b"x-request-id", request_id)]
+        head = answer_head(STATUS_LINE[answer.status], lines, answer, ends=not cycle.keep_alive)
+        has_body = cycle.scope["method"] != "HEAD"
         cycle.waiting_for_100_continue = False
         cycle.response_started = cycle.response_complete = True
-        self.transport.write(b"".join(lines))
+        self.transport.write(head + answer.body if has_body else head)
         cycle.message_event.set()
         if unread:
             # Closed at once, the kernel would reset the connection under a client that has
@@ -221,19 +168,21 @@ class Connection(HttpToolsProtocol):
         self.headers = []
         self._partial = self._in_head = True
         self._head_bytes = 0
+        self._n_begun += 1
 
     def on_headers_complete(self) -> None:
         """The parser found the end of a request's head."""
         self._in_head = False
-        if self.parser.should_upgrade():
-            return  # `data_received` begins anew without it
+        if self._is_deaf or self.parser.should_upgrade():
+            return  # without the upgrade, `data_received` begins anew
+        if len(self.pipeline) >= MOST_AT_ONCE:
+            self.cycle.keep_alive = False
+            self._is_deaf = True
+            return
         target = self._short_target()
         if target is not None:
             keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-            path = self.url.decode("ascii")
-            self.cycle = ShortCycle(  # type: ignore[assignment]
-                path, target, dict(self.headers), keep_alive, self.on_response_complete
-            )
+            self._expect_short(self.url.decode("ascii"), target, dict(self.headers), keep_alive)
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()  # makes a scope
@@ -251,7 +200,7 @@ class Connection(HttpToolsProtocol):
         cycle: Any = self.cycle
         if isinstance(cycle, ShortCycle):
             cycle.parts.append(body)
-        elif not self.parser.should_upgrade():
+        elif not (self._is_deaf or self.parser.should_upgrade()):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -260,8 +209,9 @@ class Connection(HttpToolsProtocol):
         cycle: Any = self.cycle
         if isinstance(cycle, ShortCycle):
             if not cycle.response_complete:
+                self._learn(cycle)
                 self._begin_short(cycle)
-        elif not self.parser.should_upgrade():
+        elif not (self._is_deaf or self.parser.should_upgrade()):
             super().on_message_complete()
 
     def _short_target(self) -> tuple[str, str | None] | None:
@@ -270,37 +220,78 @@ class Connection(HttpToolsProtocol):
             return None  # an earlier one comes first
         if self.parser.get_method() != b"POST" or self.expect_100_continue:
             return None
-        if not self.url.isascii() or b"%" in self.url or b"?" in self.url or b"#" in self.url:
-            return None
-        length = next((value for name, value in self.headers if name == b"content-length"), b"")
-        if not length.isdigit() or len(length) > MAX_DIGITS or int(length) > SHORT_BODY_BYTES:
-            return None
-        return inference_path(self.url.decode("ascii"))
+        return short_inference(self.url, self.headers, SHORT_BODY_BYTES)
+
+    def _expect_short(
+        self, path: str, target: tuple[str, str | None], headers: Headers, keep_alive: bool
+    ) -> ShortCycle:
+        cycle = ShortCycle(path, target, headers, keep_alive, self.on_response_complete)
+        self.cycle = cycle  # type: ignore[assignment]
+        return cycle
 
     def _begin_short(self, cycle: ShortCycle) -> None:
         cycle.more_body = False
-        work = self._work_on(self, cycle)
-        if work is not None:
-            self._work = work, cycle
+        give_up = self._door.answer_soon(self, cycle)
+        if give_up is not None:
+            self._work = give_up, cycle
+
+    def _learn(self, cycle: ShortCycle) -> None:
+        """Remember the head of a request that came alone and in one piece."""
+        if self._piece is None or not cycle.keep_alive:
+            return
+        body = cycle.body()
+        target = cycle.model, cycle.version
+        head = known_head(cycle.path, target, cycle.headers, len(body))
+        if head is not None:
+            self._door.heads.learn(self._piece, body, head)
+
+    def _begin_known(self, head: KnownHead, body: bytes) -> None:
+        """Answer a request whose head needs no parsing."""
+        working = self._door.answer_flat(self, head, body)
+        if working is None:
+            cycle = self._expect_short(head.path, head.target, dict(head.headers), keep_alive=True)
+            cycle.parts.append(body)
+            self._begin_short(cycle)
+            return
+        self.cycle = working  # type: ignore[assignment]
+        if not working.response_complete:
+            self._work = working.give_up, working
 
     def data_received(self, data: bytes) -> None:
         """Read on, and limit how long the rest may take."""
         if self._is_deaf:
             return
-        self._unset_keepalive_if_required()
+        self._idle_since_s = None
+        is_new = not self._partial and (self.cycle is None or self.cycle.response_complete)
+        if is_new:
+            known = self._door.heads.find(data)
+            if known is not None:
+                self._begin_known(*known)
+                return
+        self._piece = data if is_new else None
+        if self._parse(data):
+            self._limit_the_rest()
+
+    def _parse(self, data: bytes) -> bool:
+        """Find the requests in it; returns whether there may be more to come."""
+        self._n_begun = int(self._partial)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on_without_upgrade(data[upgrade.args[0] :])
-            return
+            return False
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
-            return
-        if self._in_head:
+            return False
+        # Behind the end of an earlier request, nobody says where in it this one began.
+        if self._in_head and self._n_begun == 1:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(TOO_LONG)
-                return
+                return False
+        return True
+
+    def _limit_the_rest(self) -> None:
         if not self._partial:
             self._forget(self._late)
             self._late = None
@@ -315,10 +306,30 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         if self._work is not None:
-            task, cycle = self._work
+            give_up, cycle = self._work
             if not cycle.response_complete:
                 cycle.disconnected = True
-                task.cancel()
+                give_up()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for it."""
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._wait_for_request()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what has been silent for too long; or look again, since one timer serves all."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since_s is not None:
+            left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+            if left_s <= 0:
+                super().timeout_keep_alive_handler()
+            else:
+                self._look_after(left_s)
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """Read the same request again as if it had not offered another protocol.
@@ -331,25 +342,21 @@ class Connection(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
             return
         version = self.parser.get_http_version().encode()
-        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
-        for name, value in self.headers:
-            if name == b"connection":
-                tokens = [token.strip() for token in value.split(b",")]
-                kept = b", ".join(token for token in tokens if token.lower() not in UNWANTED)
-                lines.append(b"connection: %b" % kept)
-            elif name not in UNWANTED:
-                lines.append(b"%b: %b" % (name, value))
+        head = without_upgrade(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
+        self.data_received(head + rest)
 
     def _wait_for_request(self) -> None:
         """Limit the silence before a request; uvicorn does so only after an answer."""
-        is_idle = self.cycle is None or self.cycle.response_complete
-        if is_idle and self.timeout_keep_alive_task is None and not self.transport.is_closing():
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        if self.cycle is None or self.cycle.response_complete:
+            self._idle_since_s = self.loop.time()
+            if self.timeout_keep_alive_task is None and not self.transport.is_closing():
+                self._look_after(self.timeout_keep_alive)
+
+    def _look_after(self, delay_s: float) -> None:
+        handler = self.timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(delay_s, handler)
 
     async def _until_it_reads(self) -> None:
         try:
@@ -362,7 +369,9 @@ class Connection(HttpToolsProtocol):
         self._late = None
         if self.transport.is_closing():
             return
-        if self._work is not None and (self._in_head or self._work[1] is not self.cycle):
+        if self._work is not None and (
+            self._in_head or self._work[1] is not cast("Cycle", self.cycle)
+        ):
             # An earlier request is still to be answered, in its turn.
             self._late = self.loop.call_later(self._timeout_s, self._give_up)
             return

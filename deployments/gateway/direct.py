@@ -6,7 +6,6 @@ replica's connection stands (scaled to zero, just started, just died), its handl
 """
 
 import asyncio
-import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable
@@ -14,21 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deployments.errors import FleetError
-from deployments.gateway.transport import ReplicaGoneError, Transport
+from deployments.gateway.transport import Landed, ReplicaGoneError, Transport
+from deployments.gateway.wire import LEAST_OVERDUE_S, Wire
 from deployments.predictor.prediction import Prediction
-from deployments.protocols.frames import (
-    GATEWAY,
-    NONCE_BYTES,
-    PROOF_BYTES,
-    REPLICA,
-    Frame,
-    FrameError,
-    FrameReader,
-    Handshake,
-    Kind,
-    encode_frame,
-)
+from deployments.protocols.frames import FrameError
 from deployments.protocols.tensors import Batch
 from deployments.traffic.table import Endpoint
 
@@ -38,10 +26,6 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 """Waits between attempts to connect; they double, seconds."""
 
 CONNECT_TIMEOUT_S = 5.0
-
-OVERDUE, LEAST_OVERDUE_S = 0.25, 1.0
-"""Share of a batch's time, and no less than so many seconds, after which its replica must show
-that it is still there: it greets a new connection, however long the model computes."""
 
 LOOK_S = 0.25
 """Between two looks at whether a batch is overdue, seconds."""
@@ -53,8 +37,6 @@ UNAWARE_S = 10.0
 
 ASK_AGAIN_S = 0.05
 """Wait before Serve's handle is asked again, which has heard of the death meanwhile, seconds."""
-
-MAX_NUMBER = 2**32
 
 
 class DirectTransport:
@@ -88,11 +70,24 @@ class DirectTransport:
         """Whether the next batch would go past Serve's handle."""
         return any(link.is_ready for link in self._links.values())
 
+    def begin(
+        self, batch: Batch, depth: int, timeout_s: float, landed: Landed
+    ) -> Callable[[], object] | None:
+        """See `VersionTransport.begin`."""
+        link = self._idlest()
+        if link is None:
+            return None
+        return link.begin((batch.plain(), self._gateway, depth, timeout_s), landed)
+
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """See `Transport.predict`."""
+        return await self.send(self._idlest(), self._otherwise, batch, depth, timeout_s)
+
+    def _idlest(self) -> "Link | None":
         ready = self.ready
-        link = min(ready, key=_load) if ready else None
-        return await self.send(link, self._otherwise, batch, depth, timeout_s)
+        if len(ready) > 1:
+            return min(ready, key=_load)
+        return ready[0] if ready else None
 
     @property
     def ready(self) -> "list[Link]":
@@ -155,7 +150,7 @@ class Link:
         self._endpoint = endpoint
         self._note_lost = note_lost
         self._is_near = endpoint.node == node
-        self._wire: _Wire | None = None
+        self._wire: Wire | None = None
         self._retired = False
         self._connecting = asyncio.get_running_loop().create_task(self._stay_connected())
 
@@ -182,9 +177,29 @@ class Link:
 
     async def ask(self, *question: Any) -> Prediction:
         """Send a batch and wait for its answer."""
+        answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+
+        def landed(ending: Prediction | BaseException) -> None:
+            if answer.done():
+                return  # cancelled in this turn of the loop
+            if isinstance(ending, Prediction):
+                answer.set_result(ending)
+            elif not isinstance(ending, asyncio.CancelledError):
+                answer.set_exception(ending)
+
+        give_up = self.begin(question, landed)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            give_up()
+            raise
+
+    def begin(self, question: tuple[Any, ...], landed: Landed) -> Callable[[], object]:
+        """Send a batch; see `VersionTransport.begin`."""
         if self._wire is None:
-            raise ReplicaGoneError("there is no connection to it")
-        return await self._wire.ask(question)
+            asyncio.get_running_loop().call_soon(landed, ReplicaGoneError("it is not connected"))
+            return lambda: None
+        return self._wire.begin(question, landed)
 
     def retire(self) -> None:
         """Send no more batches there."""
@@ -210,7 +225,7 @@ class Link:
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
 
-    async def _watch(self, wire: "_Wire") -> None:
+    async def _watch(self, wire: "Wire") -> None:
         """Return once the connection is lost, and cut it when the replica hangs."""
         look_s = LOOK_S
         while not wire.lost.is_set():
@@ -233,9 +248,9 @@ class Link:
         wire.abort()
         return True
 
-    async def _connect(self, timeout_s: float = CONNECT_TIMEOUT_S) -> "_Wire":
+    async def _connect(self, timeout_s: float = CONNECT_TIMEOUT_S) -> "Wire":
         loop = asyncio.get_running_loop()
-        wire = _Wire(bytes.fromhex(self._endpoint.key))
+        wire = Wire(bytes.fromhex(self._endpoint.key))
         try:
             async with asyncio.timeout(timeout_s):
                 # Without the file, which a cleaner may have removed, there is still the port.
@@ -249,117 +264,6 @@ class Link:
             wire.abort()
             raise
         return wire
-
-
-class _Wire(asyncio.Protocol):
-    """One connection: it proves itself, then carries batches and their answers."""
-
-    def __init__(self, key: bytes) -> None:
-        self.trusted = asyncio.Event()
-        """Set once both sides have proved themselves, or the connection is lost."""
-        self.lost = asyncio.Event()
-        self.waiting: dict[int, asyncio.Future[Prediction]] = {}
-        self.wait_s = 0.0
-        self._overdue_at_s: dict[int, float] = {}
-        self._handshake = Handshake(key, GATEWAY)
-        self._greeting = b""
-        self._transport: asyncio.Transport | None = None
-        self._frames = FrameReader()
-        self._numbers = itertools.count()
-        self.is_leaving = False
-        """Whether one of the sides has said that it goes."""
-
-    @property
-    def is_open(self) -> bool:
-        return self.trusted.is_set() and not self.is_leaving and not self.lost.is_set()
-
-    @property
-    def is_overdue(self) -> bool:
-        """Whether a batch has waited so long that the replica may hang."""
-        now_s = asyncio.get_running_loop().time()
-        return any(at_s < now_s for at_s in self._overdue_at_s.values())
-
-    async def ask(self, question: tuple[Any, ...]) -> Prediction:
-        loop = asyncio.get_running_loop()
-        number = next(self._numbers) % MAX_NUMBER
-        answer: asyncio.Future[Prediction] = loop.create_future()
-        self.waiting[number] = answer
-        _, _, _, timeout_s, *_ = question  # a pool's say also which version is meant
-        self._overdue_at_s[number] = loop.time() + max(LEAST_OVERDUE_S, OVERDUE * timeout_s)
-        self._write(encode_frame(Kind.ASK, number, question))
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            self._write(encode_frame(Kind.CANCEL, number))
-            raise
-        finally:
-            self.waiting.pop(number, None)
-            self._overdue_at_s.pop(number, None)
-            if self.is_leaving:
-                self.close_when_answered()
-
-    def close_when_answered(self) -> None:
-        self.is_leaving = True
-        if not self.waiting and self._transport is not None:
-            self._transport.close()
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _write(self, frame: bytes) -> None:
-        if self._transport is not None and not self.lost.is_set():
-            self._transport.write(frame)
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set()
-        self.trusted.set()  # whoever waits for it looks at `lost`, too
-        for answer in self.waiting.values():
-            if not answer.done():
-                answer.set_exception(ReplicaGoneError("its connection was lost"))
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            if not self.trusted.is_set():
-                data = self._check(data)
-            for frame in self._frames.feed(data):
-                self._take(frame)
-        except FrameError as error:
-            logger.warning("direct: closing a connection: %s", error)
-            self.abort()
-
-    def _check(self, data: bytes) -> bytes:
-        """Prove ourselves to the replica's nonce, then check its proof; returns what follows."""
-        before = len(self._greeting)
-        self._greeting += data
-        if before < NONCE_BYTES <= len(self._greeting):
-            proof = self._handshake.prove(self._greeting[:NONCE_BYTES])
-            self._write(self._handshake.nonce + proof)
-        end = NONCE_BYTES + PROOF_BYTES
-        if len(self._greeting) < end:
-            return b""
-        self._handshake.check(REPLICA, self._greeting[NONCE_BYTES:end])
-        self.trusted.set()
-        return self._greeting[end:]
-
-    def _take(self, frame: Frame) -> None:
-        if frame.kind is Kind.LEAVING:
-            self.close_when_answered()
-            return
-        answer = self.waiting.get(frame.number)
-        if answer is None or answer.done():
-            return  # cancelled meanwhile
-        if frame.kind is Kind.ANSWER:
-            prediction = Prediction.of(*frame.value)
-            self.wait_s = prediction.wait_s
-            answer.set_result(prediction)
-        elif frame.kind is Kind.FAILURE and isinstance(frame.value, FleetError):
-            answer.set_exception(frame.value)
-        else:
-            raise FrameError(f"{frame.kind.name} is not a replica's to send")
 
 
 def _load(link: Link) -> tuple[int, float]:

@@ -17,16 +17,18 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from deployments.errors import ConfigError
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.calls import REQUEST_ID
-from deployments.gateway.connection import ANSWERING, Connection, ShortCycle
+from deployments.gateway.connection import ANSWERING, Connection
+from deployments.gateway.cycles import Answered, ShortCycle
+from deployments.gateway.flat_calls import FlatCall, FlatCalls
+from deployments.gateway.heads import Heads, KnownHead
 from deployments.gateway.http import Answer, Receive, Scope, Send
 from deployments.gateway.http_call import HttpCall
 from deployments.gateway.listeners import NEIGHBOUR_TIMEOUT_S, Claim
@@ -226,7 +228,7 @@ class ExpressServer:
         return [each for each in self._state.connections if isinstance(each, Connection)]
 
     def _connection(self) -> Connection:
-        return Connection(self._config, self._state, self._read_timeout_s, self._door.answer_soon)
+        return Connection(self._config, self._state, self._read_timeout_s, self._door)
 
     async def _tick(self) -> None:
         for tick in itertools.count(1):
@@ -254,10 +256,14 @@ class _Door:
     """What Serve's door does for each request, done here. One for all connections."""
 
     def __init__(self, app: GatewayApp, draining: Callable[[], bool]) -> None:
+        self.heads = Heads()
         self._app = app
         self._draining = draining
         self._first_half = secrets.token_hex(8).encode()
         self._numbers = itertools.count(secrets.randbits(63))
+        self._flat = FlatCalls(app, draining, self._new_id)
+        self._default_headers: list[tuple[bytes, bytes]] = []
+        self._first_lines = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that ASGI carries."""
@@ -279,7 +285,7 @@ class _Door:
         finally:
             connection.end()
 
-    def answer_soon(self, connection: Connection, cycle: ShortCycle) -> asyncio.Future[Any] | None:
+    def answer_soon(self, connection: Answered, cycle: ShortCycle) -> Callable[[], object] | None:
         """Answer a short request; returns what ends the work on it, if there is any left."""
         call = HttpCall(
             method=cycle.method, path=cycle.path, headers=cycle.headers, body=cycle.body()
@@ -287,10 +293,24 @@ class _Door:
         deliver = partial(connection.deliver_soon, cycle, self._name(call), self._draining())
         return self._app.respond_soon(call, cycle.model, cycle.version, deliver)
 
+    def answer_flat(self, connection: Answered, head: KnownHead, body: bytes) -> FlatCall | None:
+        """Answer a flat request; None leaves it to `answer_soon`."""
+        return self._flat.begin(connection, head, body)
+
+    def first_lines(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The first lines of good answers; with the date in them, they change each second."""
+        if default_headers is not self._default_headers:
+            self._default_headers = default_headers
+            lines = [b"%b: %b\r\n" % header for header in default_headers]
+            self._first_lines = b"".join([STATUS_LINE[200], *lines])
+        return self._first_lines
+
     def _name(self, call: HttpCall) -> bytes:
         """The request's id: its own, or a new one."""
         request_id = call.headers.get(REQUEST_ID)
         if not request_id:
-            request_id = b"%b%016x" % (self._first_half, next(self._numbers) % 2**64)
-            call.headers[REQUEST_ID] = request_id
+            request_id = call.headers[REQUEST_ID] = self._new_id()
         return request_id
+
+    def _new_id(self) -> bytes:
+        return b"%b%016x" % (self._first_half, next(self._numbers) % 2**64)

@@ -1,6 +1,6 @@
 """The few words of ASGI that the gateway speaks: read a request whole, write an answer whole."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 import msgspec
@@ -63,6 +63,25 @@ async def read_body(headers: Headers, receive: Receive, limit_bytes: int) -> byt
         if not message.get("more_body", False):
             return b"".join([*chunks, chunk]) if chunks else chunk
         chunks.append(chunk)
+
+
+def answer_head(
+    status_line: bytes, lines: Iterable[tuple[bytes, bytes]], answer: Answer, *, ends: bool
+) -> bytes:
+    """Write an answer's head.
+
+    Args:
+        status_line: With its line end.
+        lines: Headers beside the answer's own.
+        answer: What follows.
+        ends: Whether the connection ends with it.
+    """
+    own = answer.headers
+    if answer.content_type is not None:
+        own = (*own, (b"content-type", answer.content_type))
+    length = b"content-length: %d\r\n" % len(answer.body)
+    each = [b"%b: %b\r\n" % line for line in (*lines, *own)]
+    return b"".join([status_line, length, *each, b"connection: close\r\n\r\n" if ends else b"\r\n"])
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

@@ -1,11 +1,13 @@
 """A call that HTTP carries, and what its path asks for."""
 
+from collections.abc import Iterable
 from typing import Self
 
 import msgspec
 
 from deployments.gateway.calls import Call
 from deployments.gateway.http import Headers, Receive, Scope, read_body
+from deployments.protocols.infer_envelope import MAX_DIGITS
 
 
 class HttpCall(Call, kw_only=True):
@@ -53,3 +55,15 @@ def inference_path(path: str) -> tuple[str, str | None] | None:
         case ["", "v2", "models", model, "versions", version, "infer"]:
             return model, version
     return None
+
+
+def short_inference(
+    url: bytes, headers: Iterable[tuple[bytes, bytes]], most_bytes: int
+) -> tuple[str, str | None] | None:
+    """What `inference_path` finds, where the target is plain and the body's length is short."""
+    if not url.isascii() or b"%" in url or b"?" in url or b"#" in url:
+        return None
+    length = next((value for name, value in headers if name == b"content-length"), b"")
+    if not length.isdigit() or len(length) > MAX_DIGITS or int(length) > most_bytes:
+        return None
+    return inference_path(url.decode("ascii"))

@@ -192,7 +192,6 @@ class Inference:
                 clock=self._clock,
             )
         else:
-            queue.track = route.track
-            queue.resize(routes.batching, route.replicas)
+            queue.resize(route.track, routes.batching, route.replicas)
         queue.transport.update(route)
         return queue

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from deployments.gateway.direct import DirectTransport
+from deployments.gateway.transport import Landed
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch
 from deployments.traffic.table import Route, TransportKind
@@ -83,6 +84,14 @@ class InlineTransport:
             self._loading = None
         if route is not None and is_inline:
             self._loading = asyncio.get_running_loop().create_task(self._hold(route))
+
+    def begin(
+        self, batch: Batch, depth: int, timeout_s: float, landed: Landed
+    ) -> Callable[[], object] | None:
+        """See `VersionTransport.begin`."""
+        if self._copy is not None:
+            return None
+        return self._otherwise.begin(batch, depth, timeout_s, landed)
 
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """See `Transport.predict`."""

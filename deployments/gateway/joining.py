@@ -1,16 +1,25 @@
 """Which requests may share a batch, and the batch that they make."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 
-from deployments.protocols.tensors import Batch, Request
+from deployments.protocols.flat_infer import FlatRequest
+from deployments.protocols.tensors import Array, Batch, Request
+
+AnyRequest = Request | FlatRequest
 
 Shape = tuple[object, ...]
 """What must agree for two requests to share a batch."""
 
 
-def batch_shape(request: Request) -> Shape:
+def shape_of(request: AnyRequest) -> Shape:
+    """See `batch_shape`."""
+    return request.plan.shape if type(request) is FlatRequest else batch_shape(request)
+
+
+def batch_shape(request: AnyRequest) -> Shape:
     """What must agree for two requests to be joined: all but the rows."""
     arrays = tuple(
         (name, array.dtype.str, array.shape[1:]) for name, array in request.inputs.items()
@@ -19,10 +28,16 @@ def batch_shape(request: Request) -> Shape:
     return (arrays, params, request.layout, request.labels)
 
 
-def join(requests: list[Request]) -> Batch:
+def join(requests: Sequence[AnyRequest]) -> Batch:
     """Join the inputs of requests of one shape along axis 0."""
     first = requests[0]
-    inputs = first.inputs
-    if len(requests) > 1:
-        inputs = {name: np.concatenate([r.inputs[name] for r in requests]) for name in inputs}
+    flat = [request for request in requests if type(request) is FlatRequest]
+    if len(flat) == len(requests):
+        plan = flat[0].plan
+        inputs: dict[str, Array] = {plan.name: plan.array([request.data for request in flat])}
+        return Batch(inputs, {}, plan.layout, plan.labels)
+    if len(requests) == 1:
+        return Batch(first.inputs, first.params, first.layout, first.labels)
+    every = [request.inputs for request in requests]
+    inputs = {name: np.concatenate([each[name] for each in every]) for name in every[0]}
     return Batch(inputs, first.params, first.layout, first.labels)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from deployments.errors import ModelNotReadyError
 from deployments.gateway.direct import DirectTransport
-from deployments.gateway.transport import ReplicaGoneError, VersionTransport
+from deployments.gateway.transport import Landed, ReplicaGoneError, VersionTransport
 from deployments.predictor.pool import Target
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch
@@ -209,6 +209,14 @@ class PoolableTransport:
     def own_copies(self) -> int:
         """See `VersionTransport.own_copies`."""
         return self._way.own_copies
+
+    def begin(
+        self, batch: Batch, depth: int, timeout_s: float, landed: Landed
+    ) -> Callable[[], object] | None:
+        """See `VersionTransport.begin`."""
+        if self._pooled is not None:
+            return None
+        return self._way_of_its_own.begin(batch, depth, timeout_s, landed)
 
     def predict(
         self, batch: Batch, depth: int, timeout_s: float

@@ -5,6 +5,7 @@ Only two things can go wrong that a caller of `Transport` must tell apart: the m
 case nobody knows whether it was answered and it may be tried once more.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ray import serve
@@ -55,8 +56,29 @@ class Transport(Protocol):
         ...
 
 
+Landed = Callable[[Prediction | BaseException], None]
+"""Called once with what became of a batch: what `Transport.predict` gives or raises."""
+
+
 class VersionTransport(Transport, Protocol):
     """A transport that follows what the routing table says of its version."""
+
+    def begin(
+        self, batch: Batch, depth: int, timeout_s: float, landed: Landed
+    ) -> Callable[[], object] | None:
+        """Send a batch without a task to wait for it, where that can be done.
+
+        Args:
+            batch: See `Transport.predict`, as the next two.
+            depth: As above.
+            timeout_s: As above.
+            landed: Called in a later turn of the loop; also, with `CancelledError`, when the
+                batch is given up.
+
+        Returns:
+            What gives the batch up; None where only `predict` can send it now.
+        """
+        ...
 
     @property
     def is_cheap(self) -> bool:

@@ -18,6 +18,7 @@ from deployments.protocols.tensors import (
     Outputs,
     Request,
     Signature,
+    Wanted,
 )
 
 RESERVED_PARAMETERS = frozenset(
@@ -99,7 +100,7 @@ def unsupported_output(name: str) -> MalformedRequestError:
     )
 
 
-def selected(request: Request, outputs: Outputs) -> list[tuple[str, bool]]:
+def selected(request: Wanted, outputs: Outputs) -> list[tuple[str, bool]]:
     """The names of the outputs to send, and whether in binary.
 
     Raises:

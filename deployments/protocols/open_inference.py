@@ -42,7 +42,7 @@ from deployments.protocols.infer_rules import (
     unsupported_output,
 )
 from deployments.protocols.json_tensors import decode_data, element_count
-from deployments.protocols.tensors import Array, OutputRequest, Outputs, Request, Signature
+from deployments.protocols.tensors import Array, OutputRequest, Outputs, Request, Signature, Wanted
 
 HEADER = "Inference-Header-Content-Length"
 """Request and response header: length of the JSON in front of binary tensors, bytes."""
@@ -98,7 +98,7 @@ def decode_infer(body: bytes, header_length: str | None, signature: Signature) -
 
 
 def encode_infer(
-    request: Request, outputs: Outputs, *, model: str, version: str, request_id: str
+    request: Wanted, outputs: Outputs, *, model: str, version: str, request_id: str
 ) -> Encoded:
     """Write an inference response, in the form that the request asked for.
 

@@ -4,10 +4,10 @@ Every protocol decodes to a `Request` and encodes an `Outputs`. Arrays travel as
 from the socket to the framework; rows are the first axis of every array.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 import numpy as np
@@ -81,6 +81,20 @@ class OutputRequest(msgspec.Struct, frozen=True):
 
     name: str
     binary: bool
+
+
+class Wanted(Protocol):
+    """Which outputs a caller asks for, and how they are to be written."""
+
+    @property
+    def outputs(self) -> Sequence[OutputRequest]:
+        """Empty asks for all outputs."""
+        ...
+
+    @property
+    def binary(self) -> bool:
+        """Whether outputs that do not say otherwise are answered in binary."""
+        ...
 
 
 class Request(msgspec.Struct, frozen=True):

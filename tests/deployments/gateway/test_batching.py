@@ -167,7 +167,7 @@ def test_a_second_replica_is_used_as_soon_as_the_table_names_it() -> None:
         queue = make_queue(transport, max_batch_size=1)
         waiting = [asyncio.ensure_future(queue.answer(ask(n), 30.0)) for n in range(3)]
         await asyncio.sleep(0.5)
-        queue.resize(queue.batching, 2)
+        queue.resize("stable", queue.batching, 2)
         await outcomes(*waiting)
 
     run_virtually(test)

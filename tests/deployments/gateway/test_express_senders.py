@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from deployments.gateway.connection import DISCARD_S
+from deployments.gateway.connection import DISCARD_S, MOST_AT_ONCE
 from tests.deployments.gateway.hosted import INFER, Fleet
 from tests.deployments.gateway.wire import answer_of, on_port, request
 
@@ -108,7 +108,8 @@ def test_an_empty_line_is_no_request() -> None:
 
 def test_a_client_that_does_not_read_is_let_go() -> None:
     async def stuff(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: Fleet) -> None:
-        page = b"GET /metrics HTTP/1.1\r\nHost: f\r\n\r\n"
+        # A megabyte and a half each, so that the kernel's buffers are full soon.
+        page = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: f\r\n\r\n"
 
         async def ask_for_ever() -> None:
             while True:
@@ -119,6 +120,18 @@ def test_a_client_that_does_not_read_is_let_go() -> None:
             await ask_for_ever()
 
     on_port(stuff, read_timeout_s=0.5)
+
+
+def test_of_too_many_requests_at_once_the_first_are_answered() -> None:
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet) -> None:
+        page = b"GET /v2/health/live HTTP/1.1\r\nHost: f\r\n\r\n"
+        writer.write(page * 2 * MOST_AT_ONCE)
+        heads = (await reader.read()).split(b"HTTP/1.1 200 OK\r\n")[1:]
+        # The one that is answered first waits for nobody.
+        assert len(heads) == MOST_AT_ONCE + 1
+        assert [b"connection: close" in head for head in heads] == [False] * MOST_AT_ONCE + [True]
+
+    on_port(pour)
 
 
 def test_a_request_behind_an_answered_one_may_take_its_time() -> None:

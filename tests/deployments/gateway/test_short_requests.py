@@ -25,8 +25,9 @@ def post(path: str = INFER, body: bytes = BODY, headers: bytes = b"") -> bytes:
     return line + HEAD + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-def chunked(body: bytes) -> bytes:
-    head = f"POST {INFER} HTTP/1.1\r\n".encode() + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+def chunked(body: bytes, path: str = INFER, headers: bytes = b"") -> bytes:
+    line = f"POST {path} HTTP/1.1\r\n".encode()
+    head = line + HEAD + headers + b"Transfer-Encoding: chunked\r\n\r\n"
     return head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
 

@@ -192,9 +192,10 @@ def test_a_loader_that_the_system_holds_up_keeps_no_version(
 
 def _submit_to_thread(run_item: Callable[[Any], None]) -> Callable[..., Future[Any]]:
     def submit(fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
-        item = SimpleNamespace(fn=fn, args=args, future=Future())
+        future: Future[Any] = Future()
+        item = SimpleNamespace(fn=fn, args=args, future=future)
         threading.Thread(target=run_item, args=(item,)).start()
-        return item.future
+        return future
 
     return submit
 

@@ -1,0 +1,95 @@
+"""The heads of requests that clients send again and again, with what they were found to say.
+
+A client that goes on asking sends the same bytes up to the body each time, but for its length
+perhaps. What the parser made of them once need not be found out again: parsing 120 bytes takes
+eight calls back from it. Nothing is parsed here, so nobody can be misled by a second parser.
+"""
+
+import msgspec
+
+from deployments.errors import MalformedRequestError
+from deployments.gateway.calls import REQUEST_ID, REQUEST_TIMEOUT, ROUTING_KEY, timeout_s
+from deployments.gateway.http import Headers, header_text
+from deployments.protocols import open_inference
+
+MOST_HEADS = 512
+"""Kept at a time; when there are more, all are forgotten. Who sends new ones each time, such
+as an id for each request, gains nothing and costs little."""
+
+LONGEST_HEAD_BYTES = 2048
+
+HEADER_LENGTH = open_inference.HEADER.lower().encode()
+
+END = b"\r\n\r\n"
+
+
+class KnownHead(msgspec.Struct, frozen=True):
+    """What the head of a short inference request says."""
+
+    target: tuple[str, str | None]
+    """Model, and version where the path pins one."""
+
+    path: str
+    length: int
+    """Of the body, bytes."""
+
+    headers: Headers
+    request_id: bytes | None
+    routing_key: str | None
+    timeout_s: float
+
+    accepts: bool
+    """Whether a long answer might be compressed."""
+
+
+def known_head(
+    path: str, target: tuple[str, str | None], headers: Headers, length: int
+) -> KnownHead | None:
+    """Say what a head says, for requests to come; None if they need a closer look each time."""
+    if HEADER_LENGTH in headers or b"content-encoding" in headers:
+        return None
+    try:
+        waits_s = timeout_s(header_text(headers, REQUEST_TIMEOUT))
+    except MalformedRequestError:
+        return None
+    return KnownHead(
+        target=target,
+        path=path,
+        length=length,
+        headers=headers,
+        request_id=headers.get(REQUEST_ID) or None,
+        routing_key=header_text(headers, ROUTING_KEY) or None,
+        timeout_s=waits_s,
+        accepts=b"accept-encoding" in headers,
+    )
+
+
+class Heads:
+    """What all connections to one port have seen. One event loop owns it."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, KnownHead] = {}
+
+    def find(self, data: bytes) -> tuple[KnownHead, bytes] | None:
+        """Split a request into its known head and its body; None if it is not just that."""
+        end = data.find(END, 0, LONGEST_HEAD_BYTES)
+        head = self._known.get(data[:end]) if end > 0 else None
+        if head is None or len(data) != end + len(END) + head.length:
+            return None
+        return head, data[end + len(END) :]
+
+    def learn(self, data: bytes, body: bytes, head: KnownHead) -> None:
+        """Remember the head of a request that the parser took for one with this body.
+
+        Args:
+            data: The whole request, in one piece and nothing behind it.
+            body: What the parser says its body is.
+            head: What it says.
+        """
+        end = data.find(END, 0, LONGEST_HEAD_BYTES)
+        # The parser might have ended the head earlier, at two bare line feeds.
+        if end <= 0 or data[end + len(END) :] != body or head.length != len(body):
+            return
+        if len(self._known) >= MOST_HEADS:
+            self._known.clear()
+        self._known[data[:end]] = head

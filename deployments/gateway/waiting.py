@@ -1,0 +1,134 @@
+"""A request on its way through a queue: what it waits for, how long, and who is told the end.
+
+Who asks is called, and waits for no future: making one, having it call back in a later turn
+of the loop, and a timer for each request cost as much as decoding the request.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from deployments.gateway.joining import AnyRequest, Shape
+from deployments.protocols.tensors import Outputs
+
+SWEEP_S = 0.001
+"""Shortest time between two looks at what has expired, seconds."""
+
+
+class BatchAnswer:
+    """What a version answered to a batch; the requests in it share it."""
+
+    __slots__ = ("outputs", "rows", "written")
+
+    def __init__(self, outputs: Outputs, rows: int) -> None:
+        self.outputs = outputs
+        self.rows = rows
+        self.written: Any = None
+        """Whatever the first of its requests made of it for all of them."""
+
+
+class Share(msgspec.Struct, gc=False):
+    """One request's rows of a batch's answer."""
+
+    batch: BatchAnswer
+    start: int
+    stop: int
+
+    alone: bool
+    """Whether it was the only one, so that all is its own, however many rows that is."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """Its rows."""
+        whole = self.batch.outputs
+        return whole if self.alone else whole.rows(self.start, self.stop)
+
+
+Ending = Share | BaseException
+"""How a wait ends: with an answer, an error, or `CancelledError` where the loop ends."""
+
+
+class Flight(msgspec.Struct, eq=False):
+    """A batch on its way."""
+
+    batch: "list[Waiting]"
+    started_s: float
+
+    waiting: int
+    """How many still wait for it."""
+
+    give_up: Callable[[], object]
+    """Ends it; to be called when nobody waits for it any more."""
+
+
+class Waiting:
+    """One request on its way through a queue."""
+
+    __slots__ = (
+        "alone", "arrived_s", "deadline_s", "ended", "expires_s", "flight", "lost", "request",
+        "shape", "told",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: AnyRequest,
+        shape: Shape,
+        told: Callable[[Ending], None],
+        arrived_s: float,
+        deadline_s: float,
+    ) -> None:
+        self.request = request
+        self.shape = shape
+        self.told = told
+        self.arrived_s = arrived_s
+        self.deadline_s = deadline_s
+        self.expires_s = arrived_s + deadline_s
+        self.alone = self.lost = self.ended = False
+        self.flight: Flight | None = None
+
+
+class Deadlines:
+    """Finds what has expired, with one timer for all. One event loop owns it."""
+
+    def __init__(self, expire: Callable[[Waiting], None], clock: Callable[[], float]) -> None:
+        """Begin without a request.
+
+        Args:
+            expire: Called once for each request that is still here when its time is over, at
+                most `SWEEP_S` late.
+            clock: Seconds.
+        """
+        self._expire = expire
+        self._clock = clock
+        self._pending: set[Waiting] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+
+    def add(self, waiting: Waiting) -> None:
+        """Watch over a request."""
+        self._pending.add(waiting)
+        # Most have the same time, so that the first one's timer comes early enough for all.
+        if self._timer is None or waiting.expires_s < self._due_s:
+            self._arm(waiting.expires_s)
+
+    def discard(self, waiting: Waiting) -> None:
+        """Watch over a request no longer."""
+        self._pending.discard(waiting)
+
+    def _arm(self, due_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due_s = due_s
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(0.0, due_s - self._clock()), self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now_s = self._clock()
+        for waiting in [each for each in self._pending if each.expires_s <= now_s]:
+            self._expire(waiting)
+        if self._pending and self._timer is None:
+            first_s = min(each.expires_s for each in self._pending)
+            self._arm(max(first_s, now_s + SWEEP_S))

@@ -1,0 +1,157 @@
+"""One connection to a replica: it proves itself, then carries batches and their answers."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from deployments.errors import FleetError
+from deployments.gateway.transport import Landed, ReplicaGoneError
+from deployments.predictor.prediction import Prediction
+from deployments.protocols.frames import (
+    GATEWAY,
+    NONCE_BYTES,
+    PROOF_BYTES,
+    REPLICA,
+    Frame,
+    FrameError,
+    FrameReader,
+    Handshake,
+    Kind,
+    encode_frame,
+)
+
+logger = logging.getLogger(__name__)
+
+OVERDUE, LEAST_OVERDUE_S = 0.25, 1.0
+"""Share of a batch's time, and no less than so many seconds, after which its replica must show
+that it is still there: it greets a new connection, however long the model computes."""
+
+MAX_NUMBER = 2**32
+
+
+class Wire(asyncio.Protocol):
+    """The gateway's side of it."""
+
+    def __init__(self, key: bytes) -> None:
+        self.trusted = asyncio.Event()
+        """Set once both sides have proved themselves, or the connection is lost."""
+        self.lost = asyncio.Event()
+        self.waiting: dict[int, Landed] = {}
+        self.wait_s = 0.0
+        self._overdue_at_s: dict[int, float] = {}
+        self._handshake = Handshake(key, GATEWAY)
+        self._greeting = b""
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._frames = FrameReader()
+        self._numbers = itertools.count()
+        self.is_leaving = False
+        """Whether one of the sides has said that it goes."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes batches."""
+        return self.trusted.is_set() and not self.is_leaving and not self.lost.is_set()
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a batch has waited so long that the replica may hang."""
+        now_s = asyncio.get_running_loop().time()
+        return any(at_s < now_s for at_s in self._overdue_at_s.values())
+
+    def begin(self, question: tuple[Any, ...], landed: Landed) -> Callable[[], object]:
+        """Send a batch; see `VersionTransport.begin`."""
+        number = next(self._numbers) % MAX_NUMBER
+        frame = encode_frame(Kind.ASK, number, question)
+        self.waiting[number] = landed
+        _, _, _, timeout_s, *_ = question  # a pool's say also which version is meant
+        self._overdue_at_s[number] = self._loop.time() + max(LEAST_OVERDUE_S, OVERDUE * timeout_s)
+        self._write(frame)
+        return partial(self._give_up, number)
+
+    def _give_up(self, number: int) -> None:
+        landed = self._settled(number)
+        if landed is not None:
+            self._write(encode_frame(Kind.CANCEL, number))
+            self._loop.call_soon(landed, asyncio.CancelledError())
+
+    def _settled(self, number: int) -> Landed | None:
+        """Wait for this answer no longer; returns who did, if anybody."""
+        landed = self.waiting.pop(number, None)
+        self._overdue_at_s.pop(number, None)
+        if self.is_leaving:
+            self.close_when_answered()
+        return landed
+
+    def close_when_answered(self) -> None:
+        """Take no more batches, and close once those under way are answered."""
+        self.is_leaving = True
+        if not self.waiting and self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _write(self, frame: bytes) -> None:
+        if self._transport is not None and not self.lost.is_set():
+            self._transport.write(frame)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the replica's greeting."""
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits for an answer."""
+        self.lost.set()
+        self.trusted.set()  # whoever waits for it looks at `lost`, too
+        for number in list(self.waiting):
+            landed = self._settled(number)
+            if landed is not None:
+                landed(ReplicaGoneError("its connection was lost"))
+
+    def data_received(self, data: bytes) -> None:
+        """Take the greeting, then answers."""
+        try:
+            if not self.trusted.is_set():
+                data = self._check(data)
+            for frame in self._frames.feed(data):
+                self._take(frame)
+        except FrameError as error:
+            logger.warning("direct: closing a connection: %s", error)
+            self.abort()
+
+    def _check(self, data: bytes) -> bytes:
+        """Prove ourselves to the replica's nonce, then check its proof; returns what follows."""
+        before = len(self._greeting)
+        self._greeting += data
+        if before < NONCE_BYTES <= len(self._greeting):
+            proof = self._handshake.prove(self._greeting[:NONCE_BYTES])
+            self._write(self._handshake.nonce + proof)
+        end = NONCE_BYTES + PROOF_BYTES
+        if len(self._greeting) < end:
+            return b""
+        self._handshake.check(REPLICA, self._greeting[NONCE_BYTES:end])
+        self.trusted.set()
+        return self._greeting[end:]
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind is Kind.LEAVING:
+            self.close_when_answered()
+            return
+        if frame.kind is Kind.ANSWER:
+            ending: Prediction | FleetError = Prediction.of(*frame.value)
+        elif frame.kind is Kind.FAILURE and isinstance(frame.value, FleetError):
+            ending = frame.value
+        else:
+            raise FrameError(f"{frame.kind.name} is not a replica's to send")
+        landed = self._settled(frame.number)
+        if landed is None:
+            return  # given up meanwhile
+        if isinstance(ending, Prediction):
+            self.wait_s = ending.wait_s
+        landed(ending)
