@@ -46,12 +46,34 @@ PROBE_TIMEOUT_S = 1.0
 Predict = Callable[..., Awaitable[Prediction]]
 """A batch, who asks, that gateway's queue depth, and in a pool also the version."""
 
+PredictAtOnce = Callable[..., Prediction | None]
+"""The same without waiting; None where it takes so long that the loop must go on meanwhile."""
+
+
+def never_at_once(*_: Any) -> None:
+    """Leave every batch to `Predict`."""
+
 
 class DirectDoor:
     """The listening sockets of one replica. One event loop owns it."""
 
-    def __init__(self, predict: Predict, model: str, version: str) -> None:
+    def __init__(
+        self,
+        predict: Predict,
+        model: str,
+        version: str,
+        at_once: PredictAtOnce = never_at_once,
+    ) -> None:
+        """Prepare, without listening yet.
+
+        Args:
+            predict: Answers a batch.
+            model: For what is said of faults of ours.
+            version: As above.
+            at_once: Answers one without a task for it, where it can.
+        """
         self._predict = predict
+        self._at_once = at_once
         self._model = model
         self._version = version
         self._key = secrets.token_bytes(32)
@@ -119,7 +141,7 @@ class DirectDoor:
             self._path.unlink(missing_ok=True)
 
     def _peer(self) -> "_Peer":
-        return _Peer(self, self._predict, self._key, self._model, self._version)
+        return _Peer(self, self._predict, self._at_once, self._key, self._model, self._version)
 
 
 def _remove_what_killed_ones_left(folder: Path) -> None:
@@ -136,9 +158,16 @@ class _Peer(asyncio.Protocol):
     """One gateway's connection."""
 
     def __init__(
-        self, door: DirectDoor, predict: Predict, key: bytes, model: str, version: str
+        self,
+        door: DirectDoor,
+        predict: Predict,
+        at_once: PredictAtOnce,
+        key: bytes,
+        model: str,
+        version: str,
     ) -> None:
         self._predict = predict
+        self._at_once = at_once
         self._door = door
         self._model = model
         self._version = version
@@ -197,8 +226,7 @@ class _Peer(asyncio.Protocol):
 
     def _take(self, frame: Frame) -> None:
         if frame.kind is Kind.ASK:
-            task = self._loop.create_task(self._answer(frame.number, *frame.value))
-            self._tasks[frame.number] = task
+            self._ask(frame.number, *frame.value)
         elif frame.kind is Kind.CANCEL:
             task_or_none = self._tasks.get(frame.number)
             if task_or_none is not None:
@@ -207,28 +235,43 @@ class _Peer(asyncio.Protocol):
         else:
             raise FrameError(f"{frame.kind.name} is not a gateway's to send")
 
-    async def _answer(
+    def _ask(
         self,
         number: int,
-        batch: tuple[Any, ...],
+        plain: tuple[Any, ...],
         gateway: str,
         depth: int,
         timeout_s: float,
         *target: Any,
     ) -> None:
+        batch = Batch.of(*plain)
+        try:
+            prediction = self._at_once(batch, gateway, depth, *target)
+        except Exception as error:  # noqa: BLE001, the boundary: a fault of ours is answered, too
+            self._transport.write(self._failure(number, error))
+            return
+        if prediction is not None:
+            self._transport.write(encode_frame(Kind.ANSWER, number, prediction.plain()))
+            return
+        answer = self._answer(number, timeout_s, batch, gateway, depth, *target)
+        self._tasks[number] = self._loop.create_task(answer)
+
+    async def _answer(self, number: int, timeout_s: float, *question: Any) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                prediction = await self._predict(Batch.of(*batch), gateway, depth, *target)
+                prediction = await self._predict(*question)
             answer = encode_frame(Kind.ANSWER, number, prediction.plain())
         except TimeoutError:
             return  # the gateway has given up as well
-        except FleetError as error:
-            answer = encode_frame(Kind.FAILURE, number, error)
-        except Exception as error:  # the boundary: a fault of ours must be answered, too
-            logger.exception("a batch could not be answered")
-            reason = f"{type(error).__name__}: {error}"
-            failure = PredictionError(self._model, self._version, reason)
-            answer = encode_frame(Kind.FAILURE, number, failure)
+        except Exception as error:  # noqa: BLE001, as above
+            answer = self._failure(number, error)
         finally:
             self._tasks.pop(number, None)
         self._transport.write(answer)
+
+    def _failure(self, number: int, error: Exception) -> bytes:
+        if not isinstance(error, FleetError):
+            logger.error("a batch could not be answered", exc_info=error)
+            reason = f"{type(error).__name__}: {error}"
+            error = PredictionError(self._model, self._version, reason)
+        return encode_frame(Kind.FAILURE, number, error)

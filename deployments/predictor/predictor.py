@@ -83,15 +83,31 @@ class Predictor:
         Raises:
             PredictionError: The model raised; carries its type and message, no traceback.
         """
+        prediction = self.predict_at_once(batch, gateway, depth)
+        if prediction is not None:
+            return prediction
         arrived_s = self._clock()
-        self._depths.heard(gateway, depth)
-        # Not beside a batch in the thread: a runtime is called from one thread at a time.
-        if self._typical_s < INLINE_S and not self._waits and not self._threaded:
-            return self._answer(batch, arrived_s, on_loop=True)
         future = self._thread.submit(self._answer, batch, arrived_s, on_loop=False)
         self._threaded.add(future)
         future.add_done_callback(self._threaded.discard)
         return await asyncio.wrap_future(future)
+
+    def predict_at_once(self, batch: Batch, gateway: str, depth: int) -> Prediction | None:
+        """Answer one batch on this thread, where the model is quick; None where it is not.
+
+        Args:
+            batch: See `predict`, as the next two.
+            gateway: As above.
+            depth: As above.
+
+        Raises:
+            PredictionError: As above.
+        """
+        self._depths.heard(gateway, depth)
+        # Not beside a batch in the thread: a runtime is called from one thread at a time.
+        if self._typical_s < INLINE_S and not self._waits and not self._threaded:
+            return self._answer(batch, self._clock(), on_loop=True)
+        return None
 
     def share(self, thread: ThreadPoolExecutor) -> None:
         """Leave slow batches to a single thread that others use, too; before the first batch."""

@@ -43,7 +43,8 @@ class ServedPredictor:
             model, version, runtime, tracking_uri, registry_uri, options=options
         )
         spare_what_stays()
-        door = DirectDoor(self._predictor.predict, model, version)
+        at_once = self._predictor.predict_at_once
+        door = DirectDoor(self._predictor.predict, model, version, at_once)
         self._door = AnnouncedDoor(door, fleet, deadline_s)
         await self._door.open()
 
