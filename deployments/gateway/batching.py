@@ -191,8 +191,13 @@ class VersionQueue:
         self._pump_is_next = delay_s == 0
         if delay_s:
             self._pump_due = loop.call_later(delay_s, self._pump)
+        elif self._overlaps() and self._window.expects_company:
+            self._pump_due = loop.call_soon(self._pump_in_the_next_turn)
         else:
             self._pump_due = loop.call_soon(self._pump)
+
+    def _pump_in_the_next_turn(self) -> None:
+        self._pump_due = asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
         self._pump_due = None
