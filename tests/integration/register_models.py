@@ -138,7 +138,10 @@ def register_again(known: str, name: str) -> None:
     client = mlflow.MlflowClient()
     version = client.get_model_version(known, "1")
     client.create_registered_model(name)
-    client.create_model_version(name, str(version.source), model_id=version.model_id)
+    # MLflow's server names the model in the source alone, and wants to be told.
+    source = str(version.source)
+    model_id = version.model_id or source.removeprefix("models:/")
+    client.create_model_version(name, source, model_id=model_id)
     client.set_registered_model_alias(name, "champion", "1")
 
 
