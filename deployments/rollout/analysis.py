@@ -138,16 +138,18 @@ def _find(evidence: Evidence, signal: Signal, level: float, risk: float) -> Find
     step = compare(signal, [each for each in segments if each.step == evidence.step])
     margin, fails_at = signal.allowed / signal.scale, 1 / level
 
-    log_e = log_evidence_of_rise(rollout, margin)
-    shown = totals(step.segments)
+    low, high = least_rise(rollout, level), most_rise(step, risk)
+    log_e, shown = log_evidence_of_rise(rollout, margin), totals(step.segments)
+    # The ends of the interval are searched for, so they may be off by a little: what is
+    # decided is certain.
     if log_e >= math.log(fails_at):
-        verdict, shown = Verdict.FAILED, guilty(rollout, margin)
+        verdict, shown, low = Verdict.FAILED, guilty(rollout, margin), max(low, margin)
     elif log_evidence_of_fall(step, margin) >= -math.log(risk):
-        verdict = Verdict.SUCCESSFUL
+        verdict, high = Verdict.SUCCESSFUL, min(high, margin)
     else:
         verdict = Verdict.INCONCLUSIVE
 
-    low, high = least_rise(rollout, level) * signal.scale, most_rise(step, risk) * signal.scale
+    low, high = low * signal.scale, high * signal.scale
     canary, stable = shown
     return Finding(
         signal=signal.name,

@@ -109,14 +109,14 @@ def share_growth(tested: Side, reference: Side, odds: Any, margin: float) -> Flo
     good, bad = _split(tested)
     reference_good, reference_bad = _split(reference)
     with np.errstate(divide="ignore", invalid="ignore"):
-        growth: Floats = (
-            bad * np.log1p(stake * (1 - up))
-            + good * np.log1p(-stake * up)
-            + reference_bad * np.log1p(-against * (1 - down))
-            + reference_good * np.log1p(against * down)
-        )
-    # A bet that could lose more than it has is not placed.
-    growth[..., :] = np.where(stake * up < 1, growth, -np.inf)
+        growth: Floats = bad * np.log1p(stake * (1 - up))
+        growth += reference_bad * np.log1p(-against * (1 - down))
+        if up:
+            growth += good * np.log1p(-stake * up)
+            # A bet that could lose more than it has is not placed.
+            growth[...] = np.where(stake * up < 1, growth, -np.inf)
+        if down:
+            growth += reference_good * np.log1p(against * down)
     return growth
 
 
