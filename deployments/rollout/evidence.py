@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from deployments.rollout.signals import Counts, Signal, Sums, read
+from deployments.rollout.signals import Counts, Kind, Signal, Sums, read
 
 MIN_BATCH = 20
 """Requests of both tracks in a batch. What a batch of n tells is (n - 1) / n of what its
@@ -24,6 +24,9 @@ requests would tell if the share were known, so that a tenth of it costs nothing
 
 ODDS_RATIO = 1.02
 """How far apart the shares within a segment may be; judged by the end that favours the canary."""
+
+ODDS_OF_REWARDS = 10
+"""Classes that are one for rewards, which need the odds only for how much stakes may lose."""
 
 ROUNDING = 1e-6
 """What differences of long sums of rewards may be off by, per observation."""
@@ -134,6 +137,8 @@ def _segment(signal: Signal, step: int, canary: Sums, stable: Sums) -> Segment:
     if not signal.is_compared:
         return Segment(step, None, canary, Sums(), 0.0)
     odds = odds_class(canary.count, stable.count)
+    if signal.kind is Kind.REWARD:
+        odds -= odds % ODDS_OF_REWARDS
     return Segment(step, odds, canary, stable, canary.count / stable.count * stable.total)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +31,15 @@ class Kind(StrEnum):
 
     REWARD = "reward"
     """Mean of a bounded number per prediction, the higher the better."""
+
+
+ALLOWED: Mapping[Kind, float] = {
+    Kind.ERRORS: 0.01,
+    Kind.SLOW: 0.02,
+    Kind.DIFFERING: 0.05,
+    Kind.MISTAKES: 0.02,
+}
+"""What to allow where nobody says. A reward has a unit of its own, so it has no default."""
 
 
 class Sums(msgspec.Struct, frozen=True):

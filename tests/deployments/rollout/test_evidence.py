@@ -131,6 +131,21 @@ def test_batches_of_other_shares_or_steps_stay_apart() -> None:
     ]
 
 
+def test_rewards_share_wider_classes() -> None:
+    evidence = begin([REWARD], canary=Counts(), stable=Counts())
+    for n_canary, n_stable in [(10, 190), (21, 390), (60, 560)]:
+        counts = (
+            Counts(rewards=Sums(count, 0.8 * count, 0.7 * count)) for count in (n_canary, n_stable)
+        )
+        canary, stable = counts
+        evidence = observe(evidence, [REWARD], canary=canary, stable=stable, step=0)
+
+    # Batches of 10 to 190 and 11 to 200, then one of 39 to 170.
+    odds = [ODDS_RATIO ** (segment.odds or 0) for segment in segments(evidence, REWARD)]
+    assert [segment.canary.count for segment in segments(evidence, REWARD)] == [39, 21]
+    assert (odds[0] <= 170 / 39, odds[1] <= 200 / 11) == (True, True)
+
+
 def test_the_expected_total_has_each_batch_s_own_odds() -> None:
     # 4 of 100 stable requests failed, so 1 of 25; then none.
     evidence = observed([(25, 0, 100, 4), (25, 0, 100, 0)])
