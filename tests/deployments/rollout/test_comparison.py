@@ -40,7 +40,7 @@ def segment(
 
 
 @given(SIZES, SHARES, SHARES, MARGINS)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_evidence_of_a_rise_grows_with_the_canary_s_failures_and_falls_with_stable_s(
     size: int, canary: float, stable: float, margin: float
 ) -> None:
@@ -56,7 +56,7 @@ def test_evidence_of_a_rise_grows_with_the_canary_s_failures_and_falls_with_stab
 
 
 @given(SIZES, SHARES, SHARES, MARGINS)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_a_canary_that_is_better_is_a_stable_that_is_worse(
     size: int, canary: float, stable: float, margin: float
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_canary_that_is_better_is_a_stable_that_is_worse(
 
 
 @given(st.integers(1, 500), st.integers(1, 20), st.integers(2, 9), MARGINS)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_clusters_count_as_one_request_each(
     requests: int, bad: int, size: int, margin: float
 ) -> None:
