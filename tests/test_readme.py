@@ -18,6 +18,7 @@ from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 from ray.serve.scripts import cli as serve_cli
 
+from benchmarks.judge import parser as judge_benchmark_parser
 from benchmarks.pool import parser as pool_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
@@ -127,6 +128,8 @@ def check_python(command: Command) -> None:
             check_arguments(benchmark_parser(), rest)
         case ("-m", "benchmarks.pool", *rest):
             check_arguments(pool_benchmark_parser(), rest)
+        case ("-m", "benchmarks.judge", *rest):
+            check_arguments(judge_benchmark_parser(), rest)
         case ("-m", "pytest"):
             pass
         case (script,):

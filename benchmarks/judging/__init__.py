@@ -1,0 +1,1 @@
+"""Simulated rollouts, and rules that judge thousands of them at once."""

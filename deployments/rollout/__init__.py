@@ -1,0 +1,1 @@
+"""How a new version earns its traffic: pure values and functions."""

@@ -1,0 +1,204 @@
+"""Threshold rules in Argo Rollouts' words: a list of measurements in, an assessment out.
+
+| measurements so far                              | phase        |
+|--------------------------------------------------|--------------|
+| none                                             | running      |
+| more failed ones than `failure_limit`            | failed       |
+| more inconclusive ones than `inconclusive_limit` | inconclusive |
+| more errors in a row than                        | error        |
+| `consecutive_error_limit`                        |              |
+| as many as `count`, errors left out              | successful   |
+| else                                             | running      |
+
+A rule looks at one number again and again, and each look may fail by chance. It makes no
+promise about that; `analysis` does.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deployments.errors import ConfigError
+from deployments.rollout.analysis import Verdict
+from deployments.rollout.conditions import Condition, ConditionError
+from deployments.rollout.signals import Signal, Sums, value_of
+
+CONSECUTIVE_ERROR_LIMIT = 4
+"""Argo's default."""
+
+ERROR_RETRY_S = 10.0
+"""Argo's wait after an error where a rule has no interval, seconds."""
+
+
+class Phase(StrEnum):
+    """State of a measurement or of a rule, in Argo's words."""
+
+    RUNNING = "running"
+    SUCCESSFUL = "successful"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A number to measure again and again, and what to make of it.
+
+    Raises:
+        ConfigError: Several measurements are asked for, but not how often.
+    """
+
+    name: str
+
+    success: Condition | None = None
+    """When a measurement is successful; None: whenever `failure` does not hold."""
+
+    failure: Condition | None = None
+    """When a measurement fails; None: whenever `success` does not hold."""
+
+    interval_s: float | None = None
+    """Between measurements, seconds; None: there is only one."""
+
+    count: int | None = None
+    """Measurements to take, errors left out; None: one without an interval, and with it as many
+    as come before someone stops."""
+
+    failure_limit: int = 0
+    inconclusive_limit: int = 0
+    consecutive_error_limit: int = CONSECUTIVE_ERROR_LIMIT
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if self.interval_s is None and (self.count or 1) > 1:
+            raise ConfigError(f"{self.name}: count {self.count} needs an interval")
+
+    @property
+    def wanted(self) -> int | None:
+        """Measurements after which it is over; None if it goes on until someone stops it."""
+        return 1 if self.count is None and self.interval_s is None else self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One look at a number."""
+
+    at_s: float
+    """Unix time at which it was over."""
+
+    phase: Phase
+    value: float | Sequence[float] | None = None
+    """None where it could not be had."""
+
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the measurements of a rule come to."""
+
+    rule: str
+    phase: Phase
+    reason: str
+    dry_run: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it says to a rollout.
+
+        An error is nobody's failure: Argo aborts on it, here it holds the rollout until the
+        measurements come back or its deadline passes.
+        """
+        if self.phase is Phase.SUCCESSFUL:
+            return Verdict.SUCCESSFUL
+        return Verdict.FAILED if self.phase is Phase.FAILED else Verdict.INCONCLUSIVE
+
+
+def measure(rule: Rule, value: float | Sequence[float], now_s: float) -> Measurement:
+    """Judge one value by the rule's conditions.
+
+    | success | failure | the value is                                                  |
+    |---------|---------|---------------------------------------------------------------|
+    | none    | none    | successful                                                    |
+    | given   | none    | successful if it holds, else failed                           |
+    | none    | given   | failed if it holds, else successful                           |
+    | given   | given   | failed if failure holds, successful if success does, else     |
+    |         |         | inconclusive                                                  |
+    """
+    try:
+        failed = rule.failure is not None and rule.failure.holds(value)
+        succeeded = rule.success.holds(value) if rule.success else not failed
+    except ConditionError as error:
+        return Measurement(now_s, Phase.ERROR, value, str(error))
+    if failed or (not succeeded and rule.failure is None):
+        return Measurement(now_s, Phase.FAILED, value)
+    return Measurement(now_s, Phase.SUCCESSFUL if succeeded else Phase.INCONCLUSIVE, value)
+
+
+def result_of(signal: Signal, canary: Sums, stable: Sums) -> tuple[float, float]:
+    """What a rule on a named signal sees: the canary's value is `result[0]`, stable's `result[1]`.
+
+    Args:
+        signal: The one that the rule names.
+        canary: What was counted in the interval.
+        stable: The same.
+
+    Returns:
+        Not a number where nothing was counted.
+    """
+    canary_value, stable_value = value_of(signal, canary), value_of(signal, stable)
+    return (
+        math.nan if canary_value is None else canary_value,
+        math.nan if stable_value is None else stable_value,
+    )
+
+
+def missed(now_s: float, why: str) -> Measurement:
+    """Note that a number could not be had."""
+    return Measurement(now_s, Phase.ERROR, None, why)
+
+
+def assess(rule: Rule, measurements: Sequence[Measurement]) -> Assessment:
+    """Apply the limits to all measurements so far; the table is on top of the module."""
+    failed = _count(measurements, Phase.FAILED)
+    inconclusive = _count(measurements, Phase.INCONCLUSIVE)
+    errors = _errors_in_a_row(measurements)
+    taken = len(measurements) - _count(measurements, Phase.ERROR)
+    if failed > rule.failure_limit:
+        phase, reason = Phase.FAILED, f"failed ({failed}) > failureLimit ({rule.failure_limit})"
+    elif inconclusive > rule.inconclusive_limit:
+        phase = Phase.INCONCLUSIVE
+        reason = f"inconclusive ({inconclusive}) > inconclusiveLimit ({rule.inconclusive_limit})"
+    elif errors > rule.consecutive_error_limit:
+        phase = Phase.ERROR
+        limit = rule.consecutive_error_limit
+        reason = f"consecutiveErrors ({errors}) > consecutiveErrorLimit ({limit})"
+        reason += f": {measurements[-1].message}"
+    elif rule.wanted is not None and taken >= rule.wanted:
+        phase, reason = Phase.SUCCESSFUL, f"count ({rule.wanted}) reached"
+    else:
+        phase, reason = Phase.RUNNING, f"measured {taken} of {rule.wanted or 'any number'}"
+    return Assessment(rule.name, phase, f"{rule.name}: {reason}", rule.dry_run)
+
+
+def next_at_s(rule: Rule, measurements: Sequence[Measurement], started_s: float) -> float | None:
+    """When to measure next; None once the rule is decided.
+
+    A single measurement that could not be had is tried again after as long as Argo waits.
+    """
+    if assess(rule, measurements).phase is not Phase.RUNNING:
+        return None
+    if not measurements:
+        return started_s
+    return measurements[-1].at_s + (rule.interval_s or ERROR_RETRY_S)
+
+
+def _count(measurements: Sequence[Measurement], phase: Phase) -> int:
+    return sum(measurement.phase is phase for measurement in measurements)
+
+
+def _errors_in_a_row(measurements: Sequence[Measurement]) -> int:
+    for number, measurement in enumerate(reversed(measurements)):
+        if measurement.phase is not Phase.ERROR:
+            return number
+    return len(measurements)
