@@ -60,7 +60,7 @@ MOVING_TICK_S = 0.5
 """Time between two looks at Serve while something is on its way, seconds."""
 
 STEADY_TICK_S = 2.0
-"""The same while nothing is: on Ray 2.60 a look costs 15 ms of CPU for each application."""
+"""The same while nothing is: a look costs Serve's controller some milliseconds each time."""
 
 POLL_S = 1.0
 """Longest that a gateway's poll is held back while nothing changes, seconds."""
