@@ -77,7 +77,11 @@ class DirectTransport:
         link = self._idlest()
         if link is None:
             return None
-        return link.begin((batch.plain(), self._gateway, depth, timeout_s), landed)
+        return link.begin(self.question(batch, depth, timeout_s), landed)
+
+    def question(self, batch: Batch, depth: int, timeout_s: float, *target: Any) -> tuple[Any, ...]:
+        """What is sent of a batch: see `Transport.predict`, and `send` for the target."""
+        return (batch.plain(), self._gateway, depth, timeout_s, *target)
 
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """See `Transport.predict`."""
@@ -119,7 +123,7 @@ class DirectTransport:
         """
         if link is None:
             return await self._by_handle(otherwise, batch, depth, timeout_s)
-        return await link.ask(batch.plain(), self._gateway, depth, timeout_s, *target)
+        return await link.ask(self.question(batch, depth, timeout_s, *target))
 
     async def _by_handle(
         self, otherwise: Transport, batch: Batch, depth: int, timeout_s: float
@@ -175,7 +179,7 @@ class Link:
         """How long the last batch waited inside the replica, for other gateways' mostly."""
         return self._wire.wait_s if self._wire is not None else 0.0
 
-    async def ask(self, *question: Any) -> Prediction:
+    async def ask(self, question: tuple[Any, ...]) -> Prediction:
         """Send a batch and wait for its answer."""
         answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
 

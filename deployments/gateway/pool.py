@@ -6,6 +6,7 @@ version has a home among the replicas, which every gateway finds without asking 
 before, and elsewhere when its home has more to do than a load would cost.
 """
 
+import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from deployments.errors import ModelNotReadyError
-from deployments.gateway.direct import DirectTransport
+from deployments.gateway.direct import DirectTransport, Link
 from deployments.gateway.transport import Landed, ReplicaGoneError, VersionTransport
 from deployments.predictor.pool import Target
 from deployments.predictor.prediction import Prediction
@@ -156,33 +157,70 @@ class PooledTransport:
         self._otherwise = _Bound(replicas.handle, target)
         self._own: Counter[str] = Counter()
         self._warm: set[str] = set()
+        self._ready: list[Link] = []
+        self._ordered: list[Link] = []
 
     @property
     def is_cheap(self) -> bool:
         """See `VersionTransport.is_cheap`."""
         return self.replicas.direct.is_direct
 
+    def begin(
+        self, batch: Batch, depth: int, timeout_s: float, landed: Landed
+    ) -> Callable[[], object] | None:
+        """See `VersionTransport.begin`."""
+        link = self._choose()
+        if link is None:
+            return None
+        replica = link.replica
+        question = self.replicas.direct.question(
+            batch, self._sent(replica, depth), timeout_s, self.target
+        )
+
+        def answered(ending: Prediction | BaseException) -> None:
+            self._answered(replica, ending)
+            landed(ending)
+
+        return link.begin(question, answered)
+
     async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
         """See `Transport.predict`."""
-        direct, depths = self.replicas.direct, self.replicas.depths
-        ordered = home_order(self._application, direct.ready)
-        link = choose_replica(ordered, self._own, self._warm) if ordered else None
+        link = self._choose()
         replica = link.replica if link is not None else ""
-        self._own[replica] += 1
-        depths[self._application] = depth
+        ending: Prediction | BaseException = asyncio.CancelledError()
         try:
-            prediction = await direct.send(
-                link, self._otherwise, batch, sum(depths.values()), timeout_s, self.target
+            ending = await self.replicas.direct.send(
+                link, self._otherwise, batch, self._sent(replica, depth), timeout_s, self.target
             )
-        except (ModelNotReadyError, ReplicaGoneError):
-            self._warm.discard(replica)
+        except Exception as error:
+            ending = error
             raise
         finally:
-            self._own[replica] -= 1
-            if not +self._own:
-                depths.pop(self._application, None)
-        self._warm.add(replica)
-        return prediction
+            self._answered(replica, ending)
+        return ending
+
+    def _choose(self) -> Link | None:
+        """The replica for the next batch; None where none can be reached."""
+        ready = self.replicas.direct.ready
+        if ready != self._ready:
+            self._ready, self._ordered = ready, home_order(self._application, ready)
+        return choose_replica(self._ordered, self._own, self._warm) if ready else None
+
+    def _sent(self, replica: str, depth: int) -> int:
+        """Count a batch; returns how many requests wait for the pool's replicas."""
+        depths = self.replicas.depths
+        self._own[replica] += 1
+        depths[self._application] = depth
+        return sum(depths.values())
+
+    def _answered(self, replica: str, ending: Prediction | BaseException) -> None:
+        self._own[replica] -= 1
+        if not +self._own:
+            self.replicas.depths.pop(self._application, None)
+        if isinstance(ending, Prediction):
+            self._warm.add(replica)
+        elif isinstance(ending, ModelNotReadyError | ReplicaGoneError):
+            self._warm.discard(replica)
 
 
 class PoolableTransport:
@@ -214,9 +252,7 @@ class PoolableTransport:
         self, batch: Batch, depth: int, timeout_s: float, landed: Landed
     ) -> Callable[[], object] | None:
         """See `VersionTransport.begin`."""
-        if self._pooled is not None:
-            return None
-        return self._way_of_its_own.begin(batch, depth, timeout_s, landed)
+        return self._way.begin(batch, depth, timeout_s, landed)
 
     def predict(
         self, batch: Batch, depth: int, timeout_s: float

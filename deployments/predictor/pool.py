@@ -55,6 +55,10 @@ Key = tuple[str, str, str]
 class Held(Protocol):
     """A loaded version, such as `Predictor`."""
 
+    def predict_at_once(self, batch: Batch, gateway: str, depth: int) -> Prediction | None:
+        """Answer one batch without waiting; None where it takes too long for that."""
+        ...
+
     async def predict(self, batch: Batch, gateway: str, depth: int) -> Prediction:
         """Answer one batch."""
         ...
@@ -157,6 +161,18 @@ class Pool:
         finally:
             resident.busy -= 1
             self._changed.set()
+
+    def predict_at_once(
+        self, batch: Batch, gateway: str, depth: int, target: Target
+    ) -> Prediction | None:
+        """Have a version in memory answer without waiting, where it is quick; see `predict`."""
+        key = target[:3]
+        resident = self._residents.get(key)
+        if resident is None:
+            return None
+        self._depths.heard(gateway, depth)
+        self._residents.move_to_end(key)
+        return resident.held.predict_at_once(batch, gateway, depth)
 
     async def prove(self, target: Target) -> str | None:
         """Load a version, if it is not in memory; returns why that fails, None if it does not."""

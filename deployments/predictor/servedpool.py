@@ -89,7 +89,7 @@ class ServedPool:
             [ThreadPoolExecutor(1, thread_name_prefix="predict") for _ in range(THREADS)]
         )
         self._pool = Pool(self._load, memory, memory_mib * MIB)
-        door = DirectDoor(self._pool.predict, pool, "")
+        door = DirectDoor(self._pool.predict, pool, "", self._pool.predict_at_once)
         self._door = AnnouncedDoor(door, fleet, deadline_s, self._hear)
         await self._door.open()
         self._watching = asyncio.get_running_loop().create_task(self._watch())

@@ -41,9 +41,15 @@ class Model:
     def __del__(self) -> None:
         self.memory.freed_bytes += self.memory.taken.pop(id(self))
 
+    def predict_at_once(self, batch: Batch, gateway: str, depth: int) -> Prediction | None:
+        return None if self.target[0] == "slow" else self._answer()
+
     async def predict(self, batch: Batch, gateway: str, depth: int) -> Prediction:
         if self.may_answer is not None:
             await self.may_answer.wait()
+        return self._answer()
+
+    def _answer(self) -> Prediction:
         if self.target[0] == "moody":
             raise PredictionError(*self.target[:2], "ValueError: no")
         return Prediction({"x": np.asarray([int(self.target[1])])}, Form.ARRAY, 0.0, 0.0)
@@ -113,6 +119,30 @@ def test_a_version_is_loaded_once_and_stays() -> None:
         assert [await bench.ask("a", "3"), await bench.ask("a", "3")] == [3, 3]
 
         assert bench.loads == [("a", "3", "sklearn", 0)]
+
+    run(test())
+
+
+def test_only_a_quick_version_in_memory_answers_at_once() -> None:
+    async def test() -> None:
+        bench = Bench(BASE + 25 * MIB)
+
+        def at_once(model: str) -> bool:
+            target = (model, "1", "sklearn", 0)
+            return bench.pool.predict_at_once(BATCH, "gateway-1", 1, target) is not None
+
+        before = at_once("quick")
+        for model in ("quick", "slow"):
+            await bench.ask(model)
+
+        assert (before, at_once("quick"), at_once("slow"), at_once("quick")) == (
+            False,
+            True,
+            False,
+            True,
+        )
+        await bench.ask("third")
+        assert bench.held == ["quick", "third"]  # answering at once is a use, too
 
     run(test())
 
