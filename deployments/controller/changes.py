@@ -26,5 +26,9 @@ def log_changes(before: RoutingTable, after: RoutingTable) -> None:
 
 
 def _weights(routes: Iterable[Route]) -> str:
-    shown = ", ".join(f"v{route.version} {route.weight} % {route.state}" for route in routes)
-    return shown or "nothing"
+    return ", ".join(map(_share, routes)) or "nothing"
+
+
+def _share(route: Route) -> str:
+    mirrored = f" and {route.mirror} % mirrored" if route.mirror else ""
+    return f"v{route.version} {route.weight} %{mirrored} {route.state}"

@@ -32,9 +32,12 @@ class VersionView(View):
     """One hosted version of a model."""
 
     version: str
-    track: Literal["stable", "canary"]
+    track: Literal["stable", "canary", "shadow"]
     weight: int = Field(ge=0, le=100)
     """Percent of the model's requests."""
+
+    mirror: int = Field(ge=0, le=100)
+    """Percent of stable's requests that it gets too, its answers unseen."""
 
     state: Literal["LOADING", "READY", "UNAVAILABLE"]
     reason: str
@@ -68,7 +71,7 @@ class DeploymentView(View):
     """All its settings, with defaults."""
 
     versions: list[VersionView]
-    """Canaries first, the stable version last."""
+    """Shadows and canaries first, the stable version last."""
 
 
 class Control:
@@ -243,6 +246,7 @@ def _version(route: Route) -> VersionView:
         version=route.version,
         track=route.track.value,
         weight=route.weight,
+        mirror=route.mirror,
         state=route.state.value,
         reason=route.reason,
         application=route.host,

@@ -71,7 +71,8 @@ def test_a_model_of_the_config_with_its_versions(fleet: Fixture) -> None:
     assert (body["spec"]["num_replicas"], body["spec"]["max_batch_size"]) == (2, 32)
     assert body["versions"] == [
         {
-            "version": "1", "track": "stable", "weight": 100, "state": "READY", "reason": "",
+            "version": "1", "track": "stable", "weight": 100, "mirror": 0, "state": "READY",
+            "reason": "",
             "application": "churn--v1", "replicas": 2, "runtime": route.runtime,
             "transport": "handle", "transport_reason": "",
         }
