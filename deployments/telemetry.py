@@ -84,6 +84,13 @@ QUEUE = Family(
     VERSION,
     SECONDS,
 )
+ANSWER = Family(
+    "rayfleet_answer_seconds",
+    Kind.HISTOGRAM,
+    "From the arrival of a batch's first request to its prediction, transport left out.",
+    VERSION,
+    SECONDS,
+)
 BATCH = Family("rayfleet_batch_rows", Kind.HISTOGRAM, "Rows joined into one call.", VERSION, ROWS)
 IN_FLIGHT = Family(
     "rayfleet_in_flight", Kind.GAUGE, "Requests accepted and not answered yet.", VERSION
@@ -118,7 +125,8 @@ MIRROR_SECONDS = Family(
 )
 MIRRORS = (MIRRORED, MIRROR_DIFFERENCE, MIRROR_SECONDS)
 FAMILIES = (
-    REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER, *MIRRORS
+    REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, ANSWER, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER,
+    *MIRRORS,
 )  # fmt: skip
 
 Labels = tuple[str, ...]

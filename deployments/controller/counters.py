@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from deployments.store.store import FleetStore, StoredCounters
+from deployments.controller.counts import fold
+from deployments.store.store import PAST, FleetStore, StoredCounters
 from deployments.telemetry import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class FleetCounters:
         """Take over what an earlier controller persisted."""
         for row in self._store.load_counters():
             snapshot = msgspec.json.decode(row.body, type=Snapshot)
-            if row.gateway not in self._latest:
+            if row.gateway not in self._latest and row.gateway != PAST:
                 self._latest[row.gateway] = (snapshot, row.reported_at_s)
                 self._persisted[row.gateway] = row.sequence
                 self._restored.add(row.gateway)
@@ -99,7 +100,7 @@ class FleetCounters:
         forgotten = [gateway for gateway, (_, at_s) in latest.items() if at_s < horizon_s]
         if not forgotten:
             return
-        self._store.forget_counters(forgotten)
+        self._store.forget_counters(forgotten, fold)
         for gateway in forgotten:
             del latest[gateway]
             self._latest.pop(gateway, None)

@@ -113,3 +113,30 @@ leases = Table(
     Column("renewals", Integer, nullable=False),
 )
 """Which of the controllers that share the store does what only one may do."""
+
+remembered_requests = Table(
+    "remembered_requests",
+    metadata,
+    Column("model", String(256), primary_key=True),
+    Column("request", String(256), primary_key=True),
+    Column("version", String(128), nullable=False),
+    Column("prediction", LargeBinary, nullable=False),
+    Column("answered_at_s", Float, nullable=False),
+    Column("labelled", Boolean, nullable=False),
+    Column("rewarded", Boolean, nullable=False),
+    Index("ix_remembered_requests_age", "model", "answered_at_s"),
+)
+"""Which version answered a request, and what, for whoever says later how good that was."""
+
+feedback_totals = Table(
+    "feedback_totals",
+    metadata,
+    Column("model", String(256), primary_key=True),
+    Column("version", String(128), primary_key=True),
+    Column("labels", Integer, nullable=False),
+    Column("mistakes", Integer, nullable=False),
+    Column("rewards", Integer, nullable=False),
+    Column("reward_total", Float, nullable=False),
+    Column("reward_squares", Float, nullable=False),
+)
+"""What was said of each version's predictions, added up; it outlives the requests."""

@@ -34,7 +34,7 @@ class MemoryStore(FleetStore):
     def load_counters(self) -> list[StoredCounters]:
         return list(self.rows.values())
 
-    def forget_counters(self, gateways: object) -> None:
+    def forget_counters(self, gateways: object, fold: object) -> None:
         for gateway in gateways:  # type: ignore[attr-defined]
             self.rows.pop(gateway, None)
 
