@@ -13,6 +13,7 @@ from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
+from deployments.rolloutspec import rollout_fault
 from deployments.schema import ModelSpec
 from deployments.traffic.table import ModelRoutes, Route, RoutingTable
 from deployments.userconfig import ModelsSpec, pool_fault
@@ -125,7 +126,7 @@ class Control:
             name=name,
             origin=origin.value,
             ready=routes is not None and routes.ready,
-            spec=self._hosted.spec(name).model_dump(mode="json"),
+            spec=self._hosted.spec(name).model_dump(mode="json", by_alias=True),
             versions=_versions(routes),
         )
 
@@ -213,7 +214,7 @@ class Control:
             shown = without_password(self._registry_uri)
             raise NotFoundError(f"model {name!r} is not in the model registry at {shown}")
         faults = list(model_faults(specs, view, self._registry_uri))
-        fault = pool_fault(spec, self._hosted.pools)
+        fault = pool_fault(spec, self._hosted.pools) or rollout_fault(spec, self._hosted.rollouts)
         if fault is not None:
             raise MalformedRequestError(f"spec.{fault}")
         if faults:

@@ -116,7 +116,7 @@ class Controller:
         """
         spec = ModelsSpec.load(user_config, path="user_config")
         await self._refuse_what_cannot_be_hosted(spec)
-        self._hosted.configure(spec.models, spec.pools)
+        self._hosted.configure(spec.models, spec.pools, spec.rollouts)
         self._look_at_once()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(self._run())
