@@ -15,7 +15,7 @@ from deployments.controller.registry import Registry
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
 from deployments.rolloutspec import rollout_fault
 from deployments.schema import ModelSpec
-from deployments.traffic.table import ModelRoutes, Route, RoutingTable
+from deployments.traffic.table import ModelRoutes, Route, RoutingTable, Track
 from deployments.userconfig import ModelsSpec, pool_fault
 from tuning.errors import ConfigError
 from tuning.probes import without_password
@@ -33,7 +33,7 @@ class VersionView(View):
     """One hosted version of a model."""
 
     version: str
-    track: Literal["stable", "canary", "shadow"]
+    track: Track
     weight: int = Field(ge=0, le=100)
     """Percent of the model's requests."""
 
@@ -245,7 +245,7 @@ def _versions(routes: ModelRoutes | None) -> list[VersionView]:
 def _version(route: Route) -> VersionView:
     return VersionView(
         version=route.version,
-        track=route.track.value,
+        track=route.track,
         weight=route.weight,
         mirror=route.mirror,
         state=route.state.value,

@@ -23,18 +23,14 @@ from deployments.controller.applications import Applications
 from deployments.controller.changes import log_changes
 from deployments.controller.control import Control
 from deployments.controller.counters import FleetCounters
-from deployments.controller.decide import (
-    Decision,
-    Observation,
-    decide,
-    is_moving,
-)
+from deployments.controller.decide import Decision, Observation, decide
 from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults, pool_faults
 from deployments.controller.hosted import HostedModels
+from deployments.controller.moving import is_moving
 from deployments.controller.pools import pooled_models, versions_in
 from deployments.controller.proofs import Proofs
 from deployments.controller.registry import Registry

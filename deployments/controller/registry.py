@@ -44,16 +44,22 @@ class Registry:
         self._facts: dict[tuple[str, str], VersionFacts] = {}
 
     def look(
-        self, specs: Mapping[str, ModelSpec], pools: Mapping[str, PoolSpec] = NO_POOLS
+        self,
+        specs: Mapping[str, ModelSpec],
+        pools: Mapping[str, PoolSpec] = NO_POOLS,
+        more: Iterable[tuple[str, str]] = (),
     ) -> RegistryView:
         """Read all aliases in one query, and the facts of versions not seen before.
 
         Args:
             specs: The models of interest.
             pools: Those that their patterns take are of interest, too.
+            more: And these versions, by model and version.
         """
         aliases = self._aliases()
-        named = set(_named({**matched_specs(pools, aliases), **specs}, aliases))
+        hosted = {**matched_specs(pools, aliases), **specs}
+        asked = {(model, version) for model, version in more if model in aliases}
+        named = set(_named(hosted, aliases)) | asked
         unread = sorted(named - self._facts.keys())
         if unread:
             with ThreadPoolExecutor(READERS, thread_name_prefix="registry") as readers:
@@ -67,6 +73,7 @@ class Registry:
         Raises:
             Exception: It is away.
         """
+        """The one that all calls go through; blocks when it is opened."""
         # Opened by the first look rather than at the start: a database may be away, and
         # must not keep the controller from starting.
         if self._opened is None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from deployments.rollout.aftermath import kept_by
 from deployments.rollout.state import Phase, Rollout
 from deployments.rollout.strategies import SHADOW
 from deployments.traffic.table import Track
@@ -29,28 +30,27 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """What all versions of a model are to do, while a rollout is on its way."""
+class Asked:
+    """What the rollouts of one model ask for."""
 
-    shares: tuple[Share, ...]
-    """Stable last; weights sum to 100."""
+    shares: tuple[Share, ...] = ()
+    """Of an active one, stable last; weights sum to 100. Nothing where there is none."""
 
-    @property
-    def stable(self) -> str:
-        """The version that answers by default."""
-        return self.shares[-1].version
+    kept: tuple[str, ...] = ()
+    """Versions that stay warm after their successors were promoted."""
 
 
-def traffic_of(rollout: Rollout) -> Traffic | None:
-    """The traffic that an active rollout asks for; None once it has ended."""
+NOTHING_ASKED = Asked()
+
+
+def shares_of(rollout: Rollout) -> tuple[Share, ...]:
+    """What an active rollout asks for; nothing once it has ended."""
     if rollout.phase.is_final:
-        return None
+        return ()
     if rollout.phase is Phase.PROMOTING:
-        return Traffic(
-            (
-                Share(rollout.stable, Track.PREVIOUS, 0),
-                Share(rollout.version, Track.STABLE, WHOLE),
-            )
+        return (
+            Share(rollout.stable, Track.PREVIOUS, 0),
+            Share(rollout.version, Track.STABLE, WHOLE),
         )
     if rollout.arms:
         weights = [arm.weight if rollout.begun else 0 for arm in rollout.arms]
@@ -63,10 +63,26 @@ def traffic_of(rollout: Rollout) -> Traffic | None:
         track = Track.SHADOW if unseen else Track.CANARY
         trial = (Share(rollout.version, track, rollout.weight, rollout.mirror),)
     rest = WHOLE - sum(share.weight for share in trial)
-    return Traffic((*trial, Share(rollout.stable, Track.STABLE, rest)))
+    return (*trial, Share(rollout.stable, Track.STABLE, rest))
 
 
-def all_traffic(rollouts: Iterable[Rollout]) -> dict[str, Traffic]:
-    """Traffic by model, of those that have an active rollout."""
-    found = {rollout.model: traffic_of(rollout) for rollout in rollouts}
-    return {model: traffic for model, traffic in found.items() if traffic is not None}
+def asked_by(rollouts: Iterable[Rollout]) -> dict[str, Asked]:
+    """What all rollouts together ask for, by model."""
+    asked: dict[str, Asked] = {}
+    for rollout in rollouts:
+        before = asked.get(rollout.model, NOTHING_ASKED)
+        kept = kept_by(rollout)
+        asked[rollout.model] = Asked(
+            shares_of(rollout) or before.shares,
+            before.kept if kept is None else (*before.kept, kept),
+        )
+    return {model: each for model, each in asked.items() if each != NOTHING_ASKED}
+
+
+def versions_of(rollouts: Iterable[Rollout]) -> set[tuple[str, str]]:
+    """Every version that rollouts are about, by model and version."""
+    return {
+        (rollout.model, version)
+        for rollout in rollouts
+        for version in (*rollout.versions, rollout.stable)
+    }

@@ -4,7 +4,6 @@ Everything may be done twice: what is due follows from the stored state, and is 
 state says that it was done.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,16 +67,6 @@ def kept_by(rollout: Rollout) -> str | None:
     if promoted and rollout.kept_s < rollout.plan.keep_previous_s:
         return rollout.stable
     return None
-
-
-def all_kept(rollouts: Iterable[Rollout]) -> dict[str, tuple[str, ...]]:
-    """Versions to keep warm by model."""
-    found: dict[str, tuple[str, ...]] = {}
-    for rollout in rollouts:
-        version = kept_by(rollout)
-        if version is not None:
-            found[rollout.model] = (*found.get(rollout.model, ()), version)
-    return found
 
 
 def is_settled(rollout: Rollout) -> bool:

@@ -45,18 +45,18 @@ def lost(rollout: Rollout, seen: Seen) -> Advanced | None:
 
     | what happened                                 | outcome                         |
     |-----------------------------------------------|---------------------------------|
-    | the model is hosted no longer                 | aborted, no verdict             |
+    | the model is hosted no longer                 | aborted                         |
     | somebody made the version champion            | successful, "promoted by hand"  |
-    | somebody made another version champion        | aborted, no verdict             |
-    | a version was deleted from the registry       | aborted, no verdict             |
+    | somebody made another version champion        | aborted                         |
+    | a version was deleted from the registry       | aborted                         |
     | `challenger` names another version            | aborted, that one comes next    |
-    | `challenger` was taken away from the version  | aborted, no verdict             |
+    | `challenger` was taken away from the version  | aborted, may come again         |
     """
     if not seen.hosted:
-        return abort(rollout, "the model is no longer hosted", seen, judged=False)
+        return abort(rollout, "the model is no longer hosted", seen, judged=True)
     moved = seen.champion not in {None, rollout.stable}
     if moved and seen.champion != rollout.version:
-        return abort(rollout, f"champion was moved to {seen.champion}", seen, judged=False)
+        return abort(rollout, f"champion was moved to {seen.champion}", seen, judged=True)
     if moved and rollout.phase is not Phase.PROMOTING:
         reason = "champion was moved to it by hand"
         return changed(
@@ -65,7 +65,7 @@ def lost(rollout: Rollout, seen: Seen) -> Advanced | None:
         )  # fmt: skip
     gone = [each for each in (*rollout.versions, rollout.stable) if each in seen.missing]
     if gone and not moved:
-        return abort(rollout, f"version {gone[0]} was deleted", seen, judged=False)
+        return abort(rollout, f"version {gone[0]} was deleted", seen, judged=True)
     why = _unfollowed(rollout, seen)
     return abort(rollout, why, seen, judged=False) if why is not None else None
 

@@ -102,12 +102,14 @@ def _timed(rollout: Rollout, elapsed_s: float, now_s: float) -> Rollout:
 def _health(rollout: Rollout, seen: Seen, elapsed_s: float) -> Rollout:
     if not rollout.begun:
         return rollout
-    if not any(seen.version(version).down for version in rollout.versions):
+    fares = [seen.version(version) for version in rollout.versions]
+    if not any(it.down for it in fares):
         return replace(rollout, is_down=False, down_s=0.0)
+    is_away = rollout.is_down and any(it.down and not it.replicas for it in fares)
     return replace(
         rollout,
         is_down=True,
-        down_s=rollout.down_s + elapsed_s if rollout.is_down else 0.0,
+        down_s=rollout.down_s + elapsed_s if is_away else 0.0,
         deaths=rollout.deaths + (not rollout.is_down),
     )
 
@@ -119,10 +121,8 @@ def _measured(rollout: Rollout, seen: Seen) -> Rollout:
     for plan in rollout.plan.rules:
         new = seen.measured.get(plan.name, ())
         known = measurements.get(plan.name, ())
-        last_s = known[-1].at_s if known else float("-inf")
-        fresh = tuple(each for each in new if each.at_s > last_s)
-        if fresh:
-            measurements[plan.name] = _kept((*known, *fresh), endless=plan.rule.wanted is None)
+        if new:
+            measurements[plan.name] = _kept((*known, *new), endless=plan.rule.wanted is None)
     return replace(rollout, measurements=measurements)
 
 

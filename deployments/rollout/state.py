@@ -120,7 +120,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is where it is."""
 
     judged: bool = False
-    """Whether its end says something of the version, so that it is not tried again by itself."""
+    """Whether the version is not tried again unless somebody says so."""
 
     ended_at_s: float | None = None
     done: tuple[str, ...] = ()
