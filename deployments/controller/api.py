@@ -1,12 +1,12 @@
 """The control API: FastAPI, since here OpenAPI pages matter and microseconds do not."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from ipaddress import ip_address
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict
@@ -72,9 +72,11 @@ class NewDeployment(Settings):
     """As it is registered in MLflow."""
 
 
-def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the statuses of errors, for the API's pages."""
     words = {
         400: "Malformed; the text says what and where.",
+        401: "The signature is missing, wrong or old.",
         404: "No such model.",
         409: "The model is the config's, or is hosted already.",
         413: "The body is larger than 1 MiB.",
@@ -97,6 +99,7 @@ def make_api(
     control: Control,
     ready: Callable[[], Awaitable[None]],
     express: ExpressSpec | None = None,
+    routers: Sequence[APIRouter] = (),
     *,
     only_loopback: bool,
 ) -> ASGIApp:
@@ -106,6 +109,7 @@ def make_api(
         control: Answers.
         ready: Returns once the store was read, or raises a DependencyError.
         express: The port for predictions, if there is one.
+        routers: What else it answers.
         only_loopback: Whether it listens on loopback alone; then requests that a browser
             was tricked into sending, under another host's name, are refused.
     """
@@ -119,7 +123,7 @@ def make_api(
         dependencies=[Depends(ready)],
     )
 
-    @api.get("/api/v1/fleet", responses=_problems(503))
+    @api.get("/api/v1/fleet", responses=problems(503))
     async def get_fleet(request: Request) -> FleetView:
         """The fleet as a whole, and where it predicts."""
         table = control.table
@@ -130,33 +134,39 @@ def make_api(
             inference_url=_seen_from(express, request.url.hostname),
         )
 
-    @api.get("/api/v1/deployments", responses=_problems(503))
+    @api.get("/api/v1/deployments", responses=problems(503))
     async def list_deployments() -> Deployments:
         """Every hosted model with its versions."""
         return Deployments(deployments=control.deployments())
 
-    @api.get("/api/v1/deployments/{name}", responses=_problems(400, 404, 503))
+    @api.get("/api/v1/deployments/{name}", responses=problems(400, 404, 503))
     async def get_deployment(name: Name) -> DeploymentView:
         """One hosted model with its versions."""
         return control.deployment(name)
 
-    @api.post("/api/v1/deployments", status_code=201, responses=_problems(400, 404, 409, 413, 503))
+    @api.post("/api/v1/deployments", status_code=201, responses=problems(400, 404, 409, 413, 503))
     async def create_deployment(body: NewDeployment) -> DeploymentView:
         """Host a registered model; it is ready once its versions say so."""
         return await control.host(body.name, body.spec, new=True)
 
-    @api.put("/api/v1/deployments/{name}", responses=_problems(400, 404, 409, 413, 503))
+    @api.put("/api/v1/deployments/{name}", responses=problems(400, 404, 409, 413, 503))
     async def update_deployment(name: Name, body: Settings) -> DeploymentView:
         """Replace the settings of a model that was added through this API."""
         return await control.host(name, body.spec, new=False)
 
     @api.delete(
-        "/api/v1/deployments/{name}", status_code=204, responses=_problems(400, 404, 409, 503)
+        "/api/v1/deployments/{name}", status_code=204, responses=problems(400, 404, 409, 503)
     )
     async def delete_deployment(name: Name) -> None:
         """Host a model no longer that was added through this API."""
         await control.delete(name)
 
+    return _finished(api, routers, only_loopback=only_loopback)
+
+
+def _finished(api: FastAPI, routers: Sequence[APIRouter], *, only_loopback: bool) -> ASGIApp:
+    for router in routers:
+        api.include_router(router)
     api.add_exception_handler(FleetError, _handler(open_inference_error))
     api.add_exception_handler(RequestValidationError, _handler(_validation_error))
     api.add_exception_handler(HTTPException, _handler(_http_error))
