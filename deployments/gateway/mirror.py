@@ -49,6 +49,10 @@ logger = logging.getLogger(__name__)
 GATHER_S = 0.1
 """Longest time that a copy waits for others to share its call, seconds."""
 
+REST_S = 0.005
+"""Longest pause after a bundle, seconds. It pauses for as long as it took, so that copies which
+have piled up leave half of the version's time, and of the gateway's, to others."""
+
 HELD_ROWS = 8192
 HELD_BATCHES = 8
 HELD_BYTES = 64 * 1024 * 1024
@@ -83,6 +87,8 @@ class Mirror:
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._next_pair_s = 0.0
+        self._sent_s = 0.0
+        self._rests_until_s = 0.0
 
     def follow(
         self, queue: VersionQueue, stable: Signature, route: Route, routes: ModelRoutes
@@ -176,9 +182,10 @@ class Mirror:
         """Look for what is to be sent, not in this turn of the loop."""
         if self._busy or self._closed:
             return
+        delay_s = max(delay_s, self._rests_until_s - self._clock())
         loop = asyncio.get_running_loop()
         if self._timer is not None:
-            if delay_s or self._timer.when() <= loop.time():
+            if self._timer.when() <= loop.time() + delay_s:
                 return
             self._timer.cancel()
         self._timer = loop.call_later(delay_s, self._send)
@@ -198,6 +205,7 @@ class Mirror:
 
     def _begin(self, due: Bundle) -> None:
         self._busy = True
+        self._sent_s = self._clock()
         try:
             request = self._request(due)
             if request is None:
@@ -302,6 +310,8 @@ class Mirror:
 
     def _next(self) -> None:
         self._busy = False
+        now_s = self._clock()
+        self._rests_until_s = now_s + min(REST_S, now_s - self._sent_s)
         if self._ready:
             self._send_in(0.0)
         elif self._gathering:

@@ -154,6 +154,18 @@ class TestHowCopiesTravel:
         assert second.rows == [1, 2]
         assert second.at_s == pytest.approx(0.01 + mirror.GATHER_S, abs=0.001)
 
+    def test_with_a_pause_after_each_for_as_long_as_it_took(self) -> None:
+        async def ask(gateway: Gateway) -> None:
+            await together(gateway, 0)
+            await together(gateway, *range(1, 13))
+
+        quick = mirrored(ask, Gateway(takes_s=0.002))
+        slow = mirrored(ask, Gateway(takes_s=0.1))
+
+        for gateway, every_s in ((quick, 0.004), (slow, 0.1 + mirror.REST_S)):
+            sent_s = [each.at_s for each in gateway.shadow.sent]
+            assert np.diff(sent_s) == pytest.approx([every_s] * 3, abs=0.0005)
+
     def test_requests_that_cannot_share_a_call_do_not(self) -> None:
         async def ask(gateway: Gateway) -> None:
             await gateway.ask(0)
