@@ -111,6 +111,11 @@ class Mirror:
         self._signatures = stable, route.signature
         self._fits = is_alike(stable, route.signature)
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """Rows and bytes that wait or are under way."""
+        return self._held_rows, self._held_bytes
+
     def close(self) -> None:
         """Forget all copies."""
         self._closed = True
