@@ -76,9 +76,10 @@ def output_shape(answer: BatchAnswer) -> Shape | None:
 class Group:
     """Pieces of one shape that gather for a bundle."""
 
-    __slots__ = ("pieces", "rows")
+    __slots__ = ("pieces", "rows", "since_s")
 
-    def __init__(self) -> None:
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
         self.pieces: list[Piece] = []
         self.rows = 0
 

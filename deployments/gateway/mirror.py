@@ -80,7 +80,7 @@ class Mirror:
         self._counters = counters
         self._clock = clock
         self._gathering: dict[Shape, Group] = {}
-        self._ready: deque[Bundle] = deque()
+        self._ready: deque[Bundle | Group] = deque()
         self._held_rows = 0
         self._held_bytes = 0
         self._busy = False
@@ -169,18 +169,18 @@ class Mirror:
         key = requests, outputs
         group = self._gathering.get(key)
         if group is not None and group.rows + piece.rows > self._most_rows:
-            self._close_bundle(key)
+            self._close_group(key)
             group = None
         if group is None:
-            group = self._gathering[key] = Group()
+            group = self._gathering[key] = Group(now_s)
         group.add(piece)
         if group.rows >= self._most_rows:
-            self._close_bundle(key)
+            self._close_group(key)
         elif self._timer is None:
             self._send_in(GATHER_S)
 
-    def _close_bundle(self, key: Shape) -> None:
-        self._ready.append(bundle(self._gathering.pop(key).pieces))
+    def _close_group(self, key: Shape) -> None:
+        self._ready.append(self._gathering.pop(key))
         self._send_in(0.0)
 
     def _send_in(self, delay_s: float) -> None:
@@ -202,11 +202,11 @@ class Mirror:
         if self._queue.has_line:
             self._send_in(GATHER_S)
             return
-        if not self._ready:
-            for key in list(self._gathering):
-                self._ready.append(bundle(self._gathering.pop(key).pieces))
+        if not self._ready and self._gathering:
+            self._ready.append(self._gathering.pop(next(iter(self._gathering))))  # the oldest
         if self._ready:
-            self._begin(self._ready.popleft())
+            due = self._ready.popleft()
+            self._begin(due if isinstance(due, Bundle) else bundle(due.pieces))
 
     def _begin(self, due: Bundle) -> None:
         self._busy = True
@@ -286,19 +286,17 @@ class Mirror:
         starts = due.starts
         found = by_request(rows, starts)
         differing = np.flatnonzero(found.differs).tolist()
-        self._count("differed", len(differing))
-        self._count("agreed", len(due.copies) - len(differing))
+        for index in differing if self._mirroring.samples else ():
+            span = range(starts[index], starts[index] + due.copies[index].request.rows)
+            make = partial(_difference, due, outputs, rows, index, span)
+            self.differences.offer(make, self._mirroring.samples)
         gaps = self._counters.distribution(MIRROR_DIFFERENCE, self._labels)
         numbers = found.largest[~np.isnan(found.largest)]
         gaps.observe(0.0, int((numbers == 0.0).sum()))
         for gap in numbers[numbers > 0.0].tolist():
             gaps.observe(gap)
-        for index in differing:
-            start = starts[index]
-            stop = start + due.copies[index].request.rows
-            make = partial(_difference, due, outputs, rows, index, range(start, stop))
-            if self._mirroring.samples:
-                self.differences.offer(make, self._mirroring.samples)
+        self._count("differed", len(differing))
+        self._count("agreed", len(due.copies) - len(differing))
         self._end(due)
 
     def _again_in_halves(self, due: Bundle) -> None:
@@ -320,7 +318,8 @@ class Mirror:
         if self._ready:
             self._send_in(0.0)
         elif self._gathering:
-            self._send_in(GATHER_S)
+            oldest = next(iter(self._gathering.values()))
+            self._send_in(max(0.0, oldest.since_s + GATHER_S - now_s))
 
     def _count(self, outcome: str, requests: int) -> None:
         if requests:

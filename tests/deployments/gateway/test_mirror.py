@@ -176,6 +176,17 @@ class TestHowCopiesTravel:
 
         assert sorted(gateway.shadow.rows) == [[0], [1, 3], [2, 4]]
 
+    def test_what_has_gathered_long_enough_does_not_wait_for_each_other(self) -> None:
+        async def ask(gateway: Gateway) -> None:
+            await gateway.ask(0)
+            await asyncio.sleep(0.01)
+            await asyncio.gather(*[gateway.ask(n, params={"n": n}) for n in range(1, 6)])
+
+        gateway = mirrored(ask, Gateway(takes_s=0.001))
+
+        assert gateway.shadow.rows == [[0], [1], [2], [3], [4], [5]]
+        assert gateway.shadow.sent[-1].at_s < 0.01 + mirror.GATHER_S + 5 * 0.003
+
     def test_a_request_larger_than_a_batch_goes_alone(self) -> None:
         async def ask(gateway: Gateway) -> None:
             await gateway.ask(0)
