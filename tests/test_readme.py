@@ -283,7 +283,8 @@ def test_curl_asks_what_the_control_api_understands(command: Command) -> None:
     request = http_request(command)
 
     if request.body is None:
-        assert re.fullmatch(r"/api/v1/deployments/[a-z]+", request.path)
+        asked = r"/api/v1/deployments/[a-z-]+(/versions/\d+/differences)?"
+        assert re.fullmatch(asked, request.path)
     elif request.path == "/api/v1/feedback":
         Item.model_validate_json(request.body)
         (result,) = Results.model_validate_json(command.output).results

@@ -15,6 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.controller.control import Control, DeploymentView
+from deployments.controller.differences import DifferencesView
 from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
 from deployments.protocols.statuses import ErrorResponse, open_inference_error
 from deployments.schema import ExpressSpec
@@ -24,6 +25,8 @@ MAX_BODY_BYTES = 1024 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 Name = Annotated[str, Path(description="A hosted model.", max_length=256)]
+
+VersionName = Annotated[str, Path(description="One of its versions.", max_length=20)]
 
 
 class Problem(BaseModel):
@@ -77,7 +80,7 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "Malformed; the text says what and where.",
         401: "The signature is missing, wrong or old.",
-        404: "No such model.",
+        404: "No such model or version.",
         409: "The model is the config's, or is hosted already.",
         413: "The body is larger than 1 MiB.",
         503: "The registry or the store is away; see `Retry-After`.",
@@ -161,6 +164,7 @@ def make_api(
         """Host a model no longer that was added through this API."""
         await control.delete(name)
 
+    _show_differences(api, control)
     return _finished(api, routers, only_loopback=only_loopback)
 
 
@@ -173,6 +177,16 @@ def _finished(api: FastAPI, routers: Sequence[APIRouter], *, only_loopback: bool
     if only_loopback:
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     return _Limited(api)
+
+
+def _show_differences(api: FastAPI, control: Control) -> None:
+    @api.get(
+        "/api/v1/deployments/{name}/versions/{version}/differences",
+        responses=problems(400, 404, 503),
+    )
+    async def get_differences(name: Name, version: VersionName) -> DifferencesView:
+        """How a version answers what is mirrored to it, beside the stable version."""
+        return control.version_differences(name, version)
 
 
 def _seen_from(express: ExpressSpec | None, host: str | None) -> str | None:

@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.controller.decide import Observation
+from deployments.controller.differences import DifferencesView, FleetDifferences
 from deployments.controller.faults import model_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
 from deployments.schema import ModelSpec
+from deployments.telemetry import Snapshot
 from deployments.traffic.table import ModelRoutes, Route, RoutingTable
 from deployments.userconfig import ModelsSpec, pool_fault
 from tuning.errors import ConfigError
@@ -84,6 +86,7 @@ class Control:
         registry_uri: str,
         table: Callable[[], RoutingTable],
         wake: Callable[[], None],
+        snapshots: Callable[[], Sequence[Snapshot]] = tuple,
     ) -> None:
         """Begin.
 
@@ -93,7 +96,10 @@ class Control:
             registry_uri: Its address, to name it.
             table: The table in force.
             wake: Has the controller look at once.
+            snapshots: What the gateways have counted.
         """
+        self.differences = FleetDifferences()
+        self._snapshots = snapshots
         self._hosted = hosted
         self._registry = registry
         self._registry_uri = registry_uri
@@ -128,6 +134,22 @@ class Control:
             spec=self._hosted.spec(name).model_dump(mode="json"),
             versions=_versions(routes),
         )
+
+    def version_differences(self, name: str, version: str) -> DifferencesView:
+        """How the answers of a version that mirrors a model's stable one compare.
+
+        Raises:
+            NotFoundError: The model is not hosted, or nothing is known of such a version.
+        """
+        self._hosted.spec(name)
+        routes = self._table().models.get(name)
+        view = self.differences.view(name, version, self._snapshots())
+        if not view.is_known and (routes is None or routes.route(version) is None):
+            hosted = ", ".join(route.version for route in routes.routes) if routes else ""
+            raise NotFoundError(
+                f"model {name!r} has no version {version!r}, hosted: {hosted or 'none'}"
+            )
+        return view
 
     async def refresh(self) -> None:
         """Take over what other clusters have stored.
