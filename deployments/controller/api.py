@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict
@@ -170,7 +170,7 @@ def make_api(
     return _Limited(api)
 
 
-def _add_rollouts(api: FastAPIOffline, desk: RolloutDesk | None) -> None:
+def _add_rollouts(api: FastAPI, desk: RolloutDesk | None) -> None:
     if desk is not None:
         api.include_router(rollout_routes(desk, _problems))
 
