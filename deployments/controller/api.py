@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.controller.control import Control, DeploymentView
 from deployments.controller.differences import DifferencesView
+from deployments.controller.rolloutapi import rollout_routes
+from deployments.controller.rolloutviews import RolloutDesk
 from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
 from deployments.protocols.statuses import ErrorResponse, open_inference_error
 from deployments.schema import ExpressSpec
@@ -80,8 +82,8 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "Malformed; the text says what and where.",
         401: "The signature is missing, wrong or old.",
-        404: "No such model or version.",
-        409: "The model is the config's, or is hosted already.",
+        404: "No such model, version or rollout.",
+        409: "It contradicts what there is; the text says who owns that.",
         413: "The body is larger than 1 MiB.",
         503: "The registry or the store is away; see `Retry-After`.",
     }
@@ -104,6 +106,7 @@ def make_api(
     express: ExpressSpec | None = None,
     routers: Sequence[APIRouter] = (),
     *,
+    rollouts: RolloutDesk | None = None,
     only_loopback: bool,
 ) -> ASGIApp:
     """Build the application.
@@ -113,6 +116,7 @@ def make_api(
         ready: Returns once the store was read, or raises a DependencyError.
         express: The port for predictions, if there is one.
         routers: What else it answers.
+        rollouts: Answers what is about rollouts; None leaves that out.
         only_loopback: Whether it listens on loopback alone; then requests that a browser
             was tricked into sending, under another host's name, are refused.
     """
@@ -165,6 +169,8 @@ def make_api(
         await control.delete(name)
 
     _show_differences(api, control)
+    if rollouts is not None:
+        api.include_router(rollout_routes(rollouts, problems))
     return _finished(api, routers, only_loopback=only_loopback)
 
 

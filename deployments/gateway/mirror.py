@@ -16,6 +16,7 @@ from random import Random
 import numpy as np
 
 from deployments.errors import FleetError, OverloadedError, PredictionError
+from deployments.gateway.batch_limit import USUAL_ROWS
 from deployments.gateway.batching import VersionQueue
 from deployments.gateway.copies import (
     Bundle,
@@ -106,7 +107,7 @@ class Mirror:
         self._labels = (self._queue.model, route.version, str(route.track))
         self._mirroring = routes.mirroring
         self._deadline_s = routes.deadline_s
-        self._most_rows = routes.batching.max_batch_size
+        self._most_rows = routes.batching.max_batch_size or USUAL_ROWS
         self._room_rows = max(HELD_ROWS, HELD_BATCHES * self._most_rows)
         self._signatures = stable, route.signature
         self._fits = is_alike(stable, route.signature)
