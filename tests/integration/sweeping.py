@@ -150,7 +150,12 @@ def ray_head(folder: Path) -> Iterator[Head]:
             command,
             stdout=log,
             stderr=log,
-            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
+            env={
+                **os.environ,
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": token,
+                "RAY_prestart_worker_first_driver": "0",  # as in a Ray of a sweep's own
+            },
             start_new_session=True,
         )
         try:
