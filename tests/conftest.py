@@ -22,7 +22,15 @@ settings.register_profile(BRIEF, max_examples=20, deadline=None)
 ON_ONE_CLUSTER = "tests/integration/fleet/"
 """Folder of the tests that share a cluster and the fleet on it, which take a minute to start."""
 
-LONGEST = (ON_ONE_CLUSTER, "tests/integration/test_sweeps.py", "tests/integration/test_server.py")
+LONGEST = (
+    ON_ONE_CLUSTER,
+    "tests/integration/test_sweeps.py",
+    "tests/integration/test_server.py",
+    "tests/deployments/predictor/runtimes/test_torch.py",
+    "tests/tuning/test_registry.py",
+    "tests/deployments/test_openapi.py",
+    "tests/deployments/store/test_store.py",
+)
 """What to begin with, so that no process is left alone with one of them at the end."""
 
 HERE = Path(__file__).parent
