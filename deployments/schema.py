@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from deployments.controlspec import ControlSpec
+from deployments.feedbackspec import FeedbackSettings
 from deployments.mirrorspec import MirrorSpec, named_versions
 from deployments.rolloutspec import RolloutSettings
 from tuning.configfile import Spec
@@ -97,15 +99,6 @@ class ExpressSpec(Spec):
         if self.grpc_port == self.port:
             raise ValueError(f"port and grpc_port are both {self.port}, change one")
         return self
-
-
-class ControlSpec(Spec):
-    """The control API: its own port, apart from the doors for predictions."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on. Nobody is asked who they are: keep to loopback or a safe network."""
-
-    port: Annotated[int, Field(gt=0, lt=65536)] = 8081
 
 
 class FleetSpec(Spec):
@@ -235,7 +228,7 @@ class AutoscalingSpec(Spec):
         return self
 
 
-class ModelSpec(MirrorSpec, RolloutSettings):
+class ModelSpec(MirrorSpec, FeedbackSettings, RolloutSettings):
     """How one model is hosted: each of its versions is an application of its own, or in a pool."""
 
     traffic: dict[str, Percent] = Field(default={STABLE_ALIAS: 100}, min_length=1)
@@ -272,8 +265,8 @@ class ModelSpec(MirrorSpec, RolloutSettings):
 
     torch: TorchSpec = TorchSpec()
 
-    max_batch_size: Count = 32
-    """Most rows that the gateway joins into one call; a larger request goes alone."""
+    max_batch_size: Count | None = None
+    """Most rows that the gateway joins into one call; a larger request goes alone. None adapts."""
 
     batch_wait_timeout_s: Annotated[float, Field(ge=0, le=1)] | None = None
     """Longest time that a row waits for company while a replica is idle, seconds.

@@ -123,10 +123,16 @@ MIRROR_SECONDS = Family(
     "Predict time of batches that both versions got alike, by who took it: stable or mirrored.",
     (*VERSION, "by"),
 )
+REMEMBERED = Family(
+    "rayfleet_remembered",
+    Kind.COUNTER,
+    "Answers remembered for feedback: kept, or dropped where too many came at once.",
+    (*VERSION, "outcome"),
+)
 MIRRORS = (MIRRORED, MIRROR_DIFFERENCE, MIRROR_SECONDS)
 FAMILIES = (
     REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, ANSWER, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER,
-    *MIRRORS,
+    *MIRRORS, REMEMBERED,
 )  # fmt: skip
 
 Labels = tuple[str, ...]

@@ -2,31 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from deployments.controller.decide import Observation
+from deployments.controller.differences import DifferencesView, FleetDifferences
 from deployments.controller.faults import model_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
+from deployments.controller.views import View
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
 from deployments.rolloutspec import rollout_fault
 from deployments.schema import ModelSpec
+from deployments.telemetry import Snapshot
 from deployments.traffic.table import ModelRoutes, Route, RoutingTable, Track
 from deployments.userconfig import ModelsSpec, pool_fault
 from tuning.errors import ConfigError
 from tuning.probes import without_password
 
 logger = logging.getLogger(__name__)
-
-
-class View(BaseModel):
-    """Base of what the control API shows."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class VersionView(View):
@@ -85,6 +82,7 @@ class Control:
         registry_uri: str,
         table: Callable[[], RoutingTable],
         wake: Callable[[], None],
+        snapshots: Callable[[], Sequence[Snapshot]] = tuple,
     ) -> None:
         """Begin.
 
@@ -94,7 +92,10 @@ class Control:
             registry_uri: Its address, to name it.
             table: The table in force.
             wake: Has the controller look at once.
+            snapshots: What the gateways have counted.
         """
+        self.differences = FleetDifferences()
+        self._snapshots = snapshots
         self._hosted = hosted
         self._registry = registry
         self._registry_uri = registry_uri
@@ -129,6 +130,22 @@ class Control:
             spec=self._hosted.spec(name).model_dump(mode="json", by_alias=True),
             versions=_versions(routes),
         )
+
+    def version_differences(self, name: str, version: str) -> DifferencesView:
+        """How the answers of a version that mirrors a model's stable one compare.
+
+        Raises:
+            NotFoundError: The model is not hosted, or nothing is known of such a version.
+        """
+        self._hosted.spec(name)
+        routes = self._table().models.get(name)
+        view = self.differences.view(name, version, self._snapshots())
+        if not view.is_known and (routes is None or routes.route(version) is None):
+            hosted = ", ".join(route.version for route in routes.routes) if routes else ""
+            raise NotFoundError(
+                f"model {name!r} has no version {version!r}, hosted: {hosted or 'none'}"
+            )
+        return view
 
     async def refresh(self) -> None:
         """Take over what other clusters have stored.
@@ -166,7 +183,7 @@ class Control:
             else:
                 self._hosted.require_own(name)
             await self._require_hostable(name, spec)
-            await _reached("fleet store", self._hosted.save, name, spec)
+            await reached("fleet store", self._hosted.save, name, spec)
             self._wake()
         logger.info("%s: %s through the API", name, "added" if new else "settings changed")
         return self.deployment(name)
@@ -181,7 +198,7 @@ class Control:
         """
         async with self._changing:
             self._hosted.require_own(name)
-            await _reached("fleet store", self._hosted.remove, name)
+            await reached("fleet store", self._hosted.remove, name)
             self._wake()
         logger.info("%s: removed through the API", name)
 
@@ -209,7 +226,7 @@ class Control:
 
     async def _require_hostable(self, name: str, spec: ModelSpec) -> None:
         specs = {name: spec}
-        view = await _reached("model registry", self._registry.look, specs)
+        view = await reached("model registry", self._registry.look, specs)
         if name not in view.aliases:
             shown = without_password(self._registry_uri)
             raise NotFoundError(f"model {name!r} is not in the model registry at {shown}")
@@ -230,7 +247,12 @@ def _checked(name: str, settings: Mapping[str, Any]) -> ModelSpec:
     return spec
 
 
-async def _reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
+async def reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
+    """Call a dependency in a thread.
+
+    Raises:
+        DependencyError: It raised whatever its driver does.
+    """
     try:
         return await asyncio.to_thread(call, *args)
     except Exception as error:  # any driver, any network

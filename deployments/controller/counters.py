@@ -23,6 +23,12 @@ GONE_AFTER_S = 15.0
 FORGET_AFTER_S = 86_400.0
 """How long the counters of a gateway that is gone are shown."""
 
+CLUSTER_GONE_AFTER_S = 7 * 86_400.0
+"""A cluster of which no gateway has reported for this long is gone, as after an upgrade."""
+
+SWEEP_S = 3_600.0
+"""Between two looks for such clusters, seconds."""
+
 
 class FleetCounters:
     """Snapshots by gateway.
@@ -40,6 +46,7 @@ class FleetCounters:
         self._shown: dict[str, tuple[Snapshot, float]] = {}
         self._persisted: dict[str, int] = {}
         self._restored: set[str] = set()
+        self._swept_at_s = -SWEEP_S
 
     def restore(self) -> None:
         """Take over what an earlier controller persisted."""
@@ -72,6 +79,7 @@ class FleetCounters:
             finally:
                 self._shown = latest
             self._forget(latest)
+            self._sweep()
 
     def merged(self) -> list[Snapshot]:
         """All that may be shown now, in a stable order."""
@@ -106,3 +114,9 @@ class FleetCounters:
             self._latest.pop(gateway, None)
             self._persisted.pop(gateway, None)
             self._restored.discard(gateway)
+
+    def _sweep(self) -> None:
+        now_s = self._clock()
+        if now_s - self._swept_at_s >= SWEEP_S:
+            self._store.forget_clusters(now_s - CLUSTER_GONE_AFTER_S, fold)
+            self._swept_at_s = now_s

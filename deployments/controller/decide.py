@@ -52,6 +52,7 @@ from deployments.traffic.table import (
     Endpoint,
     Mirroring,
     ModelRoutes,
+    Remembering,
     Route,
     RouteState,
     RoutingTable,
@@ -263,6 +264,7 @@ def _routes(
         ),
         deadline_s=spec.request_deadline_s or seen.deadline_s,
         mirroring=Mirroring(spec.mirror_tolerance, spec.mirror_samples),
+        feedback=_remembering(spec),
     )
 
 
@@ -287,6 +289,11 @@ def _weights(
 def is_there(seen: Observation, model: str, version: str) -> bool:
     """Whether the application that holds a version answers."""
     return is_answering(seen.applications.get(_host(seen, model, version)))
+
+
+def _remembering(spec: ModelSpec) -> Remembering | None:
+    given = spec.feedback
+    return Remembering(given.sample, given.output) if given is not None else None
 
 
 def _transport(

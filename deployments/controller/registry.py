@@ -67,13 +67,25 @@ class Registry:
         facts = {key: self._facts[key] for key in named if key in self._facts}
         return RegistryView(aliases=aliases, versions=facts, answered=True)
 
+    def missing(self, versions: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Those of some versions, by model and version, that are not registered."""
+        return frozenset(each for each in versions if not self._is_registered(*each))
+
+    def _is_registered(self, model: str, version: str) -> bool:
+        try:
+            self.client().get_model_version(model, version)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return False
+            raise
+        return True
+
     def client(self) -> MlflowClient:
         """Its own client; blocks the first time.
 
         Raises:
             Exception: It is away.
         """
-        """The one that all calls go through; blocks when it is opened."""
         # Opened by the first look rather than at the start: a database may be away, and
         # must not keep the controller from starting.
         if self._opened is None:

@@ -29,38 +29,18 @@ class Copy(msgspec.Struct, frozen=True, gc=False):
     request_id: str
 
 
-class Piece:
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """Copies of what one of stable's batches answered."""
 
-    __slots__ = ("answer", "copies", "rows", "size_bytes", "spans")
+    copies: list[Copy]
+    """In the order of the answer."""
 
-    def __init__(
-        self, copies: list[Copy], answer: BatchAnswer, spans: list[tuple[int, int]] | None
-    ) -> None:
-        """Take them.
+    answer: BatchAnswer
+    spans: list[tuple[int, int]] | None
+    """Where in the answer each copy's rows are; None if all rows are theirs."""
 
-        Args:
-            copies: In the order of the answer.
-            answer: Stable's.
-            spans: Where in the answer each copy's rows are; None if all rows are theirs.
-        """
-        self.copies = copies
-        self.answer = answer
-        self.spans = spans
-        self.rows = sum([copy.request.rows for copy in copies])
-        inputs = sum([_request_bytes(copy.request) for copy in copies])
-        self.size_bytes = inputs + sum(map(array_bytes, answer.outputs.arrays.values()))
-
-    @property
-    def is_aligned(self) -> bool:
-        """Whether stable answered one row for each row."""
-        rows = self.answer.rows
-        return all(a.ndim > 0 and len(a) == rows for a in self.answer.outputs.arrays.values())
-
-    def shape(self, requests: Shape) -> Shape:
-        """What must agree for two pieces to share a bundle: the outputs' shapes, too."""
-        arrays = self.answer.outputs.arrays
-        return (requests, tuple([(name, a.dtype.kind, a.shape[1:]) for name, a in arrays.items()]))
+    rows: int
+    size_bytes: int
 
     def outputs(self) -> Mapping[str, Array]:
         """Stable's answer to the copies."""
@@ -71,6 +51,44 @@ class Piece:
         return {name: array[rows] for name, array in arrays.items()}
 
 
+def piece_of(copies: list[Copy], answer: BatchAnswer, spans: list[tuple[int, int]] | None) -> Piece:
+    """Measure copies; see `Piece`."""
+    rows = size_bytes = 0
+    for copy in copies:
+        rows += copy.request.rows
+        size_bytes += _request_bytes(copy.request)
+    for array in answer.outputs.arrays.values():
+        size_bytes += array_bytes(array)
+    return Piece(copies, answer, spans, rows, size_bytes)
+
+
+def output_shape(answer: BatchAnswer) -> Shape | None:
+    """What must agree for two answers to be joined; None if they are not one row a row."""
+    rows = answer.rows
+    shape = []
+    for name, array in answer.outputs.arrays.items():
+        if array.ndim == 0 or len(array) != rows:
+            return None
+        shape.append((name, array.dtype.kind, array.shape[1:]))
+    return tuple(shape)
+
+
+class Group:
+    """Pieces of one shape that gather for a bundle."""
+
+    __slots__ = ("pieces", "rows", "since_s")
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
+        self.pieces: list[Piece] = []
+        self.rows = 0
+
+    def add(self, piece: Piece) -> None:
+        """Take one more."""
+        self.pieces.append(piece)
+        self.rows += piece.rows
+
+
 class Bundle(msgspec.Struct, frozen=True):
     """Copies that go out in one call."""
 
@@ -79,15 +97,11 @@ class Bundle(msgspec.Struct, frozen=True):
     stable: Mapping[str, Array]
     """Stable's answers to all of them."""
 
+    rows: int
     size_bytes: int
 
     stable_s: float | None = None
     """Stable's predict time for just these rows in one batch; None if it had them in several."""
-
-    @property
-    def rows(self) -> int:
-        """Of all requests."""
-        return sum([copy.request.rows for copy in self.copies])
 
     @property
     def starts(self) -> list[int]:
@@ -114,22 +128,24 @@ class Bundle(msgspec.Struct, frozen=True):
         second = {name: array[row:] for name, array in self.stable.items()}
         size_bytes = self.size_bytes // 2
         return [
-            Bundle(self.copies[:middle], first, size_bytes),
-            Bundle(self.copies[middle:], second, self.size_bytes - size_bytes),
+            Bundle(self.copies[:middle], first, row, size_bytes),
+            Bundle(self.copies[middle:], second, self.rows - row, self.size_bytes - size_bytes),
         ]
 
 
 def bundle(pieces: Sequence[Piece]) -> Bundle:
-    """Join pieces of one shape; one that is not aligned stands alone."""
+    """Join pieces of one shape."""
     answers = [piece.outputs() for piece in pieces]
-    whole = len(pieces) == 1 and pieces[0].spans is None
-    if len(answers) == 1:
-        stable = answers[0]
+    first = answers[0]
+    if len(answers) > 1:
+        stable = {name: np.concatenate([each[name] for each in answers]) for name in first}
     else:
-        stable = {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
+        stable = dict(first)
+    whole = len(pieces) == 1 and pieces[0].spans is None
     return Bundle(
         copies=[copy for piece in pieces for copy in piece.copies],
         stable=stable,
+        rows=sum([piece.rows for piece in pieces]),
         size_bytes=sum([piece.size_bytes for piece in pieces]),
         stable_s=pieces[0].answer.predict_s if whole else None,
     )

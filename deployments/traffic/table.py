@@ -126,7 +126,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How requests are joined before they go to a replica; see `schema.ModelSpec`."""
 
-    max_batch_size: int
+    max_batch_size: int | None
     batch_wait_timeout_s: float | None
     max_concurrent_batches: int | None
     max_queued_requests: int
@@ -140,6 +140,13 @@ class Mirroring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: int = 0
 
 
+class Remembering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which answers are remembered for feedback; see `feedbackspec.FeedbackSpec`."""
+
+    sample: float
+    output: str | None = None
+
+
 class ModelRoutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The hosted versions of one model; shadows and canaries first, the stable version last."""
 
@@ -148,6 +155,9 @@ class ModelRoutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: float
 
     mirroring: Mirroring = Mirroring()
+
+    feedback: Remembering | None = None
+    """None remembers none."""
 
     @property
     def stable(self) -> Route | None:

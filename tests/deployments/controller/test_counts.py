@@ -6,11 +6,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deployments.controller.counters import FORGET_AFTER_S, FleetCounters
+from deployments.controller.counters import (
+    CLUSTER_GONE_AFTER_S,
+    FORGET_AFTER_S,
+    SWEEP_S,
+    FleetCounters,
+)
 from deployments.controller.counts import FleetCounts, all_counts, counts_of, fold
 from deployments.rollout.signals import Counts, Sums
 from deployments.store.feedback import FeedbackTotals
-from deployments.store.store import FleetStore
+from deployments.store.store import NO_CLUSTER, PAST, FleetStore
 from deployments.telemetry import ANSWER, ERRORS, MIRRORED, REQUESTS, SECONDS, Counters, Snapshot
 from tests.fakes import FakeClock
 
@@ -168,3 +173,23 @@ class TestFleetCounts:
         counters = again
         assert now() == 7
         assert "past" not in [snapshot.gateway for snapshot in again.merged()]
+
+    def test_counts_outlive_a_cluster(self, url: str, clock: FakeClock) -> None:
+        old = FleetCounters(FleetStore(url, "old", clock), clock)
+        old.report(counted((V2, "200", None, 5)))
+        old.flush()
+        store = FleetStore(url, "one", clock)
+        counters = FleetCounters(store, clock)
+        counts = FleetCounts(store, nothing_heard)
+        gateway = Counters("b")
+        gateway.add(REQUESTS, (*V2, "500"), 2)
+        gateway.add(ERRORS, (*V2, "500", "version"), 2)
+
+        for seconds in (0.0, CLUSTER_GONE_AFTER_S + 1, SWEEP_S):
+            clock.advance(seconds)
+            counters.report(gateway.snapshot())
+            counters.flush()
+            counts.read()
+            assert counts.of("wine", "2") == Counts(requests=7, errors=2)
+
+        assert store.load_all_counters({})[0] == {("one", "b"), (NO_CLUSTER, PAST)}

@@ -51,6 +51,8 @@ class Gateway:
         self._settings = settings
 
     def apply(self, *routes: Route) -> None:
+        """Put a table of these routes in force."""
+        self.routes = routes
         self.inference.apply(table(*routes, **self._settings))
 
     async def ask(

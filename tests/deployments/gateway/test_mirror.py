@@ -154,6 +154,18 @@ class TestHowCopiesTravel:
         assert second.rows == [1, 2]
         assert second.at_s == pytest.approx(0.01 + mirror.GATHER_S, abs=0.001)
 
+    def test_with_a_pause_after_each_for_as_long_as_it_took(self) -> None:
+        async def ask(gateway: Gateway) -> None:
+            await together(gateway, 0)
+            await together(gateway, *range(1, 13))
+
+        quick = mirrored(ask, Gateway(takes_s=0.002))
+        slow = mirrored(ask, Gateway(takes_s=0.1))
+
+        for gateway, every_s in ((quick, 0.004), (slow, 0.1 + mirror.REST_S)):
+            sent_s = [each.at_s for each in gateway.shadow.sent]
+            assert np.diff(sent_s) == pytest.approx([every_s] * 3, abs=0.0005)
+
     def test_requests_that_cannot_share_a_call_do_not(self) -> None:
         async def ask(gateway: Gateway) -> None:
             await gateway.ask(0)
@@ -163,6 +175,17 @@ class TestHowCopiesTravel:
         gateway = mirrored(ask, Gateway(rows=2))
 
         assert sorted(gateway.shadow.rows) == [[0], [1, 3], [2, 4]]
+
+    def test_what_has_gathered_long_enough_does_not_wait_for_each_other(self) -> None:
+        async def ask(gateway: Gateway) -> None:
+            await gateway.ask(0)
+            await asyncio.sleep(0.01)
+            await asyncio.gather(*[gateway.ask(n, params={"n": n}) for n in range(1, 6)])
+
+        gateway = mirrored(ask, Gateway(takes_s=0.001))
+
+        assert gateway.shadow.rows == [[0], [1], [2], [3], [4], [5]]
+        assert gateway.shadow.sent[-1].at_s < 0.01 + mirror.GATHER_S + 5 * 0.003
 
     def test_a_request_larger_than_a_batch_goes_alone(self) -> None:
         async def ask(gateway: Gateway) -> None:

@@ -13,6 +13,7 @@ from deployments.rollout.seen import Seen, VersionSeen
 from deployments.rollout.signals import Counts
 from deployments.rollout.state import (
     Advanced,
+    Event,
     Phase,
     Rollout,
     decode_rollout,
@@ -38,7 +39,7 @@ from tests.deployments.rollout.scenes import (
     with_hooks,
 )
 
-HALF = ({"setWeight": 50}, {"pause": {}})
+HALF: tuple[dict[str, Any], ...] = ({"setWeight": 50}, {"pause": {}})
 PLAN = a_plan(*HALF)
 FEW = Counts(requests=10)
 
@@ -207,7 +208,8 @@ def test_pauses_do_not_count_towards_the_deadline() -> None:
 
 
 def test_a_good_canary_goes_all_the_way_and_says_why() -> None:
-    rollout, events = begun(a_plan()), []
+    rollout = begun(a_plan())
+    events: list[Event] = []
     canary = stable = Counts()
     for _ in range(200):
         look = later(counted(canary, stable), rollout)
@@ -336,7 +338,7 @@ def test_threshold_rules_in_argo_s_words(phases: list[str], phase: Phase) -> Non
     measured = tuple(
         Measurement(NOW_S + each, RulePhase(word), 1.0) for each, word in enumerate(phases)
     )
-    done = run(first, counted(GOOD, measured={"p99": measured}), most=3).rollout
+    done = advance(first, later(counted(GOOD, measured={"p99": measured}), first)).rollout
 
     assert done.phase is phase
     if phase is Phase.ABORTED:
