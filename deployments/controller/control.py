@@ -14,7 +14,7 @@ from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
 from deployments.controller.views import View
-from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
+from deployments.errors import DependencyError, FleetError, MalformedRequestError, NotFoundError
 from deployments.rolloutspec import rollout_fault
 from deployments.schema import ModelSpec
 from deployments.telemetry import Snapshot
@@ -251,10 +251,13 @@ async def reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
     """Call a dependency in a thread.
 
     Raises:
+        FleetError: What it raised on purpose.
         DependencyError: It raised whatever its driver does.
     """
     try:
         return await asyncio.to_thread(call, *args)
+    except FleetError:
+        raise
     except Exception as error:  # any driver, any network
         first = (str(error).splitlines() or [""])[0]
         raise DependencyError(what, f"{type(error).__name__}: {first}") from error

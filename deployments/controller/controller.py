@@ -36,21 +36,18 @@ from deployments.controller.pools import pooled_models, versions_in
 from deployments.controller.proofs import Proofs
 from deployments.controller.registry import Registry
 from deployments.controller.retirements import Retirements
+from deployments.controller.rolloutdesk import Desk
 from deployments.controller.rollouts import make_rollouts
 from deployments.errors import ConfigError, DependencyError
 from deployments.logs import log_as_serve_does
 from deployments.settings import Settings
 from deployments.store.feedback import FeedbackStore
+from deployments.store.rollouts import RolloutStore
 from deployments.store.store import FleetStore, StoredFailure
 from deployments.telemetry import Snapshot
 from deployments.traffic.differences import Report
 from deployments.traffic.feedback import Remembered
-from deployments.traffic.table import (
-    EMPTY,
-    Endpoint,
-    RoutingTable,
-    encode_table,
-)
+from deployments.traffic.table import EMPTY, Endpoint, RoutingTable, encode_table
 from deployments.userconfig import ModelsSpec
 
 logger = logging.getLogger(__name__)
@@ -110,7 +107,10 @@ class Controller:
         self._restored = False
         self._restoring = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
-        self._rollouts = make_rollouts(self._store, self._registry, cluster, self._look_later)
+        wake = self._look_later
+        self._rollouts = make_rollouts(self._store, self._registry, cluster, wake)
+        rows = RolloutStore(self._store.engine)
+        self._desk = Desk(self._hosted, self._registry, rows, lambda: self._table, wake, clock)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take a new set of models; nothing restarts for it.
@@ -128,6 +128,7 @@ class Controller:
                 self._settings,
                 self._control,
                 self._feedback,
+                self._desk,
                 ready=self._require_restored,
                 look=self._look_at_once,
             )

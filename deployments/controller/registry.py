@@ -67,6 +67,16 @@ class Registry:
         facts = {key: self._facts[key] for key in named if key in self._facts}
         return RegistryView(aliases=aliases, versions=facts, answered=True)
 
+    def aliases_of(self, model: str) -> dict[str, str] | None:
+        """Versions of one model by alias, as they are now; None if it is not registered."""
+        try:
+            found = self.client().get_registered_model(model)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
+        return {alias: str(version) for alias, version in found.aliases.items()}
+
     def missing(self, versions: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
         """Those of some versions, by model and version, that are not registered."""
         return frozenset(each for each in versions if not self._is_registered(*each))

@@ -288,5 +288,5 @@ def _decisions(rollout: Rollout) -> Rollout:
     """All of a rollout but what changes at every look."""
     return replace(
         rollout, clock_s=0.0, in_step_s=0.0, stalled_s=0.0, down_s=0.0, kept_s=0.0,
-        evidence={}, judgements={}, reason="",
+        evidence={}, judgements={}, tallies={}, reason="",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from deployments.rollout.measurements import (
 )
 from deployments.rollout.plan import StepKind, resolve_signals
 from deployments.rollout.seen import Seen
-from deployments.rollout.signals import Kind
+from deployments.rollout.signals import Counts, Kind
 from deployments.rollout.state import Phase, Rollout
 
 TICK_S = 0.5
@@ -52,7 +52,10 @@ def start_evidence(rollout: Rollout, seen: Seen) -> tuple[Rollout, tuple[str, ..
         version: begin(signals, canary=seen.count(version), stable=stable)
         for version in rollout.versions
     }
-    rollout = replace(rollout, signals=signals, evidence=evidence, begun=True)
+    baseline = {each: seen.count(each) for each in (*rollout.versions, rollout.stable)}
+    rollout = replace(
+        rollout, signals=signals, evidence=evidence, baseline=baseline, tallies={}, begun=True
+    )
     return _judged(rollout), left_out
 
 
@@ -141,9 +144,23 @@ def _observed(rollout: Rollout, seen: Seen) -> Rollout:
         )
         for version, known in rollout.evidence.items()
     }
-    if evidence == rollout.evidence:
-        return rollout
-    return _judged(replace(rollout, evidence=evidence))
+    tallies = {
+        version: _since(before, seen.count(version)) for version, before in rollout.baseline.items()
+    }
+    known = replace(rollout, evidence=evidence, tallies=tallies)
+    return known if evidence == rollout.evidence else _judged(known)
+
+
+def _since(before: Counts, now: Counts) -> Counts:
+    """What was counted between, of what people look at."""
+    return Counts(
+        requests=now.requests - before.requests,
+        errors=now.errors - before.errors,
+        mirrored=now.mirrored - before.mirrored,
+        differing=now.differing - before.differing,
+        labels=now.labels - before.labels,
+        mistakes=now.mistakes - before.mistakes,
+    )
 
 
 def _judged(rollout: Rollout) -> Rollout:

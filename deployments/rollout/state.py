@@ -10,7 +10,7 @@ from deployments.rollout.analysis import Judgement
 from deployments.rollout.evidence import Evidence
 from deployments.rollout.measurements import Measurement
 from deployments.rollout.plan import Plan, Step, StepKind
-from deployments.rollout.signals import Signal
+from deployments.rollout.signals import Counts, Signal
 
 CONTROLLER = "controller"
 """Who acts where no person does."""
@@ -115,6 +115,12 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
 
     measurements: Mapping[str, tuple[Measurement, ...]] = {}
     """By rule."""
+
+    baseline: Mapping[str, Counts] = {}
+    """What each version had done before."""
+
+    tallies: Mapping[str, Counts] = {}
+    """What each has done since, up to the end."""
 
     reason: str = ""
     """Why it is where it is."""

@@ -4,7 +4,7 @@ Whatever is outside is done at once and in turn, so that a test says what happen
 """
 
 import shutil
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,8 +65,11 @@ class FakeRegistry:
         aliases = {name: dict(each) for name, each in self.aliases.items()}
         return RegistryView(aliases, dict.fromkeys(self.versions, facts), answered=True)
 
-    def missing(self, versions: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-        return versions - self.versions
+    def missing(self, versions: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        return frozenset(versions) - self.versions
+
+    def aliases_of(self, model: str) -> dict[str, str] | None:
+        return dict(self.aliases[model]) if model in self.aliases else None
 
     def remove(self, model: str, version: str) -> None:
         self.versions.discard((model, version))

@@ -142,10 +142,12 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    strategy=st.sampled_from(STRATEGIES), happenings=st.lists(HAPPENINGS, min_size=5, max_size=40)
+    strategy=st.sampled_from(STRATEGIES),
+    begun=st.sampled_from([0, 5]),
+    happenings=st.lists(HAPPENINGS, min_size=5, max_size=40),
 )
 def test_whatever_happens(
-    strategy: dict[str, Any], happenings: list[Happening], empty: Path, tmp_path: Path
+    strategy: dict[str, Any], begun: int, happenings: list[Happening], empty: Path, tmp_path: Path
 ) -> None:
     spec = ModelSpec.load(
         {"rollout": {**strategy, "progress_deadline_s": 20, "keep_previous_s": 5}}
@@ -155,6 +157,7 @@ def test_whatever_happens(
     world.run(most=3)
     world.run("two", most=3)
     world.registry.aliases["m"]["challenger"] = "2"
+    world.run(most=begun)
     for happen in happenings:
         happen(world)
         world.active()  # which asserts that there is one at most
