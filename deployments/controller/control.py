@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from deployments.controller.decide import Observation
 from deployments.controller.differences import DifferencesView, FleetDifferences
@@ -13,6 +13,7 @@ from deployments.controller.faults import model_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
+from deployments.controller.views import View
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
 from deployments.schema import ModelSpec
 from deployments.telemetry import Snapshot
@@ -22,12 +23,6 @@ from tuning.errors import ConfigError
 from tuning.probes import without_password
 
 logger = logging.getLogger(__name__)
-
-
-class View(BaseModel):
-    """Base of what the control API shows."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class VersionView(View):

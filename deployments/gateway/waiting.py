@@ -85,6 +85,10 @@ class Onlooker(Protocol):
         ...
 
 
+def _nothing() -> None:
+    pass
+
+
 class Flight(msgspec.Struct, eq=False):
     """A batch on its way."""
 
@@ -94,7 +98,7 @@ class Flight(msgspec.Struct, eq=False):
     waiting: int
     """How many still wait for it."""
 
-    give_up: Callable[[], object]
+    give_up: Callable[[], object] = _nothing
     """Ends it; to be called when nobody waits for it any more."""
 
 
