@@ -16,7 +16,6 @@ from random import Random
 import numpy as np
 
 from deployments.errors import FleetError, OverloadedError, PredictionError
-from deployments.gateway.batch_limit import USUAL_ROWS
 from deployments.gateway.batching import VersionQueue
 from deployments.gateway.copies import (
     Bundle,
@@ -49,6 +48,10 @@ logger = logging.getLogger(__name__)
 
 GATHER_S = 0.1
 """Longest time that a copy waits for others to share its call, seconds."""
+
+BUNDLE_ROWS = 128
+"""Most rows of a bundle where nobody has fixed the size of batches: what a call costs by itself
+is little to so many, and the loop is not held up for long while they are joined."""
 
 REST_S = 0.005
 """Longest pause after a bundle, seconds. It pauses for as long as it took, so that copies which
@@ -107,7 +110,7 @@ class Mirror:
         self._labels = (self._queue.model, route.version, str(route.track))
         self._mirroring = routes.mirroring
         self._deadline_s = routes.deadline_s
-        self._most_rows = routes.batching.max_batch_size or USUAL_ROWS
+        self._most_rows = routes.batching.max_batch_size or BUNDLE_ROWS
         self._room_rows = max(HELD_ROWS, HELD_BATCHES * self._most_rows)
         self._signatures = stable, route.signature
         self._fits = is_alike(stable, route.signature)
