@@ -120,6 +120,7 @@ class RolloutSpec(Spec):
     """What happens before the promotion; empty takes the strategy's own."""
 
     analysis: AnalysisSpec = AnalysisSpec()
+    """What the version is judged by."""
 
     webhooks: Webhooks = Field(default=())
     """Whom to tell and ask."""
