@@ -9,7 +9,7 @@ from pydantic import Field
 
 from deployments.controller.decide import Observation
 from deployments.controller.differences import DifferencesView, FleetDifferences
-from deployments.controller.faults import model_faults
+from deployments.controller.faults import model_faults, rollout_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
@@ -230,7 +230,7 @@ class Control:
         if name not in view.aliases:
             shown = without_password(self._registry_uri)
             raise NotFoundError(f"model {name!r} is not in the model registry at {shown}")
-        faults = list(model_faults(specs, view, self._registry_uri))
+        faults = [*model_faults(specs, view, self._registry_uri), *rollout_faults(specs, {})]
         fault = pool_fault(spec, self._hosted.pools) or rollout_fault(spec, self._hosted.rollouts)
         if fault is not None:
             raise MalformedRequestError(f"spec.{fault}")

@@ -27,7 +27,7 @@ from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
-from deployments.controller.faults import model_faults, pool_faults
+from deployments.controller.faults import model_faults, pool_faults, rollout_faults
 from deployments.controller.feedback import Feedback
 from deployments.controller.hosted import HostedModels
 from deployments.controller.moving import is_moving
@@ -236,6 +236,7 @@ class Controller:
         faults = [
             *model_faults(spec.models, view, self._settings.registry_uri, hosted=hosted),
             *pool_faults(spec.pools),
+            *rollout_faults(spec.models, spec.rollouts),
         ]
         if faults:
             raise ConfigError("\n".join(f"user_config.{fault}" for fault in faults))
