@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.controller.decide import Decision
@@ -15,6 +15,7 @@ from deployments.rollout.commands import Action, command
 from deployments.schema import ModelSpec
 from deployments.traffic.table import RouteState
 from tests.deployments.controller.rolloutworld import FakeRegistry, World, copied, migrated
+from tests.properties import examples
 
 STRATEGIES: list[dict[str, Any]] = [
     {"steps": [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}, {"analysis": {}}]},
@@ -138,21 +139,19 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return migrated(tmp_path_factory.mktemp("stores"))
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(25)
 @given(
     strategy=st.sampled_from(STRATEGIES),
     begun=st.sampled_from([0, 5]),
     happenings=st.lists(HAPPENINGS, min_size=5, max_size=40),
 )
 def test_whatever_happens(
-    strategy: dict[str, Any], begun: int, happenings: list[Happening], empty: Path, tmp_path: Path
+    strategy: dict[str, Any], begun: int, happenings: list[Happening], empty: Path
 ) -> None:
     spec = ModelSpec.load(
         {"rollout": {**strategy, "progress_deadline_s": 20, "keep_previous_s": 5}}
     )
-    path = copied(empty, tmp_path / "store.db")
+    path = copied(empty, empty.with_name("store.db"))
     world = Watched(path, {"m": spec}, FakeRegistry(m={"champion": "1"}))
     world.run(most=3)
     world.run("two", most=3)
