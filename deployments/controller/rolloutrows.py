@@ -44,6 +44,11 @@ def event_rows(advanced: Advanced, at_s: float) -> list[EventRow]:
     return [_event_row(advanced.rollout, event, at_s) for event in advanced.events]
 
 
+def event_of(row: EventRow) -> Event:
+    """Read an event, without its numbers."""
+    return Event(row.kind, row.before, row.after, row.reason, row.actor)
+
+
 def rollout_of(row: RolloutRow) -> Rollout | None:
     """Read a rollout; None where another release wrote what this one cannot read."""
     try:

@@ -19,7 +19,7 @@ from deployments.controller.errands import Errands
 from deployments.controller.outside import Outside
 from deployments.controller.registry import Registry
 from deployments.controller.rolloutlook import seen_of
-from deployments.controller.rolloutrows import event_rows, rollout_of, row_of
+from deployments.controller.rolloutrows import event_of, event_rows, rollout_of, row_of
 from deployments.controller.rules import SignalRules
 from deployments.controller.shares import Asked, asked_by, versions_of
 from deployments.rollout.advance import advance
@@ -98,6 +98,7 @@ class Rollouts:
         self._monotonic = monotonic
         self._held: dict[str, _Held] = {}
         self._judged: set[tuple[str, str]] = set()
+        self._told: dict[str, int] = {}
         self._renew_at_s = 0.0
         self._rules = SignalRules()
         self.leads = False
@@ -165,8 +166,19 @@ class Rollouts:
             rollout = rollout_of(row)
             if rollout is not None:
                 held[row.id] = _Held(rollout, row.revision, self._monotonic())
+                self._hear(rollout, row.revision)
         self._held = held
+        self._told = {key: told for key, told in self._told.items() if key in held}
         self.is_read = True
+
+    def _hear(self, rollout: Rollout, revision: int) -> None:
+        """Pass on what others have written down, such as the commands of people."""
+        events = [event_of(row) for row in self._store.events(rollout.id)]
+        # What happened before this controller began was for an earlier one to tell.
+        told = self._told.setdefault(rollout.id, 0 if revision == 0 else len(events))
+        if self.leads:
+            self._tell(Advanced(rollout, tuple(events[told:])))
+        self._told[rollout.id] = len(events)
 
     def _lead(self) -> bool:
         now_s = self._monotonic()
@@ -221,7 +233,7 @@ class Rollouts:
             return False  # another controller was quicker
         logger.info("%s: rollout %s: %s", rollout.model, rollout.id, rollout.reason)
         self._held[rollout.id] = _Held(rollout, 0, self._monotonic())
-        self._tell(created, 0)
+        self._tell(created)
         return True
 
     def _advance(self, held: _Held, observed: Observation) -> None:
@@ -262,15 +274,19 @@ class Rollouts:
         for event in done.events:
             what = f"{event.kind}: {event.after} (was {event.before})"
             logger.info("%s: rollout %s: %s: %s", rollout.model, key, what, event.reason)
-        self._tell(done, held.revision + 1)
+        self._tell(done)
         if is_settled(rollout):
             del self._held[key]
             return
         self._held[key] = _Held(rollout, held.revision + 1, self._monotonic())
 
-    def _tell(self, done: Advanced, revision: int) -> None:
-        for index, event in enumerate(done.events):
-            self._outside.tell(done.rollout, event, revision * 100 + index)
+    def _tell(self, done: Advanced) -> None:
+        """Pass on events that were just stored."""
+        number = self._told.get(done.rollout.id, 0)
+        for event in done.events:
+            self._outside.tell(done.rollout, event, number)
+            number += 1
+        self._told[done.rollout.id] = number
 
     def _unnamed(self, observed: Observation) -> frozenset[tuple[str, str]]:
         """Versions on trial that no alias names: only these can have been deleted."""

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from deployments.controller.rolloutrows import event_rows, rollout_of, row_of
+from deployments.rollout.commands import Action, command
 from deployments.rollout.signals import Counts
-from deployments.rollout.state import Phase
+from deployments.rollout.state import Advanced, Phase
 from deployments.schema import ModelSpec
 from tests.deployments.controller.rolloutworld import FakeRegistry, World, copied, migrated
 from tests.receivers import receiver
@@ -51,6 +53,9 @@ def test_gates_hold_until_they_say_yes_and_all_are_told(empty: Path, tmp_path: P
         assert world.last().reason == "webhook 'confirm-rollout' answered 403"
         assert world.weights() == {"2": 0, "1": 100}
 
+        by_hand(world, Action.PAUSE)
+        served(world, 2)
+        by_hand(world, Action.RESUME)
         del said["confirm-rollout"]
         served(world, 12)
         assert world.last().reason == "webhook 'confirm-promotion' answered 403"
@@ -64,8 +69,22 @@ def test_gates_hold_until_they_say_yes_and_all_are_told(empty: Path, tmp_path: P
     assert {each["type"] for each in told} == set(kinds)
     events = [each["metadata"]["eventMessage"] for each in told if each["type"] == "event"]
     assert events[0].startswith("created: challenger was moved to version 2")
+    assert [event for event in events if "ada" in event] == [
+        "paused: paused by ada", "resumed: resumed by ada",
+    ]  # fmt: skip
     assert events[-1].startswith("promoted: ")
+    assert len(events) == len(world.rows.events(world.last().id))
     world.store.close()
+
+
+def by_hand(world: World, action: Action) -> None:
+    """What the desk does when somebody asks."""
+    (row,) = world.rows.unsettled()
+    rollout = rollout_of(row)
+    assert rollout is not None
+    done = command(rollout, action, "ada", world.now_s)
+    assert isinstance(done, Advanced)
+    assert world.rows.save(row_of(done.rollout, row.revision), event_rows(done, world.now_s))
 
 
 @pytest.mark.parametrize(
