@@ -12,8 +12,10 @@ from kuberay.checks.project import Project, read_project
 from kuberay.checks.references import check_references
 from kuberay.checks.rendering import INSTALLATIONS, kubectl, objects_of
 from kuberay.checks.resources import check_resources
+from kuberay.checks.routes import check_routes
 from kuberay.checks.safety import check_safety
 from kuberay.checks.schemas import VARIABLE, check_schemas, read_schemas, schema_folder
+from kuberay.checks.selectors import check_selectors
 from kuberay.checks.serving import check_serving
 from kuberay.checks.versions import check_versions
 
@@ -22,6 +24,8 @@ Check = Callable[[Sequence[Manifest], Project], Iterator[Fault]]
 CHECKS: tuple[Check, ...] = (
     check_versions,
     check_references,
+    check_selectors,
+    check_routes,
     check_resources,
     check_safety,
     check_serving,

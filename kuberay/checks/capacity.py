@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.schema import RayActorOptionsSpec
-from deployments.userconfig import ModelsSpec
+from deployments.schema import ModelSpec, RayActorOptionsSpec
+from deployments.userconfig import ModelsSpec, PoolSpec
 from kuberay.checks.objects import Fault, Manifest, of_kind, place
 from kuberay.checks.project import Project
 from kuberay.checks.serving import deployment, serve_config
@@ -57,7 +57,10 @@ def _needs(config: Mapping[str, Any]) -> Iterator[Need]:
     given = gateway.get("ray_actor_options", {})
     yield Need("Gateway", given.get("num_cpus", 0.1), 0, 0, gateway.get("num_replicas", 1))
     spec = ModelsSpec.load(deployment(config, "Controller")["user_config"], path="user_config")
-    for name, hosted in {**spec.models, **spec.pools}.items():
+    # A model of a pool has no replicas of its own.
+    models = {name: model for name, model in spec.models.items() if model.pool is None}
+    replicated: dict[str, ModelSpec | PoolSpec] = {**models, **spec.pools}
+    for name, hosted in replicated.items():
         scaling = hosted.autoscaling_config
         always = scaling.min_replicas if scaling is not None else (hosted.num_replicas or 1)
         yield _need(name, hosted.ray_actor_options, always)

@@ -7,7 +7,7 @@ from typing import Any
 
 from kuberay.checks.objects import Fault, Manifest, Pod, Role, fits, of_kind, pods, ray_cluster
 from kuberay.checks.project import Project
-from kuberay.checks.references import ports_of
+from kuberay.checks.selectors import ports_of
 
 ADDRESS = re.compile(r"(?:@|://|^)([a-z][a-z0-9-]*):(\d+)")
 """A Service and its port, as variables and arguments name them."""
@@ -88,9 +88,7 @@ def _among_ray(objects: Sequence[Manifest]) -> Iterator[Way]:
                 yield Way(submitter, head, 8265)
 
 
-def _allowed(
-    policies: Sequence[Manifest], direction: str, pod: Pod, peer: Pod, port: int
-) -> bool:
+def _allowed(policies: Sequence[Manifest], direction: str, pod: Pod, peer: Pod, port: int) -> bool:
     """Whether the policies of a pod let it speak with a peer of the same namespace."""
     kind = direction.capitalize()
     mine = [

@@ -40,7 +40,8 @@ def read_project(root: Path = REPOSITORY) -> Project:
         raise ValueError("requirements.lock: no line ray==VERSION")
     made = SECRET.findall((root / "kuberay" / "secrets.sh").read_text())
     configs = {
-        str(path.relative_to(root)): path.read_text() for path in sorted(root.glob("configs/*.yaml"))
+        str(path.relative_to(root)): path.read_text()
+        for path in sorted(root.glob("configs/*.yaml"))
     }
     return Project(
         version=tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"],

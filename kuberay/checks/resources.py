@@ -14,6 +14,8 @@ UNITS = {
 
 GPU = "nvidia.com/gpu"
 
+SHARED_MEMORY = "/dev/shm"  # noqa: S108, a mount
+
 
 def quantity(text: str | float) -> float:
     """A Kubernetes quantity as a number: cores, bytes or devices.
@@ -82,11 +84,10 @@ def _told(pod: Pod) -> Iterator[Fault]:
 
 def _shared_memory(pod: Pod) -> Iterator[Fault]:
     """The object store lives in /dev/shm, which has 64 MiB unless a volume says more."""
-    mounts = {
-        each["mountPath"]: each["name"] for each in pod.ray_container.get("volumeMounts", ())
-    }
+    mounts = {each["mountPath"]: each["name"] for each in pod.ray_container.get("volumeMounts", ())}
     volumes = {each["name"]: each for each in pod.spec.get("volumes", ())}
-    disk = volumes.get(mounts.get("/dev/shm", ""), {}).get("emptyDir", {})  # noqa: S108, a mount
+    disk = volumes.get(mounts.get(SHARED_MEMORY, ""), {}).get("emptyDir", {})
     store = float(pod.ray_param("object-store-memory") or 0)
     if disk.get("medium") != "Memory" or quantity(disk.get("sizeLimit", 0)) < store:
-        yield Fault(pod.where, f"/dev/shm should be memory of at least {store:.0f} B")
+        what = f"{SHARED_MEMORY} should be memory of at least {store:.0f} B"
+        yield Fault(pod.where, what)

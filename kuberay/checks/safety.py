@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kuberay.checks.objects import Fault, Manifest, Role, of_kind, place, pods, ray_cluster
+from kuberay.checks.objects import Fault, Manifest, Pod, Role, of_kind, place, pods, ray_cluster
 from kuberay.checks.project import Project
 
 SECRETIVE = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY|PRIVATE)", re.IGNORECASE)
@@ -23,15 +23,7 @@ ASKS_THE_API_SERVER = {"fleet-head"}
 def check_safety(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     """Look at every container."""
     for pod in pods(objects):
-        security = pod.spec.get("securityContext", {})
-        if security.get("runAsNonRoot") is not True or not security.get("runAsUser"):
-            yield Fault(pod.where, "securityContext: runAsNonRoot and a runAsUser are missing")
-        if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
-            yield Fault(pod.where, "securityContext: seccompProfile should be RuntimeDefault")
-        account = pod.spec.get("serviceAccountName")
-        mounts_token = pod.spec.get("automountServiceAccountToken", True)
-        if mounts_token and account not in ASKS_THE_API_SERVER:
-            yield Fault(pod.where, "automountServiceAccountToken should be false")
+        yield from _pod(pod)
         for container in pod.all_containers:
             where = f"{pod.where}, container {container['name']}"
             yield from _container(where, container.get("securityContext", {}))
@@ -46,6 +38,17 @@ def check_safety(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     for secret in of_kind(objects, "Secret"):
         yield Fault(place(secret), "a Secret has no place in the repository")
     yield from _roles(objects)
+
+
+def _pod(pod: Pod) -> Iterator[Fault]:
+    security = pod.spec.get("securityContext", {})
+    if security.get("runAsNonRoot") is not True or not security.get("runAsUser"):
+        yield Fault(pod.where, "securityContext: runAsNonRoot and a runAsUser are missing")
+    if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+        yield Fault(pod.where, "securityContext: seccompProfile should be RuntimeDefault")
+    account = pod.spec.get("serviceAccountName")
+    if pod.spec.get("automountServiceAccountToken", True) and account not in ASKS_THE_API_SERVER:
+        yield Fault(pod.where, "automountServiceAccountToken should be false")
 
 
 def _container(where: str, security: Mapping[str, Any]) -> Iterator[Fault]:
@@ -72,7 +75,9 @@ def _plain_secrets(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _writable(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
-    home = next((e["value"] for e in container.get("env", ()) if e["name"] == "RAYFLEET_HOME"), None)
+    home = next(
+        (e["value"] for e in container.get("env", ()) if e["name"] == "RAYFLEET_HOME"), None
+    )
     mounts = {
         each["mountPath"]
         for each in container.get("volumeMounts", ())

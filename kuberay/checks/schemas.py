@@ -80,23 +80,20 @@ def _closed(schema: Any) -> Any:
     """A JSON schema that refuses unknown fields, of a CRD's."""
     if not isinstance(schema, Mapping):
         return schema
-    closed: dict[str, Any] = {}
-    for key, value in schema.items():
-        match key:
-            case "properties":
-                closed[key] = {name: _closed(inner) for name, inner in value.items()}
-            case "items" | "additionalProperties":
-                closed[key] = _closed(value)
-            case _ if not key.startswith("x-kubernetes"):
-                closed[key] = value
+    closed = {
+        key: _closed(value) if key in {"items", "additionalProperties"} else value
+        for key, value in schema.items()
+        if not key.startswith("x-kubernetes")
+    }
     if schema.get("x-kubernetes-int-or-string"):
         closed["type"] = ["integer", "string"]
         closed.pop("anyOf", None)
     if schema.get("nullable"):
         closed["type"] = [schema["type"], "null"]
-    loose = schema.get("x-kubernetes-preserve-unknown-fields")
-    if "properties" in schema and "additionalProperties" not in schema and not loose:
-        closed["additionalProperties"] = False
+    if "properties" in schema:
+        closed["properties"] = {name: _closed(each) for name, each in schema["properties"].items()}
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            closed.setdefault("additionalProperties", False)
     return closed
 
 

@@ -1,4 +1,4 @@
-"""Whether the fleet's pods answer where KubeRay, probes and clients will ask, and leave in peace."""
+"""Whether the fleet's pods answer where KubeRay, probes and clients ask, and leave in peace."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +17,8 @@ from kuberay.checks.objects import (
     ray_cluster,
 )
 from kuberay.checks.project import Project
-from kuberay.checks.references import SERVE_PORT, container_ports
+from kuberay.checks.routes import SERVE_PORT
+from kuberay.checks.selectors import PROBES, container_ports
 
 HEALTH = "/-/healthz"
 """A gateway's own, and the path at which KubeRay looks."""
@@ -81,7 +82,7 @@ def _probes(pod: Pod) -> Iterator[Fault]:
         where = f"{pod.where}, container {container['name']}"
         if "readinessProbe" not in container and "submitter" not in pod.where:
             yield Fault(where, "readinessProbe is missing")
-        for kind in ("readinessProbe", "livenessProbe", "startupProbe"):
+        for kind in PROBES:
             asked = container.get(kind, {}).get("httpGet")
             if asked is None:
                 continue
@@ -124,27 +125,17 @@ def _environments(where: str, nodes: Sequence[Pod]) -> Iterator[Fault]:
 def _gateways(service: Manifest, nodes: Sequence[Pod]) -> Iterator[Fault]:
     config = serve_config(service)
     express = fleet_args(config).get("express") or {}
-    http = config.get("http_options", {})
-    ports = {
-        "express.port": express.get("port", 8080),
-        "express.grpc_port": express.get("grpc_port", 8001),
-        "control.port": (fleet_args(config).get("control") or {}).get("port", 8081),
-        "http_options.port": http.get("port", 8000),
-        "grpc_options.port": config.get("grpc_options", {}).get("port", 9000),
-    }
     if express.get("host") != "0.0.0.0":  # noqa: S104, of a pod
         yield Fault(place(service), "express.host should be 0.0.0.0: the Service asks the pod")
+    ports = _ports_of(config)
     for pod in nodes:
         serve = container_ports(pod).get(SERVE_PORT)
         if serve != ports["express.port"]:
             what = f"port named serve is {serve}, the gateways' is {ports['express.port']}"
             yield Fault(pod.where, what)
         metrics = int(pod.ray_param("metrics-export-port") or KUBERAY_METRICS_PORT)
-        taken = {"metrics-export-port": metrics, "dashboard agent": AGENT_PORT, **ports}
-        for name, number in taken.items():
-            others = [other for other in taken if other != name and taken[other] == number]
-            if others and name == "metrics-export-port":
-                yield Fault(pod.where, f"metrics-export-port {number} is also {others[0]}")
+        for name in (name for name, number in ports.items() if number == metrics):
+            yield Fault(pod.where, f"metrics-export-port {metrics} is also {name}")
         if pod.role is Role.WORKER:
             yield from _ready_with_its_gateway(pod)
     if service["spec"].get("excludeHeadPodFromServeSvc") is not True:
@@ -152,6 +143,20 @@ def _gateways(service: Manifest, nodes: Sequence[Pod]) -> Iterator[Fault]:
     options = deployment(config, "Gateway")
     if options.get("num_replicas", 1) < 2 or options.get("max_replicas_per_node") != 1:
         yield Fault(place(service), "Gateway: two replicas at least, one on a node, survive a node")
+
+
+def _ports_of(config: Mapping[str, Any]) -> dict[str, int]:
+    """Where the servers of a node listen, by what sets it."""
+    args = fleet_args(config)
+    express, control = args.get("express") or {}, args.get("control") or {}
+    return {
+        "express.port": express.get("port", 8080),
+        "express.grpc_port": express.get("grpc_port", 8001),
+        "control.port": control.get("port", 8081),
+        "http_options.port": config.get("http_options", {}).get("port", 8000),
+        "grpc_options.port": config.get("grpc_options", {}).get("port", 9000),
+        "the dashboard's agent": AGENT_PORT,
+    }
 
 
 def _ready_with_its_gateway(pod: Pod) -> Iterator[Fault]:
