@@ -1,6 +1,7 @@
-"""Commands that documents show for a cluster: would they be understood, and is what they name there?"""
+"""Commands that documents show for a cluster: are they understood, and is what they name there?"""
 
 import functools
+import itertools
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -61,7 +62,7 @@ def help_of(program: str, verb: str) -> str:
 
 
 def _check_files(program: str, words: Sequence[str]) -> None:
-    for option, value in zip(words, words[1:], strict=False):
+    for option, value in itertools.pairwise(words):
         if option == "-k":
             assert rendered(REPOSITORY / value, program)
         elif option == "-f":
@@ -97,7 +98,7 @@ def _named(words: Sequence[str]) -> Iterator[tuple[str, str]]:
         if bound is not None and not (REPOSITORY / word).exists():
             yield bound[1], bound[2]
     kinds = {"rayservice", "rayjob", "raycronjob", "raycluster", "namespace", "secret"}
-    for kind, name in zip(bare, bare[1:], strict=False):
+    for kind, name in itertools.pairwise(bare):
         if kind in kinds and "/" not in name and "=" not in name:
             yield kind, name
 

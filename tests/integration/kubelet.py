@@ -1,4 +1,4 @@
-"""Runs pods of the manifests without Kubernetes: network and mount namespaces instead of containers.
+"""Runs pods of the manifests without Kubernetes: namespaces of the kernel as containers.
 
 What a pod says holds here, too: its address is its own, so every port is the manifest's; it runs
 as its user, without capabilities; its file system is read-only but for its volumes; it sees no
@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,6 @@ IMAGE_PATH = os.pathsep.join(
 )
 """In the place of the images' own."""
 
-ENTRYPOINTS = {"rclone": ["rclone"], "postgres": ["/bin/bash", "-c"]}
-"""What images start, where a manifest gives them arguments or nothing at all."""
-
 POSTGRES_START = """
 set -e
 test -e "$PGDATA" || {
@@ -48,12 +46,29 @@ test -e "$PGDATA" || {
   export PGPASSWORD=$POSTGRES_PASSWORD
   pg_ctl -w start -o "-k /tmp -h ''" >/dev/null
   createdb -h /tmp -U "$POSTGRES_USER" "$POSTGRES_DB"
-  for file in /docker-entrypoint-initdb.d/*.sql; do psql -h /tmp -U "$POSTGRES_USER" -d "$POSTGRES_DB" -f "$file"; done
+  for file in /docker-entrypoint-initdb.d/*.sql; do
+    psql -h /tmp -U "$POSTGRES_USER" -d "$POSTGRES_DB" -f "$file"
+  done
   pg_ctl -w -m fast stop >/dev/null
 }
 exec postgres -h 0.0.0.0 -k /var/run/postgresql
 """
 """What the entry point of the image `postgres` does."""
+
+SYSTEM = ("bin", "dev", "etc", "lib", "lib64", "opt", "root", "sbin", "sys", "usr")
+
+IN_TMP = REPOSITORY.parts[1] == "tmp"
+"""Whether a volume at /tmp would hide the repository."""
+
+MACHINE = tuple(
+    Path("/", part) for part in dict.fromkeys((*SYSTEM, *([] if IN_TMP else [REPOSITORY.parts[1]])))
+)
+"""What pods see of this machine, in the place of their images."""
+
+KERNELS = {Path("/dev"), Path("/sys")}
+
+ENTRYPOINTS = {"rclone": ["rclone"], "postgres": ["/bin/bash", "-c", POSTGRES_START]}
+"""What images start, where a manifest gives them arguments or nothing at all."""
 
 
 def obstacle() -> str | None:
@@ -250,55 +265,35 @@ class Kubelet:
 
     def _mounts(self, pod: Pod, container: Mapping[str, Any], name: str) -> Iterator[str]:
         """Lines that give a container its volumes and make the rest of its files read-only."""
-        volumes = {each["name"]: each for each in pod.spec.get("volumes", ())}
-        owner = pod.spec["securityContext"]["runAsUser"]
         root = self.folder / "root" / name
         root.mkdir(parents=True, exist_ok=True)
         # A root of its own, where mount points can be made that the machine does not have.
         yield f"mount -t tmpfs none {root}"
-        for part in (
-            "usr",
-            "bin",
-            "lib",
-            "lib64",
-            "sbin",
-            "etc",
-            "opt",
-            "root",
-            "dev",
-            "sys",
-            "work",
-            "home",
-        ):
-            if Path(f"/{part}").is_symlink():
-                yield f"ln -s {os.readlink(f'/{part}')} {root}/{part}"
-            elif Path(f"/{part}").exists():
-                yield f"mkdir {root}/{part}; mount --rbind /{part} {root}/{part}"
+        yield from map(partial(_mirrored, root), filter(Path.exists, MACHINE))
         yield f"mkdir {root}/proc; mount -t proc proc {root}/proc"
-        if not str(REPOSITORY).startswith(("/work/", "/home/", "/root/", "/opt/", "/usr/")):
-            yield f"mkdir -p {root}{REPOSITORY}; mount --rbind {REPOSITORY} {root}{REPOSITORY}"
-        yield f"mount --bind {self.folder}/hosts {root}/etc/hosts"
-        yield f"mount --bind {self.folder}/passwd {root}/etc/passwd"
+        for file in ("hosts", "passwd"):
+            yield f"mount --bind {self.folder}/{file} {root}/etc/{file}"
         for mount in sorted(container.get("volumeMounts", ()), key=lambda each: each["mountPath"]):
             target = f"{root}{mount['mountPath']}"
-            volume = volumes.get(
-                mount["name"], {"persistentVolumeClaim": {"claimName": f"{name}-{mount['name']}"}}
-            )
-            if "emptyDir" in volume:
-                size = str(volume["emptyDir"].get("sizeLimit", "1G")).removesuffix("i")
-                yield f"mkdir -p {target}; mount -t tmpfs -o size={size},mode=1777 none {target}"
-            else:
-                yield f"mkdir -p {target}; mount --bind {self._directory(volume, owner)} {target}"
-        yield (
-            f"mount --bind {root} {root}"
-            if not container["securityContext"]["readOnlyRootFilesystem"]
-            else f"mount -o remount,ro {root}"
-        )
-        # Bound folders keep their own flags; those of the machine become read-only, too.
-        for part in ("usr", "etc", "opt", "root", "work", "home"):
-            if Path(f"/{part}").is_dir() and not Path(f"/{part}").is_symlink():
-                yield f"mount -o remount,ro,bind {root}/{part}"
+            yield f"mkdir -p {target}; mount {self._volume(pod, mount['name'], name)} {target}"
+        if IN_TMP:
+            yield f"mkdir -p {root}{REPOSITORY}; mount --rbind {REPOSITORY} {root}{REPOSITORY}"
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        yield f"mount -o remount,ro {root}"
+        for part in MACHINE:
+            if part.is_dir() and not part.is_symlink() and part not in KERNELS:
+                yield f"mount -o remount,ro,bind {root}{part}"
         yield f"cd {root}; pivot_root . . ; umount -l . ; cd {REPOSITORY}"
+
+    def _volume(self, pod: Pod, volume_name: str, name: str) -> str:
+        """What `mount` is told of a volume."""
+        volumes = {each["name"]: each for each in pod.spec.get("volumes", ())}
+        of_template = {"persistentVolumeClaim": {"claimName": f"{name}-{volume_name}"}}
+        volume = volumes.get(volume_name, of_template)
+        if "emptyDir" in volume:
+            size = str(volume["emptyDir"].get("sizeLimit", "1Gi")).removesuffix("i")
+            return f"-t tmpfs -o size={size},mode=1777 none"
+        return f"--bind {self._directory(volume, pod.spec['securityContext']['runAsUser'])}"
 
     def _directory(self, volume: Mapping[str, Any], owner: int) -> Path:
         """A volume that outlives the pod, or files of a ConfigMap."""
@@ -336,11 +331,16 @@ def started_kubelet(
         kubelet.close()
 
 
+def _mirrored(root: Path, part: Path) -> str:
+    """The line that shows a folder of the machine below another root."""
+    if part.is_symlink():
+        return f"ln -s {part.readlink()} {root}{part}"
+    return f"mkdir {root}{part}; mount --rbind {part} {root}{part}"
+
+
 def command_of(container: Mapping[str, Any]) -> list[str]:
     """What a container starts, its image's entry point included."""
     image = str(container["image"]).rpartition("/")[2].partition(":")[0]
-    if image == "postgres":
-        return ["/bin/bash", "-c", POSTGRES_START]
     command = list(container.get("command", ENTRYPOINTS.get(image, [])))
     return [*command, *map(str, container.get("args", ()))]
 
@@ -356,8 +356,9 @@ def expanded(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
 def as_user(pod: Pod) -> list[str]:
     """Become the pod's user, and nobody else ever."""
     security = pod.spec["securityContext"]
-    return ["setpriv", f"--reuid={security['runAsUser']}", f"--regid={security['runAsGroup']}",
-            "--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]  # fmt: skip
+    user, group = security["runAsUser"], security["runAsGroup"]
+    return ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups",
+            "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]  # fmt: skip
 
 
 def run_quietly(*command: str) -> None:

@@ -1,4 +1,4 @@
-"""The manifests' pods, run without Kubernetes: stores, a sweep, the fleet, its head killed, a worker drained.
+"""The manifests' pods, run without Kubernetes: a sweep, the fleet, its head killed, a drain.
 
 Their commands, variables, ports, users and volumes are the manifests' own, see `kubelet`.
 """
