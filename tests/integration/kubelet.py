@@ -140,7 +140,7 @@ class Started:
                 return True
             url = f"http://{place[0]}:{place[1]}{asked['path']}"
             with urllib.request.urlopen(url, timeout=5) as answer:
-                return 200 <= answer.status < 400
+                return 200 <= int(answer.status) < 400
         except (OSError, AssertionError):
             return False
 

@@ -16,10 +16,9 @@ def changed(
     """Copies of all objects, with another value at a dotted path of one of them."""
     copies: list[Any] = copy.deepcopy(list(objects))
     (found,) = [each for each in copies if each["kind"] == kind and name_of(each) == name]
+    steps: list[Any] = [int(step) if step.isdigit() else step for step in path.split(".")]
+    *way, last = steps
     target: Any = found
-    *way, last = [
-        int(step) if step.isdigit() else step.replace("~", ".") for step in path.split(".")
-    ]
     for step in way:
         target = target[step] if isinstance(target, list) else target.setdefault(step, {})
     if value is GONE:
