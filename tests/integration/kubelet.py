@@ -55,15 +55,15 @@ exec postgres -h 0.0.0.0 -k /var/run/postgresql
 """
 """What the entry point of the image `postgres` does."""
 
-SYSTEM = ("bin", "dev", "etc", "lib", "lib64", "opt", "root", "sbin", "sys", "usr")
-
-IN_TMP = REPOSITORY.parts[1] == "tmp"
-"""Whether a volume at /tmp would hide the repository."""
-
-MACHINE = tuple(
-    Path("/", part) for part in dict.fromkeys((*SYSTEM, *([] if IN_TMP else [REPOSITORY.parts[1]])))
+SYSTEM = tuple(
+    Path("/", part) for part in ("bin", "dev", "etc", "lib", "lib64", "sbin", "sys", "usr")
 )
 """What pods see of this machine, in the place of their images."""
+
+OURS = tuple(
+    dict.fromkeys(map(Path.resolve, (REPOSITORY, Path(sys.prefix), Path(sys.base_prefix))))
+)
+"""Code and Python, each by itself: on the way there may be folders that are closed to others."""
 
 KERNELS = {Path("/dev"), Path("/sys")}
 
@@ -78,8 +78,7 @@ def obstacle() -> str | None:
     for program in ("ip", "unshare", "nsenter", "setpriv"):
         if shutil.which(program) is None:
             return f"pods need {program}: apt-get install iproute2 util-linux"
-    trial = ["unshare", "--net", "--mount", "--pid", "--fork", "setpriv", "--reuid=1000",
-             "--regid=1000", "--clear-groups", sys.executable, "-c", ""]  # fmt: skip
+    trial = ["unshare", "--net", "--mount", "--pid", "--fork", "true"]
     run = subprocess.run(trial, capture_output=True, text=True, check=False)
     return None if run.returncode == 0 else f"pods cannot run here: {run.stderr.strip()}"
 
@@ -268,19 +267,18 @@ class Kubelet:
         root = self.folder / "root" / name
         root.mkdir(parents=True, exist_ok=True)
         # A root of its own, where mount points can be made that the machine does not have.
-        yield f"mount -t tmpfs none {root}"
-        yield from map(partial(_mirrored, root), filter(Path.exists, MACHINE))
+        yield f"mount -t tmpfs -o mode=755 none {root}"
+        yield from map(partial(_mirrored, root), filter(Path.exists, SYSTEM))
         yield f"mkdir {root}/proc; mount -t proc proc {root}/proc"
         for file in ("hosts", "passwd"):
             yield f"mount --bind {self.folder}/{file} {root}/etc/{file}"
         for mount in sorted(container.get("volumeMounts", ()), key=lambda each: each["mountPath"]):
             target = f"{root}{mount['mountPath']}"
             yield f"mkdir -p {target}; mount {self._volume(pod, mount['name'], name)} {target}"
-        if IN_TMP:
-            yield f"mkdir -p {root}{REPOSITORY}; mount --rbind {REPOSITORY} {root}{REPOSITORY}"
+        yield from map(partial(_mirrored, root), OURS)
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         yield f"mount -o remount,ro {root}"
-        for part in MACHINE:
+        for part in (*SYSTEM, *OURS):
             if part.is_dir() and not part.is_symlink() and part not in KERNELS:
                 yield f"mount -o remount,ro,bind {root}{part}"
         yield f"cd {root}; pivot_root . . ; umount -l . ; cd {REPOSITORY}"
@@ -335,7 +333,7 @@ def _mirrored(root: Path, part: Path) -> str:
     """The line that shows a folder of the machine below another root."""
     if part.is_symlink():
         return f"ln -s {part.readlink()} {root}{part}"
-    return f"mkdir {root}{part}; mount --rbind {part} {root}{part}"
+    return f"mkdir -p {root}{part}; mount --rbind {part} {root}{part}"
 
 
 def command_of(container: Mapping[str, Any]) -> list[str]:
