@@ -11,6 +11,7 @@ from kuberay.checks.objects import (
     Pod,
     Role,
     environment,
+    fits,
     of_kind,
     place,
     pods,
@@ -54,6 +55,7 @@ def check_serving(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
         yield from _gateways(service, mine)
         yield from _leaving(mine, service)
         yield from _upgrades(service)
+        yield from _budgets(service, mine, objects)
     for manifest in objects:
         cluster = ray_cluster(manifest)
         if cluster is not None and cluster.get("authOptions", {}).get("mode") != "token":
@@ -185,6 +187,34 @@ def _leaving(nodes: Sequence[Pod], service: Manifest) -> Iterator[Fault]:
     if delay_s < longest_s:
         what = f"rayClusterDeletionDelaySeconds {delay_s} is shorter than {longest_s:g} s"
         yield Fault(place(service), what)
+
+
+def _budgets(
+    service: Manifest, nodes: Sequence[Pod], objects: Sequence[Manifest]
+) -> Iterator[Fault]:
+    """For pods of a custom owner, Kubernetes heeds `minAvailable` as a number, and nothing else.
+
+    Source:
+        kubernetes.io/docs/tasks/run-application/configure-pdb, "Arbitrary workloads and
+        arbitrary selectors".
+    """
+    workers = [pod for pod in nodes if pod.role is Role.WORKER]
+    gateways = deployment(serve_config(service), "Gateway").get("num_replicas", 1)
+    budgets = [
+        each
+        for each in of_kind(objects, "PodDisruptionBudget")
+        if any(fits(each["spec"]["selector"], pod.labels) for pod in workers)
+    ]
+    if not budgets:
+        yield Fault(place(service), "no PodDisruptionBudget keeps a gateway when nodes are drained")
+    for budget in budgets:
+        least = budget["spec"].get("minAvailable")
+        if not isinstance(least, int) or not 0 < least < gateways:
+            what = f"minAvailable {least!r}: should be a number from 1 to {gateways - 1}"
+            yield Fault(place(budget), what)
+        # A worker without a gateway is never ready, and would block every drain.
+        if budget["spec"].get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+            yield Fault(place(budget), "unhealthyPodEvictionPolicy should be AlwaysAllow")
 
 
 def _upgrades(service: Manifest) -> Iterator[Fault]:

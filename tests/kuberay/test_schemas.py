@@ -97,7 +97,7 @@ def tool_refuses(objects: Sequence[Manifest], folder: Path) -> bool:
             "NetworkPolicy", "names", "spec.egress.0.ports.0.protocols", "UDP", id="policy"
         ),
         pytest.param(
-            "PodDisruptionBudget", "fleet-head", "apiVersion", "policy/v0", id="api-version"
+            "PodDisruptionBudget", "fleet-gateways", "apiVersion", "policy/v0", id="api-version"
         ),
     ],
 )
