@@ -15,6 +15,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.controller.control import Control, DeploymentView
+from deployments.controller.rolloutapi import rollout_routes
+from deployments.controller.rolloutviews import RolloutDesk
 from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
 from deployments.protocols.statuses import ErrorResponse, open_inference_error
 from deployments.schema import ExpressSpec
@@ -75,8 +77,8 @@ class NewDeployment(Settings):
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "Malformed; the text says what and where.",
-        404: "No such model.",
-        409: "The model is the config's, or is hosted already.",
+        404: "No such model, version or rollout.",
+        409: "It contradicts what there is; the text says who owns that.",
         413: "The body is larger than 1 MiB.",
         503: "The registry or the store is away; see `Retry-After`.",
     }
@@ -98,6 +100,7 @@ def make_api(
     ready: Callable[[], Awaitable[None]],
     express: ExpressSpec | None = None,
     *,
+    rollouts: RolloutDesk | None = None,
     only_loopback: bool,
 ) -> ASGIApp:
     """Build the application.
@@ -106,6 +109,7 @@ def make_api(
         control: Answers.
         ready: Returns once the store was read, or raises a DependencyError.
         express: The port for predictions, if there is one.
+        rollouts: Answers what is about rollouts; None leaves that out.
         only_loopback: Whether it listens on loopback alone; then requests that a browser
             was tricked into sending, under another host's name, are refused.
     """
@@ -157,12 +161,18 @@ def make_api(
         """Host a model no longer that was added through this API."""
         await control.delete(name)
 
+    _add_rollouts(api, rollouts)
     api.add_exception_handler(FleetError, _handler(open_inference_error))
     api.add_exception_handler(RequestValidationError, _handler(_validation_error))
     api.add_exception_handler(HTTPException, _handler(_http_error))
     if only_loopback:
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     return _Limited(api)
+
+
+def _add_rollouts(api: FastAPIOffline, desk: RolloutDesk | None) -> None:
+    if desk is not None:
+        api.include_router(rollout_routes(desk, _problems))
 
 
 def _seen_from(express: ExpressSpec | None, host: str | None) -> str | None:
