@@ -1,9 +1,9 @@
 """`python -m deployments.leaving`: empty a node of its replicas before its pod ends.
 
-Kubernetes sends `ray start` a SIGTERM, which ends a node at once with all requests in it. As a
-pod's preStop hook this asks Ray to drain the node first: Serve then starts a replacement of each
+As a pod's preStop hook this asks Ray to drain the node: Serve then starts a replacement of each
 replica elsewhere, waits until it is ready, and lets the old one finish what it has. Meanwhile
-Kubernetes has taken the pod out of its Services already.
+Kubernetes has taken the pod out of its Services already, and sends its SIGTERM only afterwards.
+Ray 2.60 would drain on that by itself, for 30 s in all, where a gateway alone may need 75.
 
 A pod sees only processes of its own, but tests run several nodes on one machine: so a process
 belongs to us if it has our POD_NAME.

@@ -39,6 +39,10 @@ REQUIRED = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": 
 LEAVING_S = 45.0
 """What a gateway needs to leave beside its last request (`deployments.fleet`)."""
 
+RAYS_DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+RAYS_DRAIN_S = 30.0
+"""How long Ray 2.60 drains on SIGTERM, and what says otherwise."""
+
 KUBERAY_METRICS_PORT = "8080"
 """What KubeRay gives Ray where nobody says `metrics-export-port`."""
 
@@ -179,10 +183,13 @@ def _leaving(nodes: Sequence[Pod], service: Manifest) -> Iterator[Fault]:
             continue
         within_s = float(command[command.index("--within-s") + 1])
         grace_s = pod.spec.get("terminationGracePeriodSeconds", 30)
+        # Both in a row: the hook, then what Ray does on SIGTERM.
+        drain_s = float(environment(pod.ray_container).get(RAYS_DRAIN, RAYS_DRAIN_S))
         if within_s < longest_s:
             yield Fault(pod.where, f"preStop waits {within_s:g} s, a gateway needs {longest_s:g} s")
-        if grace_s <= within_s:
-            yield Fault(pod.where, f"grace of {grace_s} s ends before preStop's {within_s:g} s")
+        if grace_s <= within_s + drain_s:
+            what = f"preStop's {within_s:g} s and Ray's {drain_s:g} s"
+            yield Fault(pod.where, f"grace of {grace_s} s ends before {what}")
     delay_s = service["spec"].get("rayClusterDeletionDelaySeconds", 60)
     if delay_s < longest_s:
         what = f"rayClusterDeletionDelaySeconds {delay_s} is shorter than {longest_s:g} s"

@@ -270,7 +270,7 @@ class Kubelet:
         yield f"mount -t tmpfs -o mode=755 none {root}"
         yield from map(partial(_mirrored, root), filter(Path.exists, SYSTEM))
         yield f"mkdir {root}/proc; mount -t proc proc {root}/proc"
-        for file in ("hosts", "passwd"):
+        for file in ("hosts", "passwd", "resolv.conf"):
             yield f"mount --bind {self.folder}/{file} {root}/etc/{file}"
         for mount in sorted(container.get("volumeMounts", ()), key=lambda each: each["mountPath"]):
             target = f"{root}{mount['mountPath']}"
@@ -316,6 +316,9 @@ def started_kubelet(
     number = os.getpid() % 200 + 20
     subnet, bridge = f"10.88.{number}", f"rf{os.getpid() % 100_000}"
     folder.chmod(0o755)
+    # Nobody answers there, which is said at once. A name server that cannot be reached would hold
+    # up gRPC, which asks for addresses of IPv6, too.
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
     # As images have them.
     users = ("root:x:0:0", "rayfleet:x:1000:1000", "postgres:x:999:999")
     (folder / "passwd").write_text("".join(f"{user}::/tmp:/bin/bash\n" for user in users))
@@ -363,8 +366,11 @@ def run_quietly(*command: str) -> None:
     subprocess.run(command, check=False, capture_output=True)
 
 
-def temporary_folder() -> Path:
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
     """Short, and open to the pods' users on the way to it."""
-    folder = Path(tempfile.mkdtemp(prefix="rf-pods-", dir="/tmp"))
-    folder.chmod(0o755)
-    return folder
+    with tempfile.TemporaryDirectory(
+        prefix="rf-pods-", dir="/tmp", ignore_cleanup_errors=True
+    ) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

@@ -6,12 +6,11 @@ Their commands, variables, ports, users and volumes are the manifests' own, see 
 import itertools
 import json
 import secrets
-import shutil
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -69,8 +68,7 @@ def stage() -> Iterator[Stage]:
         for name, keys in read_project().secrets.items()
     }
     maps = {name_of(each): each["data"] for each in of_kind(objects, "ConfigMap")}
-    folder = temporary_folder()
-    with started_kubelet(folder, made, maps) as kubelet:
+    with temporary_folder() as folder, started_kubelet(folder, made, maps) as kubelet:
         stage = Stage(kubelet, objects)
         stores = [
             kubelet.start(stage.pod(f"StatefulSet/{name}"), f"{name}-0", service=name)
@@ -81,18 +79,22 @@ def stage() -> Iterator[Stage]:
         mlflow = kubelet.start(stage.pod("Deployment/mlflow"), "mlflow-0", service="mlflow")
         until("MLflow", mlflow.is_ready, mlflow)
         yield stage
-    shutil.rmtree(folder, ignore_errors=True)
 
 
-def until(what: str, condition: object, *needed: Started) -> None:
+def until(what: str, condition: Callable[[], bool], *needed: Started) -> None:
     """Wait for a condition while all these pods run."""
 
-    def met() -> bool:
-        for pod in needed:
-            assert pod.is_running, f"{pod.name} ended:\n{pod.said()[-3000:]}"
-        return bool(condition())  # type: ignore[operator]
+    def said() -> str:
+        return "\n".join(f"== {pod.name}\n{pod.said()[-3000:]}" for pod in needed)
 
-    eventually(what, met)
+    def met() -> bool:
+        assert all(pod.is_running for pod in needed), said()
+        return condition()
+
+    try:
+        eventually(what, met)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{said()}") from None
 
 
 def test_a_pod_can_write_to_its_volumes_only(stage: Stage) -> None:

@@ -126,6 +126,7 @@ BROKEN = [
     breaks(check_serving, *SERVICE, f"{CPU}.rayStartParams.metrics-export-port", GONE, "metrics-export-port 8080 is also", why="kuberay's-metrics-port"),
     breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.lifecycle", GONE, "without a drain", why="no-drain"),
     breaks(check_serving, *SERVICE, f"{CPU}.template.spec.terminationGracePeriodSeconds", 30, "ends before preStop", why="grace"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.env.12.value", "60", "Ray's 60 s", why="grace-for-both"),
     breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.lifecycle.preStop.exec.command.4", "20", "a gateway needs 75 s", why="short-drain"),
     breaks(check_serving, *SERVICE, "spec.rayClusterDeletionDelaySeconds", 10, "is shorter than 75", why="old-cluster"),
     breaks(check_serving, *SERVICE, "spec.excludeHeadPodFromServeSvc", GONE, "excludeHeadPodFromServeSvc", why="head"),
