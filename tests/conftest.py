@@ -17,7 +17,12 @@ gc.disable()
 ON_ONE_CLUSTER = "tests/integration/fleet/"
 """Folder of the tests that share a cluster and the fleet on it, which take a minute to start."""
 
-LONGEST = (ON_ONE_CLUSTER, "tests/integration/test_sweeps.py", "tests/integration/test_server.py")
+LONGEST = (
+    ON_ONE_CLUSTER,
+    "tests/integration/test_sweeps.py",
+    "tests/integration/test_kubernetes.py",
+    "tests/integration/test_server.py",
+)
 """What to begin with, so that no process is left alone with one of them at the end."""
 
 
