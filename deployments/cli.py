@@ -131,9 +131,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _stop(_: argparse.Namespace) -> int:
-    from deployments import server  # noqa: PLC0415, as above
+    from deployments import running  # noqa: PLC0415, psutil, which --help does not need
 
-    return server.stop()
+    return running.stop()
 
 
 def _demo(_: argparse.Namespace) -> int:

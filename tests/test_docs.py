@@ -12,7 +12,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from deployments import controlclient
 from deployments.cli import _parser as rayfleet_parser
+from deployments.controlspec import ControlSpec
 from deployments.errors import (
     DeadlineExceededError,
     FleetError,
@@ -27,6 +29,7 @@ from deployments.errors import (
     SlowRequestError,
     UnsupportedMediaError,
 )
+from deployments.feedbackspec import FeedbackSpec
 from deployments.gateway import calls
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.documentation import description
@@ -39,7 +42,6 @@ from deployments.protocols.signature import ParamsMismatchError, SignatureMismat
 from deployments.protocols.statuses import grpc_name, mlflow_error, open_inference_error
 from deployments.schema import (
     AutoscalingSpec,
-    ControlSpec,
     ExpressSpec,
     FleetSpec,
     ModelSpec,
@@ -63,6 +65,7 @@ from tuning.trainers.sklearn import ESTIMATORS
 from tuning.trainers.torch import TorchOptions
 
 SERVING = REPOSITORY / "docs" / "serving.md"
+FEEDBACK = REPOSITORY / "docs" / "feedback.md"
 TUNING = REPOSITORY / "docs" / "tuning.md"
 PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
 
@@ -72,6 +75,7 @@ SPECS = [
     pytest.param(ControlSpec, SERVING, "Control API", id="control"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
+    pytest.param(FeedbackSpec, FEEDBACK, "Settings", id="feedback"),
     pytest.param(PoolSpec, SERVING, "Pools", id="pools"),
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
     pytest.param(TorchSpec, SERVING, "PyTorch", id="torch"),
@@ -165,15 +169,17 @@ def test_what_a_sweep_can_name_is_mentioned(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parser", "path"),
+    ("parser", "path", "headings"),
     [
-        pytest.param(rayfleet_parser(), SERVING, id="rayfleet"),
-        pytest.param(_sweep_parser(), TUNING, id="tuning"),
-        pytest.param(_generate_parser(), TUNING, id="generate-data"),
+        pytest.param(rayfleet_parser(), SERVING, ("Commands", "Rollout commands"), id="rayfleet"),
+        pytest.param(_sweep_parser(), TUNING, ("Commands",), id="tuning"),
+        pytest.param(_generate_parser(), TUNING, ("Commands",), id="generate-data"),
     ],
 )
-def test_every_command_and_option_is_documented(parser: argparse.ArgumentParser, path: Any) -> None:
-    text = section(path, "Commands")
+def test_every_command_and_option_is_documented(
+    parser: argparse.ArgumentParser, path: Any, headings: tuple[str, ...]
+) -> None:
+    text = "".join(section(path, heading) for heading in headings)
 
     missing = [
         name
@@ -190,7 +196,7 @@ def test_every_environment_variable_is_documented() -> None:
 
     variables = {
         value
-        for module in (home, cluster)
+        for module in (home, cluster, controlclient)
         for name, value in vars(module).items()
         if name.endswith("_VARIABLE")
     }

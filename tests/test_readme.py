@@ -23,6 +23,7 @@ from benchmarks.pool import parser as pool_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
 from deployments.controller.api import NewDeployment
+from deployments.controller.feedback_api import Item, Results
 from deployments.errors import RequestError
 from deployments.gateway.grpc_methods import add_to_server
 from deployments.mlflow_plugin import TARGET
@@ -294,7 +295,12 @@ def test_curl_asks_what_the_control_api_understands(command: Command) -> None:
     request = http_request(command)
 
     if request.body is None:
-        assert re.fullmatch(r"/api/v1/deployments/[a-z]+", request.path)
+        asked = r"/api/v1/deployments/[a-z-]+(/versions/\d+/differences)?"
+        assert re.fullmatch(asked, request.path)
+    elif request.path == "/api/v1/feedback":
+        Item.model_validate_json(request.body)
+        (result,) = Results.model_validate_json(command.output).results
+        assert result.model_dump_json() == command.output[len('{"results":[') : -2]
     else:
         body = NewDeployment.model_validate_json(request.body)
         ModelsSpec.load({"models": {body.name: body.spec}})

@@ -39,9 +39,9 @@ from tuning.spec import SweepSpec, Task
 from tuning.suggestion import Suggestions
 from tuning.sweep import make_workload, run_trials
 from tuning.tracking import MLFLOW_ERRORS, Tracker, abandon_run, reachable
-from tuning.trainable import fit_winner
 from tuning.trainers.factory import in_one_line
 from tuning.trainers.trainer import Metrics
+from tuning.workload import fit_winner
 
 Fit = Callable[[Params, Rows, Labels], tuple[Any, Metrics]]
 """Fits all training rows with these parameters, and scores these hold-out rows."""
