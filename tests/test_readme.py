@@ -34,6 +34,13 @@ from deployments.schema import FleetSpec
 from deployments.serveconfig import schema_faults
 from deployments.userconfig import ModelsSpec
 from deployments.validation import IMPORT_PATH
+from tests.cluster_commands import (
+    check_bash,
+    check_docker,
+    check_git,
+    check_helm,
+    check_kubectl,
+)
 from tests.documents import (
     DOCUMENTS,
     README,
@@ -185,8 +192,13 @@ def check_tool(command: Command) -> None:
 
 
 CHECKS: dict[str, Callable[[Command], None]] = {
+    "bash": check_bash,
     "curl": lambda command: None,  # below
+    "docker": check_docker,
     "export": check_export,
+    "git": check_git,
+    "helm": check_helm,
+    "kubectl": check_kubectl,
     "lint-imports": check_tool,
     "make": check_make,
     "mlflow": check_mlflow,
@@ -229,7 +241,7 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_the_text_names_exist(path: Path) -> None:
-    for word in re.findall(r"`((?:configs|docs|tests|\.ci)/[\w./-]+)`", path.read_text()):
+    for word in re.findall(r"`((?:configs|docs|tests|kuberay|\.ci)/[\w./-]+)`", path.read_text()):
         example = word == "tests/deployments/traffic/test_split.py"  # where its test would be
         assert example or (REPOSITORY / word).exists(), word
 
