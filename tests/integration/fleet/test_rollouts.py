@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import subprocess
 import time
 import urllib.request
 from collections import Counter
@@ -13,6 +14,7 @@ import mlflow
 import pytest
 
 from tests.integration.hosting import (
+    BIN,
     Fleet,
     eventually,
     kill,
@@ -176,6 +178,7 @@ def moved(before: Mapping[str, str], after: Mapping[str, str]) -> set[tuple[str,
             id="differs",
         ),
         pytest.param("7", settings(ERRORS), "RuntimeError: weights file is torn", id="torn"),
+        pytest.param("8", settings(ERRORS, {"setWeight": 10}, {"pause": {}}), "died 3", id="dies"),
     ],
 )  # fmt: skip
 def test_a_bad_version_is_aborted_for_its_own_reason(
@@ -226,6 +229,17 @@ def test_a_good_version_is_promoted_without_a_lost_answer(releases: Releases) ->
     assert set(keys[-1].values()) == {"2"}
     first_s = min(at_s for at_s, version in traffic.answers if version == "2")
     print(f"alias moved -> first canary answer: {first_s - asked_s:.1f} s")
+
+
+def test_the_command_line_tells_who_did_what_and_why(releases: Releases) -> None:
+    shown = subprocess.run(
+        [BIN / "rayfleet", "rollout", "history", MODEL, "--events", "--limit", "1",
+         "--url", releases.fleet.control_url],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+
+    for words in ("challenger was moved to version 2", "rise at most", "promoted", "50 %"):
+        assert words in " ".join(shown.split()), shown
 
 
 def test_a_rollback_to_the_warm_version_is_a_table_change(releases: Releases) -> None:
