@@ -45,7 +45,9 @@ from tests.documents import (
     options,
 )
 from tuning.__main__ import GENERATE, _generate, _generate_parser, _sweep_parser
+from tuning.commands import COMMANDS as TUNING_COMMANDS
 from tuning.home import resolve_home
+from tuning.selecting.rules import SelectionSpec
 from tuning.spec import SweepSpec, check_sweep
 
 FIRST_SCREEN = 25
@@ -120,10 +122,8 @@ def check_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> No
 
 def check_python(command: Command) -> None:
     match command.words[1:]:
-        case ("-m", "tuning", "generate-data", *rest):
-            check_arguments(_generate_parser(), rest)
         case ("-m", "tuning", *rest):
-            check_arguments(_sweep_parser(), rest)
+            check_tuning(rest)
         case ("-m", "benchmarks.serving", *rest):
             check_arguments(benchmark_parser(), rest)
         case ("-m", "benchmarks.pool", *rest):
@@ -136,6 +136,16 @@ def check_python(command: Command) -> None:
             assert block_that_begins(f"# {script}\n").language == "python"
         case other:
             pytest.fail(f"nothing checks python {other}")
+
+
+def check_tuning(words: Sequence[str]) -> None:
+    name = words[0]
+    if name == GENERATE:
+        check_arguments(_generate_parser(), words[1:])
+    elif name in TUNING_COMMANDS:
+        check_arguments(TUNING_COMMANDS[name].parser(), words[1:])
+    else:
+        check_arguments(_sweep_parser(), words)
 
 
 def check_ray(command: Command) -> None:
@@ -250,6 +260,8 @@ def test_yaml_is_a_valid_config(block: Block) -> None:
         assert gRPCOptions(**raw["grpc_options"]).grpc_servicer_func_callable == [add_to_server]
     elif "args" in raw:
         FleetSpec.load(raw["args"], where=block.place)
+    elif "tie_breaks" in raw:
+        SelectionSpec.load(raw, where=block.place)
     elif "models" in raw:
         ModelsSpec.load(raw, where=block.place)
     else:

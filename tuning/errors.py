@@ -3,6 +3,7 @@
 TuningError
 ├── ConfigError            a file or an argument asks for what cannot be done; nothing was started
 ├── SweepError             a sweep ran and ended without a version to register
+│   └── NotBetterError     it has a winner, which is no better than the champion
 └── TrackingError          MLflow was away for too long; the same command writes what it missed
 """
 
@@ -20,6 +21,10 @@ class ConfigError(TuningError):
 
 class SweepError(TuningError):
     """A sweep could not produce a winner; nothing was registered."""
+
+
+class NotBetterError(SweepError):
+    """The winner was not registered, since it is no better than the champion; says by how much."""
 
 
 class TrackingError(TuningError):

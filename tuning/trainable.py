@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from ray.tune import Trainable
 
-from tuning.crossvalidation import Report, cross_validate
+from tuning.crossvalidation import Report, cross_validate, cut_folds
 from tuning.data import Labels, Rows
 from tuning.folds import Positions
 from tuning.trainers.factory import make_trainer
-from tuning.trainers.trainer import Fold, Metrics, Problem, Trainer
+from tuning.trainers.trainer import Metrics, Problem, Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class SweepTrial(Trainable):
             raise ValueError("bind the workload with tune.with_parameters")
         self._workload = workload
         self._trainer = workload.make_trainer()
-        self._folds = [_fold(workload, fit, validate) for fit, validate in workload.folds]
+        self._folds = cut_folds(workload.rows, workload.labels, workload.folds)
         self._reports = self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -86,16 +85,3 @@ def fit_winner(
     trainer = workload.make_trainer()
     model = trainer.refit(params, workload.rows, workload.labels)
     return model, trainer.score(model, holdout_rows, holdout_labels)
-
-
-def _fold(workload: Workload, fit: Positions, validate: Positions) -> Fold:
-    return Fold(
-        rows=_take(workload.rows, fit),
-        labels=workload.labels[fit],
-        validation_rows=_take(workload.rows, validate),
-        validation_labels=workload.labels[validate],
-    )
-
-
-def _take(rows: Rows, positions: Positions) -> Rows:
-    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]

@@ -188,6 +188,29 @@ def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> No
     assert bench.client.search_registered_models() == []
 
 
+def test_a_winner_no_better_than_the_champion_is_refused(shared_bench: Bench) -> None:
+    bench = shared_bench
+    champion = bench.run(bench.write(name="first", model="fake", space={"x": 0.9}, n_trials=1))
+    worse = {"model": "fake", "space": {"x": 0.8}, "n_trials": 1, "require_better": {}}
+    path = bench.write(name="second", **worse)
+
+    refused = bench.run(path)
+    forced = bench.run(path, "--force")
+
+    assert champion.returncode == 0, champion.stderr
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "second: trial 0 won, but nothing was registered: not better than the champion, version "
+        "1: accuracy 0.8 against 0.9 on the same 2 folds, p = 1, alpha 0.05; --force registers "
+        "it nevertheless\n"
+    )
+    assert forced.returncode == 0, forced.stderr
+    assert "fake version 2 @challenger" in forced.stdout
+    (parent,) = bench.sweep_runs("second")
+    assert parent.info.status == "FINISHED"
+    assert "not better than the champion" in parent.data.tags["rayfleet.refused"]
+
+
 def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_path: Path) -> None:
     bench = shared_bench
     folder = tmp_path / "calls"

@@ -1,0 +1,72 @@
+"""The commands of `python -m tuning` about sweeps that have run: select, report, reproduce."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from tuning.configfile import read_spec
+from tuning.errors import ConfigError
+from tuning.home import resolve_home
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One of them."""
+
+    parser: Callable[[], argparse.ArgumentParser]
+    run: Callable[[argparse.Namespace, Console], int]
+    """Returns the exit status."""
+
+
+def run_command(name: str, arguments: Sequence[str], console: Console) -> int:
+    """Parse and run one of `COMMANDS`, returning its exit status."""
+    command = COMMANDS[name]
+    return command.run(command.parser().parse_args(arguments), console)
+
+
+def _select_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuning select",
+        description="Pick the best trial of several sweeps by declared rules, fit it on all "
+        "training rows and register it. Exit status: 0 a version is registered, 1 no trial is "
+        "in the running or the winner is no better than the champion, 2 the rules are refused.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("rules", type=Path, metavar="RULES.yaml", help="the selection's rules")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the ranking and register nothing"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="register a winner that is no better than the champion"
+    )
+    return parser
+
+
+def _select(options: argparse.Namespace, console: Console) -> int:
+    # Imported here, so that --help and a wrong argument answer at once.
+    from tuning.authentication import present_token  # noqa: PLC0415, as above
+    from tuning.selecting.election import run_selection  # noqa: PLC0415, as above
+    from tuning.selecting.rules import SelectionSpec  # noqa: PLC0415, as above
+
+    spec = read_spec(options.rules, SelectionSpec)
+    present_token()
+    try:
+        run_selection(
+            spec,
+            home=resolve_home(),
+            console=console,
+            dry_run=options.dry_run,
+            force=options.force,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{options.rules}: {error}") from None
+    return 0
+
+
+COMMANDS: Mapping[str, Command] = {
+    "select": Command(_select_parser, _select),
+}
+"""By their names."""
