@@ -66,7 +66,32 @@ def _select(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _report_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuning report",
+        description="Write the page about a sweep anew, from its files in RAYFLEET_HOME. The end "
+        "of a sweep does so, too, and keeps it with the sweep's run in MLflow.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("sweep", metavar="SWEEP", help="the sweep's name")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where to write it, beside the usual place"
+    )
+    return parser
+
+
+def _report(options: argparse.Namespace, console: Console) -> int:
+    from tuning.reporting.making import make_report  # noqa: PLC0415, as above
+
+    report = make_report(resolve_home(), options.sweep)
+    if options.output is not None:
+        options.output.write_text(report.html, encoding="utf-8")
+    console.print(f"{options.output or report.path}", markup=False, soft_wrap=True)
+    return 0
+
+
 COMMANDS: Mapping[str, Command] = {
+    "report": Command(_report_parser, _report),
     "select": Command(_select_parser, _select),
 }
 """By their names."""

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
+from msgspec import structs
 from rich.console import Console
 
 from tuning.book import Book
@@ -40,6 +41,8 @@ from tuning.registry import (
     open_registry,
     register,
 )
+from tuning.reporting.facts import Ending, write_ending
+from tuning.reporting.making import REPORT_FILE, new_ending, note_fitted, write_report
 from tuning.runs import SPEC_FILE, plain_spec
 from tuning.selecting.champion import Contender, judge_contender
 from tuning.selection import select
@@ -90,7 +93,7 @@ def run_sweep(
             if manifest.outcome is not None:
                 return _already_finished(task, ledger, manifest.outcome, home, console)
             try:
-                outcome = _Run(task, ledger, manifest, home, console, force).to_the_end()
+                outcome = _Run(task, ledger, manifest, home, console, where, force).to_the_end()
             except ConfigError:
                 # Refused before its first trial, it must not tie the next spec of its name.
                 if not ledger.trials():
@@ -165,6 +168,7 @@ class _Run:
     manifest: Manifest
     home: Home
     console: Console
+    where: str
     force: bool
 
     def to_the_end(self) -> Outcome:
@@ -208,6 +212,17 @@ class _Run:
         fit = partial(fit_winner, workload) if cluster.own else remote_fit(shared, resources)
         return self._register(tracker, progress, book.trials, fit)
 
+    def _report(self, tracker: Tracker, outcome: Outcome | None) -> None:
+        """Write the page about the sweep, here and into MLflow; it is no reason to fail."""
+        try:
+            manifest = replace(self.manifest, outcome=outcome)
+            report = write_report(self.ledger, manifest)
+        except Exception as error:  # noqa: BLE001, as above
+            self.console.print(f"no report: {in_one_line(error)}", markup=False)
+            return
+        tracker.attach(REPORT_FILE, report.html)
+        self.console.print(f"report: {report.path}", markup=False, soft_wrap=True)
+
     def _register(
         self, tracker: Tracker, progress: Progress, trials: list[Trial], fit: Fit
     ) -> tuple[Outcome, Trial]:
@@ -239,18 +254,17 @@ class _Run:
                 f"under run {tracker.parent_id}"
             ) from None
         holdout_score = float(version.tags[HOLDOUT_SCORE])
-        self._summarize(tracker, winner, holdout_score)
-        return (
-            Outcome(
-                model=version.name,
-                version=str(version.version),
-                alias=alias,
-                trial=winner.number,
-                holdout_score=holdout_score,
-                sweep_run_id=tracker.parent_id,
-            ),
-            winner,
+        outcome = Outcome(
+            model=version.name,
+            version=str(version.version),
+            alias=alias,
+            trial=winner.number,
+            holdout_score=holdout_score,
+            sweep_run_id=tracker.parent_id,
         )
+        self._report(tracker, outcome)
+        self._summarize(tracker, winner, holdout_score)
+        return outcome, winner
 
     def _version(
         self, tracker: Tracker, progress: Progress, winner: Trial, fit: Fit
@@ -271,8 +285,12 @@ class _Run:
             run_ids = tracker.run_id(winner), tracker.parent_id
             progress.say("registering")
             with muted_stderr():
+                note_fitted(self.ledger, self._ending(tracker, winner), self.task, model, holdout)
                 version = register(client, self.task, Winner(winner, *run_ids, model, holdout))
         return version, give_alias(client, version)
+
+    def _ending(self, tracker: Tracker, winner: Trial) -> Ending:
+        return new_ending(self.task, self.where, tracker.parent_id, tracker.run_id(winner))
 
     def _require_better(
         self, client: MlflowClient, tracker: Tracker, winner: Trial, model: Callable[[], Any]
@@ -291,6 +309,9 @@ class _Run:
         verdict = judge_contender(client, spec.model, contender, spec.require_better)
         if not verdict.better:
             tracker.summarize({}, {REFUSED: verdict.reason})
+            ending = self._ending(tracker, winner)
+            write_ending(self.ledger.folder, structs.replace(ending, refused=verdict.reason))
+            self._report(tracker, None)
             raise NotBetterError(
                 f"{spec.name}: trial {winner.number} won, but nothing was registered: "
                 f"{verdict.reason}; --force registers it nevertheless"

@@ -183,8 +183,8 @@ def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> No
         f"under run {parent.info.run_id}\n"
     )
     assert parent.info.status == "FAILED"
-    artifacts = [each.path for each in bench.client.list_artifacts(parent.info.run_id)]
-    assert artifacts == ["traceback.txt"]
+    artifacts = {each.path for each in bench.client.list_artifacts(parent.info.run_id)}
+    assert artifacts == {"sweep.json", "traceback.txt"}
     assert bench.client.search_registered_models() == []
 
 
@@ -209,6 +209,11 @@ def test_a_winner_no_better_than_the_champion_is_refused(shared_bench: Bench) ->
     (parent,) = bench.sweep_runs("second")
     assert parent.info.status == "FINISHED"
     assert "not better than the champion" in parent.data.tags["rayfleet.refused"]
+    report = bench.folder / "home" / "sweeps" / "second" / "report.html"
+    artifacts = {each.path for each in bench.client.list_artifacts(parent.info.run_id)}
+    assert {"report.html", "sweep.json", "training_rows.npy"} <= artifacts
+    assert f"report: {report}" in forced.stdout
+    assert "fake version 2 @challenger" in report.read_text()
 
 
 def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_path: Path) -> None:
