@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.errors import ConfigError, FleetError
+from deployments.training.commands import add_sweep_commands
 from tuning.configfile import read_yaml
 from tuning.errors import TuningError
 from tuning.quiet import quieten
@@ -78,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         help="Ray cluster to join; RAY_ADDRESS, else a Ray of its own",
     )
     serve.set_defaults(run=_serve)
+
+    add_sweep_commands(commands)
 
     stop = commands.add_parser("stop", help="end what `rayfleet serve` runs on this home folder")
     stop.set_defaults(run=_stop)

@@ -31,6 +31,7 @@ from deployments.protocols.open_inference import decode_infer
 from deployments.protocols.tensors import Layout, Request, Signature, TensorSpec
 from deployments.schema import FleetSpec
 from deployments.serveconfig import schema_faults
+from deployments.training.views import NewSweep
 from deployments.userconfig import ModelsSpec
 from deployments.validation import IMPORT_PATH
 from tests.documents import (
@@ -294,7 +295,9 @@ def test_curl_asks_what_the_control_api_understands(command: Command) -> None:
     request = http_request(command)
 
     if request.body is None:
-        assert re.fullmatch(r"/api/v1/deployments/[a-z]+", request.path)
+        assert re.fullmatch(r"/api/v1/(deployments|training)/[a-z/-]+", request.path)
+    elif request.path == "/api/v1/training":
+        SweepSpec.load(NewSweep.model_validate_json(request.body).spec, where=command.place)
     else:
         body = NewDeployment.model_validate_json(request.body)
         ModelsSpec.load({"models": {body.name: body.spec}})

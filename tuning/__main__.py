@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tuning.authentication import ADDRESS_VARIABLE, present_token
 from tuning.commands import COMMANDS, run_command
-from tuning.errors import ConfigError, SweepError, TrackingError
+from tuning.errors import ConfigError, NotReproducedError, SweepError, TrackingError
 from tuning.home import resolve_home
 from tuning.probes import require_ray
 from tuning.quiet import quieten
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    except (SweepError, TrackingError) as error:
+    except (NotReproducedError, SweepError, TrackingError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, most likely; the ledger is whole

@@ -90,8 +90,37 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _reproduce_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuning reproduce",
+        description="Run one trial again, in this process, from what its MLflow run says, and "
+        "compare every fold. Exit status: 0 the same, 1 the deciding metric differs, 2 the run "
+        "cannot be repeated.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run_id", metavar="RUN_ID", help="the trial's MLflow run")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="largest difference that passes; %(default)s",
+    )
+    return parser
+
+
+def _reproduce(options: argparse.Namespace, console: Console) -> int:
+    from tuning.reproduction import reproduce  # noqa: PLC0415, as above
+
+    if not options.tolerance >= 0.0:
+        raise ConfigError(f"--tolerance: {options.tolerance}, allowed: 0 or more")
+    reproduce(resolve_home(), options.run_id, tolerance=options.tolerance, console=console)
+    return 0
+
+
 COMMANDS: Mapping[str, Command] = {
     "report": Command(_report_parser, _report),
+    "reproduce": Command(_reproduce_parser, _reproduce),
     "select": Command(_select_parser, _select),
 }
 """By their names."""

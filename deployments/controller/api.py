@@ -15,9 +15,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.controller.control import Control, DeploymentView
+from deployments.controller.training_api import add_training
 from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
 from deployments.protocols.statuses import ErrorResponse, open_inference_error
 from deployments.schema import ExpressSpec
+from deployments.training.training import Training
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -75,10 +77,10 @@ class NewDeployment(Settings):
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "Malformed; the text says what and where.",
-        404: "No such model.",
-        409: "The model is the config's, or is hosted already.",
+        404: "No such model or sweep.",
+        409: "It contradicts what there is; the text says who owns that, or what runs.",
         413: "The body is larger than 1 MiB.",
-        503: "The registry or the store is away; see `Retry-After`.",
+        503: "The registry, the store or Ray's job API is away; see `Retry-After`.",
     }
     return {code: {"model": Problem, "description": words[code]} for code in codes}
 
@@ -97,6 +99,7 @@ def make_api(
     control: Control,
     ready: Callable[[], Awaitable[None]],
     express: ExpressSpec | None = None,
+    training: Training | None = None,
     *,
     only_loopback: bool,
 ) -> ASGIApp:
@@ -106,6 +109,7 @@ def make_api(
         control: Answers.
         ready: Returns once the store was read, or raises a DependencyError.
         express: The port for predictions, if there is one.
+        training: Answers about sweeps; None leaves them out.
         only_loopback: Whether it listens on loopback alone; then requests that a browser
             was tricked into sending, under another host's name, are refused.
     """
@@ -157,6 +161,7 @@ def make_api(
         """Host a model no longer that was added through this API."""
         await control.delete(name)
 
+    add_training(api, training, _problems)
     api.add_exception_handler(FleetError, _handler(open_inference_error))
     api.add_exception_handler(RequestValidationError, _handler(_validation_error))
     api.add_exception_handler(HTTPException, _handler(_http_error))

@@ -23,12 +23,7 @@ from deployments.controller.applications import Applications
 from deployments.controller.changes import log_changes
 from deployments.controller.control import Control
 from deployments.controller.counters import FleetCounters
-from deployments.controller.decide import (
-    Decision,
-    Observation,
-    decide,
-    is_moving,
-)
+from deployments.controller.decide import Decision, Observation, decide, is_moving
 from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
@@ -52,6 +47,7 @@ from deployments.traffic.table import (
     decode_table,
     encode_table,
 )
+from deployments.training.cluster import own_training
 from deployments.userconfig import ModelsSpec
 
 logger = logging.getLogger(__name__)
@@ -205,6 +201,7 @@ class Controller:
                 self._control,
                 self._require_restored,
                 self._settings.express,
+                own_training(self._settings),
                 only_loopback=is_loopback(spec.host),
             )
             self._door = ControlDoor(api, spec)
