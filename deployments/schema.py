@@ -274,8 +274,8 @@ class ModelSpec(Spec):
 
     torch: TorchSpec = TorchSpec()
 
-    max_batch_size: Count = 32
-    """Most rows that the gateway joins into one call; a larger request goes alone."""
+    max_batch_size: Count | None = None
+    """Most rows that the gateway joins into one call; a larger request goes alone. None adapts."""
 
     batch_wait_timeout_s: Annotated[float, Field(ge=0, le=1)] | None = None
     """Longest time that a row waits for company while a replica is idle, seconds.

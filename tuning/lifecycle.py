@@ -50,8 +50,8 @@ from tuning.spec import SweepSpec, Task
 from tuning.suggestion import Suggestions
 from tuning.sweep import make_workload, run_trials
 from tuning.tracking import MLFLOW_ERRORS, Tracker, abandon_run, reachable
-from tuning.trainable import fit_winner
 from tuning.trainers.factory import in_one_line
+from tuning.workload import fit_winner
 
 REFUSED = "rayfleet.refused"
 """Tag of a sweep's run: why its winner was not registered."""

@@ -8,8 +8,8 @@ import ray
 from tuning.data import Labels, Rows
 from tuning.space import Params
 from tuning.spec import ResourcesSpec
-from tuning.trainable import fit_winner
 from tuning.trainers.trainer import Metrics
+from tuning.workload import fit_winner
 
 Fit = Callable[[Params, Rows, Labels], tuple[Any, Metrics]]
 """Fits all training rows with these parameters, and scores these hold-out rows."""

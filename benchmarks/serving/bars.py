@@ -127,10 +127,10 @@ BARS = (
         p50("linear", "direct", 1),
     ),
     Bar(
-        "logistic regression, Serve's port, 32 connections, best peer",
+        "logistic regression, direct, Serve's port, 32 connections, best peer",
         Sense.AT_LEAST,
         1.5,
-        rate("linear", "rayfleet", Role.PEER, 32),
+        rate("linear", "direct-http", Role.PEER, 32),
     ),
     Bar(
         "random forest, direct, 32 connections, limit with the best fixed window",

@@ -46,25 +46,31 @@ QUICK_PEERS = ("mlserver", "mlflow", "bentoml", "ray-serve-haproxy", "ray-serve-
 CASES: Mapping[str, Case] = {
     "linear": Case(
         "logistic regression, 1 row",
-        "breast-cancer",
-        ("rayfleet", "express", "direct", "inline", *PEERS, "uvicorn", "uvicorn-batched"),
+        "iris",
+        (
+            *("rayfleet", "direct-http", "express", "direct", "inline"),
+            *(*PEERS, "uvicorn", "uvicorn-batched"),
+        ),
         connections=(1, 8, 32, 64),
         open_loop=True,
     ),
     "batch32": Case(
         "logistic regression, 32 rows",
-        "breast-cancer",
+        "iris",
         ("express", "direct", *QUICK_PEERS, "uvicorn-batched"),
         rows=32,
     ),
     "grpc": Case(
         "logistic regression, gRPC",
-        "breast-cancer",
+        "iris",
         ("express", "direct", "mlserver"),
         wires=(Wire.GRPC,),
     ),
-    "split": Case(
-        "10 % to a second version", "breast-cancer", ("split", "unsplit"), connections=(32, 64)
+    "split": Case("10 % to a second version", "iris", ("split", "unsplit"), connections=(32, 64)),
+    "breast-cancer": Case(
+        "breast cancer, 1 row, Serve's port",
+        "breast-cancer",
+        ("rayfleet", "direct-http", "mlserver", "uvicorn", "uvicorn-batched"),
     ),
     "forest": Case(
         "random forest, 100 trees",

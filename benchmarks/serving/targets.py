@@ -63,6 +63,7 @@ EXPRESS = {Wire.JSON: Door.EXPRESS, Wire.BINARY: Door.EXPRESS, Wire.GRPC: Door.G
 
 TARGETS: Mapping[str, Target] = {
     "rayfleet": Target("Rayfleet, Serve's port", Role.OURS, "rayfleet", HTTP),
+    "direct-http": Target("Rayfleet, Serve's port and direct", Role.OURS, "direct", HTTP),
     "express": Target("Rayfleet, express port", Role.OURS, "rayfleet", EXPRESS),
     "direct": Target("Rayfleet, express and direct", Role.OURS, "direct", EXPRESS),
     "inline": Target("Rayfleet, express and inline", Role.OURS, "inline", EXPRESS),

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +15,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.controller.control import Control, DeploymentView
+from deployments.controller.rolloutapi import rollout_routes
+from deployments.controller.rolloutviews import RolloutDesk
 from deployments.controller.training_api import add_training
 from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
 from deployments.protocols.statuses import ErrorResponse, open_inference_error
@@ -77,7 +79,7 @@ class NewDeployment(Settings):
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "Malformed; the text says what and where.",
-        404: "No such model or sweep.",
+        404: "No such model, version, rollout or sweep.",
         409: "It contradicts what there is; the text says who owns that, or what runs.",
         413: "The body is larger than 1 MiB.",
         503: "The registry, the store or Ray's job API is away; see `Retry-After`.",
@@ -101,6 +103,7 @@ def make_api(
     express: ExpressSpec | None = None,
     training: Training | None = None,
     *,
+    rollouts: RolloutDesk | None = None,
     only_loopback: bool,
 ) -> ASGIApp:
     """Build the application.
@@ -110,6 +113,7 @@ def make_api(
         ready: Returns once the store was read, or raises a DependencyError.
         express: The port for predictions, if there is one.
         training: Answers about sweeps; None leaves them out.
+        rollouts: Answers what is about rollouts; None leaves that out.
         only_loopback: Whether it listens on loopback alone; then requests that a browser
             was tricked into sending, under another host's name, are refused.
     """
@@ -162,12 +166,18 @@ def make_api(
         await control.delete(name)
 
     add_training(api, training, _problems)
+    _add_rollouts(api, rollouts)
     api.add_exception_handler(FleetError, _handler(open_inference_error))
     api.add_exception_handler(RequestValidationError, _handler(_validation_error))
     api.add_exception_handler(HTTPException, _handler(_http_error))
     if only_loopback:
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     return _Limited(api)
+
+
+def _add_rollouts(api: FastAPI, desk: RolloutDesk | None) -> None:
+    if desk is not None:
+        api.include_router(rollout_routes(desk, _problems))
 
 
 def _seen_from(express: ExpressSpec | None, host: str | None) -> str | None:

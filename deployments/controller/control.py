@@ -5,13 +5,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from deployments.controller.decide import Observation
 from deployments.controller.faults import model_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
+from deployments.controller.views import View
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
 from deployments.schema import ModelSpec
 from deployments.traffic.table import ModelRoutes, Route, RoutingTable
@@ -20,12 +21,6 @@ from tuning.errors import ConfigError
 from tuning.probes import without_password
 
 logger = logging.getLogger(__name__)
-
-
-class View(BaseModel):
-    """Base of what the control API shows."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class VersionView(View):

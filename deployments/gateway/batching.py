@@ -25,7 +25,7 @@ from deployments.errors import (
     PredictionError,
     ReplicaLostError,
 )
-from deployments.gateway.batch_limit import SHARE, BatchLimit
+from deployments.gateway.batch_limit import LARGEST_ROWS, SHARE, BatchLimit, suited
 from deployments.gateway.joining import AnyRequest, join, shape_of
 from deployments.gateway.line import Line
 from deployments.gateway.transport import ReplicaGoneError, VersionTransport
@@ -204,13 +204,14 @@ class VersionQueue:
         self._pump_is_next = False
         slots = self._slots()
         while self._line and self._in_flight < slots:
-            wait_s = self._company_wait_s(slots)
+            most_rows = self._most_rows(slots)
+            wait_s = self._company_wait_s(slots, most_rows)
             if wait_s > 0:
                 self._pump_soon(wait_s)
                 return
             self._held_since_s = None
-            passed = self.batching.max_batch_size
-            batch = self._line.take(self._most_rows(), passed, self._hopeless_s())
+            passed = self.batching.max_batch_size or LARGEST_ROWS
+            batch = self._line.take(most_rows, passed, self._hopeless_s())
             if batch:
                 self._launch(batch)
 
@@ -220,22 +221,23 @@ class VersionQueue:
         own = self.transport.own_copies
         # While scaled to zero, one batch goes ahead and wakes the version; where a copy in
         # this process answers, only once it leaves more in line than it takes at a time.
-        wakes = own == 0 or len(self._line) >= self._most_rows()
+        wakes = own == 0 or len(self._line) >= self._most_rows(own)
         return own + max(self.replicas, int(wakes)) * each
 
-    def _most_rows(self) -> int:
+    def _most_rows(self, slots: int) -> int:
         """Most rows that may share the next batch; a larger request goes alone."""
         batching = self.batching
-        return self._limit.most_rows(batching.max_batch_size, batching.latency_target_s)
+        most = batching.max_batch_size or suited(self._line.rows, slots)
+        return self._limit.most_rows(most, batching.latency_target_s)
 
     def _overlaps(self) -> bool:
         """Whether the replica should have the next batch before it has answered this one."""
         return self.transport.is_cheap and self._window.is_quick
 
-    def _company_wait_s(self, slots: int) -> float:
+    def _company_wait_s(self, slots: int, most_rows: int) -> float:
         """How much longer the requests in line should wait for others, seconds."""
         first = self._line.first
-        if first.alone or self._line.rows >= self._most_rows():
+        if first.alone or self._line.rows >= most_rows:
             return 0.0
         now_s = self.clock()
         fixed_s = self.batching.batch_wait_timeout_s

@@ -108,7 +108,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How requests are joined before they go to a replica; see `schema.ModelSpec`."""
 
-    max_batch_size: int
+    max_batch_size: int | None
     batch_wait_timeout_s: float | None
     max_concurrent_batches: int | None
     max_queued_requests: int

@@ -15,6 +15,7 @@ from deployments.controller.api import make_api
 from deployments.haproxy import free_port
 from deployments.store.store import FleetStore
 from deployments.training.training import Training
+from tests.deployments.controller.desks import FakeDesk, make_rollout
 from tests.deployments.controller.test_api import Fixture
 from tests.deployments.gateway.hosted import SPLIT, Fleet
 from tests.deployments.training.fake_jobs import FakeJobs
@@ -82,10 +83,12 @@ def test_control_api(tmp_path: Path) -> None:
     home = home_at(tmp_path / "home")
     sweep(home, "forest")
     training = Training(FakeJobs(), home)
-    api = make_api(fixture.control, fixture._ready, training=training, only_loopback=True)
-
+    desk = FakeDesk(make_rollout())
+    api = make_api(
+        fixture.control, fixture._ready, None, training, rollouts=desk, only_loopback=True
+    )
     with served(api) as url:
         said = fuzz(url, tmp_path)
 
-    assert "Tested: 13" in said
+    assert "Tested: 20" in said
     store.close()

@@ -62,7 +62,7 @@ def test_one_start_serves_all_cases_of_its_model_and_both_doors() -> None:
         parser().parse_args(["--cases", "batch32", "linear", "--targets", "rayfleet", "express"])
     )
 
-    assert list(plan.visits("breast-cancer")) == [
+    assert list(plan.visits("iris")) == [
         (
             "rayfleet",
             {"linear": ["rayfleet", "express"], "batch32": ["rayfleet", "express"]},

@@ -68,7 +68,7 @@ def test_a_model_of_the_config_with_its_versions(fleet: Fixture) -> None:
 
     assert status == 200
     assert (body["name"], body["origin"], body["ready"]) == ("churn", "config", True)
-    assert (body["spec"]["num_replicas"], body["spec"]["max_batch_size"]) == (2, 32)
+    assert (body["spec"]["num_replicas"], body["spec"]["max_batch_size"]) == (2, None)
     assert body["versions"] == [
         {
             "version": "1", "track": "stable", "weight": 100, "state": "READY", "reason": "",

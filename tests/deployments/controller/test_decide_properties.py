@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.controller.decide import Observation, decide
@@ -12,6 +12,7 @@ from deployments.traffic.table import EMPTY, RouteState, Track
 from deployments.userconfig import PoolSpec
 from tests.deployments.controller.observations import DEADLINE_S, NOW_S, PLAIN
 from tests.fakes import SIGNATURE
+from tests.properties import examples
 
 VERSIONS = ("1", "2", "3")
 ALIASES = st.dictionaries(
@@ -70,7 +71,7 @@ OBSERVATIONS = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(first=OBSERVATIONS, then=OBSERVATIONS)
 def test_what_holds_for_any_two_ticks(first: Observation, then: Observation) -> None:
     """The second tick starts from the first one's table, with everything else drawn anew."""
@@ -104,7 +105,7 @@ def test_what_holds_for_any_two_ticks(first: Observation, then: Observation) -> 
     assert decision.table.revision == now.table.revision + changed
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(first=OBSERVATIONS, then=OBSERVATIONS)
 def test_deciding_twice_is_deciding_once(first: Observation, then: Observation) -> None:
     now = replace(then, table=decide(first).table)
