@@ -65,7 +65,7 @@ def reproduce(home: Home, run_id: str, *, tolerance: float, console: Console) ->
         then = {name: fold_values(client, run_id, name) for name in names}
     commit = sweep.data.tags.get(GIT_COMMIT)
     if commit is not None and commit != git_commit():
-        console.print(f"  code: was {commit}, now it is {git_commit()}", markup=False)
+        console.print(f"  code: was {commit}, now it is {git_commit()}", soft_wrap=True)
     n_folds = len(then.get(spec.metric, ()))
     if n_folds == 0:
         raise ConfigError(f"run {run_id}: has no {spec.metric!r} of a whole fold to compare with")
