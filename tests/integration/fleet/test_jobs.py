@@ -50,7 +50,8 @@ SMALL = {
 def test_a_sweep_from_rest_to_the_terminal(fleet: Fleet, cluster: Cluster, tmp_path: Path) -> None:
     def ask(path: str, body: Any = None) -> tuple[int, Any]:
         sent = None if body is None else json.dumps(body).encode()
-        status, _, answer = fleet.call(f"/api/v1/training{path}", sent, door=fleet.control_url)
+        path, door = f"/api/v1/training{path}", fleet.control_url
+        status, _, answer = fleet.call(path, sent, {"Content-Type": "application/json"}, door=door)
         return status, json.loads(answer)
 
     submitted = ask("", {"spec": SMALL})
