@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from deployments import controlclient
 from deployments.cli import _parser as rayfleet_parser
+from deployments.controlspec import ControlSpec
 from deployments.errors import (
     DeadlineExceededError,
     FleetError,
@@ -28,6 +29,7 @@ from deployments.errors import (
     SlowRequestError,
     UnsupportedMediaError,
 )
+from deployments.feedbackspec import FeedbackSpec
 from deployments.gateway import calls
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.documentation import description
@@ -40,7 +42,6 @@ from deployments.protocols.signature import ParamsMismatchError, SignatureMismat
 from deployments.protocols.statuses import grpc_name, mlflow_error, open_inference_error
 from deployments.schema import (
     AutoscalingSpec,
-    ControlSpec,
     ExpressSpec,
     FleetSpec,
     ModelSpec,
@@ -67,6 +68,7 @@ from tuning.trainers.sklearn import ESTIMATORS
 from tuning.trainers.torch import TorchOptions
 
 SERVING = REPOSITORY / "docs" / "serving.md"
+FEEDBACK = REPOSITORY / "docs" / "feedback.md"
 TUNING = REPOSITORY / "docs" / "tuning.md"
 PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
 
@@ -76,6 +78,7 @@ SPECS = [
     pytest.param(ControlSpec, SERVING, "Control API", id="control"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
+    pytest.param(FeedbackSpec, FEEDBACK, "Settings", id="feedback"),
     pytest.param(PoolSpec, SERVING, "Pools", id="pools"),
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
     pytest.param(TorchSpec, SERVING, "PyTorch", id="torch"),

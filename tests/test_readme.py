@@ -23,6 +23,7 @@ from benchmarks.pool import parser as pool_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
 from deployments.controller.api import NewDeployment
+from deployments.controller.feedback_api import Item, Results
 from deployments.errors import RequestError
 from deployments.gateway.grpc_methods import add_to_server
 from deployments.mlflow_plugin import TARGET
@@ -295,9 +296,14 @@ def test_curl_asks_what_the_control_api_understands(command: Command) -> None:
     request = http_request(command)
 
     if request.body is None:
-        assert re.fullmatch(r"/api/v1/(deployments|training)/[a-z/-]+", request.path)
+        deployments = r"deployments/[a-z-]+(/versions/\d+/differences)?"
+        assert re.fullmatch(rf"/api/v1/({deployments}|training/[a-z/-]+)", request.path)
     elif request.path == "/api/v1/training":
         SweepSpec.load(NewSweep.model_validate_json(request.body).spec, where=command.place)
+    elif request.path == "/api/v1/feedback":
+        Item.model_validate_json(request.body)
+        (result,) = Results.model_validate_json(command.output).results
+        assert result.model_dump_json() == command.output[len('{"results":[') : -2]
     else:
         body = NewDeployment.model_validate_json(request.body)
         ModelsSpec.load({"models": {body.name: body.spec}})

@@ -34,7 +34,7 @@ def draw(path: Path, results: Results, *, caption: str) -> None:
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, (case, connections) in zip(panels, loads, strict=False):
         _draw_panel(panel, results.of(case, connections))
-        panel.set_title(f"{CASES[case].title}\n{load_title(connections)}", fontsize=10)
+        panel.set_title(f"{CASES[case].title}\n{load_title(case, connections)}", fontsize=10)
     for panel in panels[len(loads) :]:
         panel.set_visible(False)
     figure.supxlabel(caption, fontsize=8, color="#555555")

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
 from deployments.controller.decide import Observation
+from deployments.controller.differences import DifferencesView, FleetDifferences
 from deployments.controller.faults import model_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
@@ -15,6 +16,7 @@ from deployments.controller.registry import Registry
 from deployments.controller.views import View
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
 from deployments.schema import ModelSpec
+from deployments.telemetry import Snapshot
 from deployments.traffic.table import ModelRoutes, Route, RoutingTable
 from deployments.userconfig import ModelsSpec, pool_fault
 from tuning.errors import ConfigError
@@ -27,9 +29,12 @@ class VersionView(View):
     """One hosted version of a model."""
 
     version: str
-    track: Literal["stable", "canary"]
+    track: Literal["stable", "canary", "shadow"]
     weight: int = Field(ge=0, le=100)
     """Percent of the model's requests."""
+
+    mirror: int = Field(ge=0, le=100)
+    """Percent of stable's requests that it gets too, its answers unseen."""
 
     state: Literal["LOADING", "READY", "UNAVAILABLE"]
     reason: str
@@ -63,7 +68,7 @@ class DeploymentView(View):
     """All its settings, with defaults."""
 
     versions: list[VersionView]
-    """Canaries first, the stable version last."""
+    """Shadows and canaries first, the stable version last."""
 
 
 class Control:
@@ -76,6 +81,7 @@ class Control:
         registry_uri: str,
         table: Callable[[], RoutingTable],
         wake: Callable[[], None],
+        snapshots: Callable[[], Sequence[Snapshot]] = tuple,
     ) -> None:
         """Begin.
 
@@ -85,7 +91,10 @@ class Control:
             registry_uri: Its address, to name it.
             table: The table in force.
             wake: Has the controller look at once.
+            snapshots: What the gateways have counted.
         """
+        self.differences = FleetDifferences()
+        self._snapshots = snapshots
         self._hosted = hosted
         self._registry = registry
         self._registry_uri = registry_uri
@@ -120,6 +129,22 @@ class Control:
             spec=self._hosted.spec(name).model_dump(mode="json"),
             versions=_versions(routes),
         )
+
+    def version_differences(self, name: str, version: str) -> DifferencesView:
+        """How the answers of a version that mirrors a model's stable one compare.
+
+        Raises:
+            NotFoundError: The model is not hosted, or nothing is known of such a version.
+        """
+        self._hosted.spec(name)
+        routes = self._table().models.get(name)
+        view = self.differences.view(name, version, self._snapshots())
+        if not view.is_known and (routes is None or routes.route(version) is None):
+            hosted = ", ".join(route.version for route in routes.routes) if routes else ""
+            raise NotFoundError(
+                f"model {name!r} has no version {version!r}, hosted: {hosted or 'none'}"
+            )
+        return view
 
     async def refresh(self) -> None:
         """Take over what other clusters have stored.
@@ -157,7 +182,7 @@ class Control:
             else:
                 self._hosted.require_own(name)
             await self._require_hostable(name, spec)
-            await _reached("fleet store", self._hosted.save, name, spec)
+            await reached("fleet store", self._hosted.save, name, spec)
             self._wake()
         logger.info("%s: %s through the API", name, "added" if new else "settings changed")
         return self.deployment(name)
@@ -172,7 +197,7 @@ class Control:
         """
         async with self._changing:
             self._hosted.require_own(name)
-            await _reached("fleet store", self._hosted.remove, name)
+            await reached("fleet store", self._hosted.remove, name)
             self._wake()
         logger.info("%s: removed through the API", name)
 
@@ -200,7 +225,7 @@ class Control:
 
     async def _require_hostable(self, name: str, spec: ModelSpec) -> None:
         specs = {name: spec}
-        view = await _reached("model registry", self._registry.look, specs)
+        view = await reached("model registry", self._registry.look, specs)
         if name not in view.aliases:
             shown = without_password(self._registry_uri)
             raise NotFoundError(f"model {name!r} is not in the model registry at {shown}")
@@ -221,7 +246,12 @@ def _checked(name: str, settings: Mapping[str, Any]) -> ModelSpec:
     return spec
 
 
-async def _reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
+async def reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
+    """Call a dependency in a thread.
+
+    Raises:
+        DependencyError: It raised whatever its driver does.
+    """
     try:
         return await asyncio.to_thread(call, *args)
     except Exception as error:  # any driver, any network
@@ -238,6 +268,7 @@ def _version(route: Route) -> VersionView:
         version=route.version,
         track=route.track.value,
         weight=route.weight,
+        mirror=route.mirror,
         state=route.state.value,
         reason=route.reason,
         application=route.host,

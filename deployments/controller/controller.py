@@ -8,19 +8,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
-import msgspec
 import ray
 from msgspec.structs import replace
 from ray import serve
 from sqlalchemy.exc import SQLAlchemyError
 
-from deployments.controller.api import is_loopback, make_api
 from deployments.controller.applications import Applications
-from deployments.controller.changes import log_changes
+from deployments.controller.changes import log_changes, stored_table
 from deployments.controller.control import Control
 from deployments.controller.counters import FleetCounters
 from deployments.controller.decide import Decision, Observation, decide, is_moving
@@ -29,7 +27,9 @@ from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults, pool_faults
+from deployments.controller.feedback import Feedback
 from deployments.controller.hosted import HostedModels
+from deployments.controller.opening import open_door
 from deployments.controller.pools import pooled_models, versions_in
 from deployments.controller.proofs import Proofs
 from deployments.controller.registry import Registry
@@ -37,17 +37,17 @@ from deployments.controller.retirements import Retirements
 from deployments.errors import ConfigError, DependencyError
 from deployments.logs import log_as_serve_does
 from deployments.settings import Settings
+from deployments.store.feedback import FeedbackStore
 from deployments.store.store import FleetStore, StoredFailure
 from deployments.telemetry import Snapshot
+from deployments.traffic.differences import Report
+from deployments.traffic.feedback import Remembered
 from deployments.traffic.table import (
     EMPTY,
     Endpoint,
     RoutingTable,
-    decode_revision,
-    decode_table,
     encode_table,
 )
-from deployments.training.cluster import own_training
 from deployments.userconfig import ModelsSpec
 
 logger = logging.getLogger(__name__)
@@ -81,15 +81,18 @@ class Controller:
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)
         self._hosted = HostedModels(self._store)
+        self._counters = FleetCounters(self._store, clock)
         self._control = Control(
             self._hosted,
             self._registry,
             settings.registry_uri,
             lambda: self._table,
             self._look_at_once,
+            self._counters.merged,
         )
         self._door: ControlDoor | None = None
-        self._counters = FleetCounters(self._store, clock)
+        feedback = FeedbackStore(self._store.engine)
+        self._feedback = Feedback(feedback, lambda: self._hosted.specs, clock)
         self._fingerprints: dict[str, str] = {}
         self._failures: dict[str, Failure] = {}
         self._retirements = Retirements(clock)
@@ -116,10 +119,16 @@ class Controller:
         self._look_at_once()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(self._run())
-            self._open_door()
+            self._door = open_door(
+                self._settings,
+                self._control,
+                self._feedback,
+                ready=self._require_restored,
+                look=self._look_at_once,
+            )
 
     async def poll(
-        self, gateway: str, revision: int, snapshot: Snapshot
+        self, gateway: str, revision: int, snapshot: Snapshot, reports: Sequence[Report] = ()
     ) -> tuple[int, bytes] | None:
         """Hold a gateway's question until there is a newer table, for a second at most.
 
@@ -127,12 +136,14 @@ class Controller:
             gateway: Who asks.
             revision: Of the table that it has applied, which is thereby acknowledged.
             snapshot: All that it has counted.
+            reports: Of differences that mirroring found.
 
         Returns:
             Revision and bytes of a newer table; None when there is none.
         """
         self._retirements.acknowledged(gateway, revision)
         self._counters.report(snapshot)
+        self._control.differences.hear(gateway, reports)
         if revision > self._table.revision and self._table.settled:
             # The store was lost, and our revisions began anew: gateways would ignore them.
             self._set_table(replace(self._table, revision=revision + 1))
@@ -174,6 +185,10 @@ class Controller:
         """Whether every live gateway acts on a table of this revision, or a later one."""
         return self._retirements.all_have(revision)
 
+    async def remember(self, answers: list[Remembered]) -> bool:
+        """Keep what a gateway answered for feedback; tells whether the store has it."""
+        return await self._guarded("fleet store", self._feedback.remember, answers) is True
+
     async def counters(self, snapshot: Snapshot) -> list[Snapshot]:
         """Take the asking gateway's snapshot and return every gateway's, persisted first."""
         self._counters.report(snapshot)
@@ -193,18 +208,6 @@ class Controller:
     def _look_at_once(self) -> None:
         self._registry_due_at_s = 0.0
         self._wake.set()
-
-    def _open_door(self) -> None:
-        spec = self._settings.control
-        if spec is not None:
-            api = make_api(
-                self._control,
-                self._require_restored,
-                self._settings.express,
-                own_training(self._settings),
-                only_loopback=is_loopback(spec.host),
-            )
-            self._door = ControlDoor(api, spec)
 
     async def _require_restored(self) -> None:
         if not await self._restore_once():
@@ -288,7 +291,7 @@ class Controller:
         await asyncio.to_thread(self._counters.restore)
         await self._control.refresh()
         if body is not None and self._table is EMPTY:
-            self._set_table(_stored_table(body))
+            self._set_table(stored_table(body))
             self._doors.restore(self._table)
         return True
 
@@ -385,12 +388,3 @@ class Controller:
         if self._trouble.pop(what, None) is not None:
             logger.info("%s is back", what)
         return result
-
-
-def _stored_table(body: bytes) -> RoutingTable:
-    try:
-        return decode_table(body)
-    except msgspec.DecodeError as error:
-        logger.warning("the stored routing table is of another release: %s", error)
-        # Gateways that live on hold that revision, and would ignore an older one.
-        return replace(EMPTY, revision=decode_revision(body))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, FastAPI, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
 from deployments.errors import DependencyError
@@ -30,12 +30,6 @@ class Sweeps(BaseModel):
     """All sweeps."""
 
     sweeps: list[SweepView]
-
-
-def add_training(api: FastAPI, training: Training | None, problems: Problems) -> None:
-    """Add the routes, if there is anybody who answers."""
-    if training is not None:
-        api.include_router(training_router(training, problems))
 
 
 def training_router(training: Training, problems: Problems) -> APIRouter:

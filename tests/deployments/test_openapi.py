@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from deployments.controller.api import make_api
+from deployments.controller.api import make_api, problems
+from deployments.controller.training_api import training_router
 from deployments.haproxy import free_port
 from deployments.store.store import FleetStore
 from deployments.training.training import Training
@@ -84,11 +85,12 @@ def test_control_api(tmp_path: Path) -> None:
     sweep(home, "forest")
     training = Training(FakeJobs(), home)
     desk = FakeDesk(make_rollout())
+    routers = [training_router(training, problems)]
     api = make_api(
-        fixture.control, fixture._ready, None, training, rollouts=desk, only_loopback=True
+        fixture.control, fixture._ready, None, routers, rollouts=desk, only_loopback=True
     )
     with served(api) as url:
         said = fuzz(url, tmp_path)
 
-    assert "Tested: 20" in said
+    assert "Tested: 21" in said
     store.close()

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 from hypothesis import given
@@ -27,8 +28,19 @@ TRAFFIC = st.sampled_from(
         {"1": 0, "challenger": 100},
     ]
 )
-SPECS = st.builds(ModelSpec, traffic=TRAFFIC, num_replicas=st.sampled_from([None, 2])) | st.builds(
-    ModelSpec, traffic=TRAFFIC, pool=st.just("p")
+MIRRORS = st.dictionaries(
+    st.sampled_from(["champion", "challenger", *VERSIONS]), st.integers(0, 100), max_size=3
+)
+
+
+def hosting(traffic: dict[str, int], mirror: dict[str, int], **settings: Any) -> ModelSpec:
+    """Settings in which nothing is both in traffic and mirrored."""
+    apart = {key: percent for key, percent in mirror.items() if key not in traffic}
+    return ModelSpec(traffic=traffic, mirror=apart, **settings)
+
+
+SPECS = st.builds(hosting, TRAFFIC, MIRRORS, num_replicas=st.sampled_from([None, 2])) | st.builds(
+    hosting, TRAFFIC, MIRRORS, pool=st.just("p")
 )
 STATES = st.builds(
     ApplicationState,
@@ -82,15 +94,16 @@ def test_what_holds_for_any_two_ticks(first: Observation, then: Observation) -> 
     routed = set()
     for model, routes in decision.table.models.items():
         assert sum(route.weight for route in routes.routes) in (0, 100)
-        assert [route.track for route in routes.routes[:-1]] == [Track.CANARY] * (
-            len(routes.routes) - 1
-        )
+        assert Track.STABLE not in [route.track for route in routes.routes[:-1]]
         for route in routes.routes:
             assert 0 <= route.weight <= 100
             assert route.weight == 0 or route.state is RouteState.READY
             assert parse_application_name(route.application) == (model, route.version)
             assert route.host == (route.pool or route.application)
             assert route.pool in {None, "p--pool"}
+            assert 0 <= route.mirror <= 100
+            assert route.mirror == 0 or route.track is Track.SHADOW
+            assert route.weight == 0 or route.track is not Track.SHADOW
             routed.add(route.host)
         if routes.ready:
             assert routes.stable is not None

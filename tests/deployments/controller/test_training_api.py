@@ -8,7 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deployments.controller import training_api
-from deployments.controller.api import make_api
+from deployments.controller.api import make_api, problems
+from deployments.controller.training_api import training_router
 from deployments.training.training import Training
 from tests.deployments.training.fake_jobs import FakeJobs
 from tests.tuning.sequential import FOREST, home_at, sweep
@@ -26,7 +27,8 @@ class Fixture:
     def __init__(self, home: Home) -> None:
         self.jobs = FakeJobs()
         control: Any = None
-        api = make_api(control, self._ready, None, Training(self.jobs, home), only_loopback=True)
+        router = training_router(Training(self.jobs, home), problems)
+        api = make_api(control, self._ready, None, [router], only_loopback=True)
         self.client = TestClient(api, base_url="http://127.0.0.1")
 
     async def _ready(self) -> None:

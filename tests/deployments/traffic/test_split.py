@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.traffic.split import BUCKETS, bucket, choose
+from deployments.traffic.split import BUCKETS, bucket, choose, is_mirrored
 from deployments.traffic.table import Route, Track
 from tests.fakes import make_route
 from tests.properties import examples
@@ -118,3 +118,32 @@ def test_any_key_has_a_bucket(key: str) -> None:
 def test_a_key_keeps_its_bucket_on_every_machine_and_release() -> None:
     # By hand: blake2b of "churn", a zero byte and "user-1", its first 8 bytes little-endian.
     assert bucket("churn", "user-1") == 7472
+
+
+@pytest.mark.parametrize("percent", [0, 1, 10, 50, 99, 100])
+def test_a_version_mirrors_its_share_of_many_keys(percent: int) -> None:
+    n_keys = 20_000
+
+    share = sum(is_mirrored("m", percent, str(key)) for key in range(n_keys)) / n_keys
+
+    # Five standard deviations of a fair draw.
+    assert share == pytest.approx(percent / 100, abs=5 * 0.5 / n_keys**0.5)
+    assert percent not in {0, 100} or share == percent / 100
+
+
+def test_raising_a_mirror_adds_keys_and_takes_none_away() -> None:
+    keys = [str(key) for key in range(2_000)]
+
+    few = {key for key in keys if is_mirrored("m", 10, key)}
+    more = {key for key in keys if is_mirrored("m", 30, key)}
+
+    assert few < more
+
+
+def test_mirroring_says_nothing_about_the_split() -> None:
+    keys = [str(key) for key in range(20_000)]
+
+    mirrored = [key for key in keys if is_mirrored("m", 50, key)]
+    to_canary = sum(chosen("m", split(canary=50), key) == "2" for key in mirrored)
+
+    assert to_canary / len(mirrored) == pytest.approx(0.5, abs=5 * 0.5 / len(mirrored) ** 0.5)
