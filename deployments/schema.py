@@ -9,15 +9,12 @@ nothing.
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from deployments.controlspec import ControlSpec
 from deployments.feedbackspec import FeedbackSettings
 from deployments.mirrorspec import MirrorSpec, named_versions
+from deployments.rolloutspec import RolloutSettings
 from tuning.configfile import Spec
 
 MOST = 1_000_000
@@ -231,7 +228,7 @@ class AutoscalingSpec(Spec):
         return self
 
 
-class ModelSpec(MirrorSpec, FeedbackSettings):
+class ModelSpec(MirrorSpec, FeedbackSettings, RolloutSettings):
     """How one model is hosted: each of its versions is an application of its own, or in a pool."""
 
     traffic: dict[str, Percent] = Field(default={STABLE_ALIAS: 100}, min_length=1)

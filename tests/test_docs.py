@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from deployments import controlclient
+from deployments.analysisspec import AnalysisSpec, RuleSpec, SignalSpec
 from deployments.cli import _parser as rayfleet_parser
 from deployments.controlspec import ControlSpec
 from deployments.errors import (
@@ -40,6 +41,13 @@ from deployments.protocols.datatypes import DTYPES
 from deployments.protocols.infer_rules import RESERVED_PARAMETERS
 from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
 from deployments.protocols.statuses import grpc_name, mlflow_error, open_inference_error
+from deployments.rolloutspec import (
+    AnalysisStepSpec,
+    PauseSpec,
+    RolloutSpec,
+    StepSpec,
+    WebhookSpec,
+)
 from deployments.schema import (
     AutoscalingSpec,
     ExpressSpec,
@@ -69,6 +77,7 @@ from tuning.trainers.torch import TorchOptions
 
 SERVING = REPOSITORY / "docs" / "serving.md"
 FEEDBACK = REPOSITORY / "docs" / "feedback.md"
+ROLLOUTS = REPOSITORY / "docs" / "rollouts.md"
 TUNING = REPOSITORY / "docs" / "tuning.md"
 PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
 
@@ -83,6 +92,14 @@ SPECS = [
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
     pytest.param(TorchSpec, SERVING, "PyTorch", id="torch"),
     pytest.param(AutoscalingSpec, SERVING, "Autoscaling", id="autoscaling"),
+    pytest.param(RolloutSpec, ROLLOUTS, "Settings", id="rollout"),
+    pytest.param(StepSpec, ROLLOUTS, "Steps", id="steps"),
+    pytest.param(PauseSpec, ROLLOUTS, "Pause", id="pause"),
+    pytest.param(AnalysisStepSpec, ROLLOUTS, "Analysis step", id="analysis-step"),
+    pytest.param(AnalysisSpec, ROLLOUTS, "Analysis", id="analysis"),
+    pytest.param(SignalSpec, ROLLOUTS, "Signals", id="signals"),
+    pytest.param(RuleSpec, ROLLOUTS, "Rules", id="rules"),
+    pytest.param(WebhookSpec, ROLLOUTS, "Webhooks", id="webhooks"),
     pytest.param(SweepSpec, TUNING, "Sweep", id="sweep"),
     pytest.param(DataSpec, TUNING, "Data", id="data"),
     pytest.param(FoldsSpec, TUNING, "Folds", id="folds"),

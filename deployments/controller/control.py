@@ -9,15 +9,16 @@ from pydantic import Field
 
 from deployments.controller.decide import Observation
 from deployments.controller.differences import DifferencesView, FleetDifferences
-from deployments.controller.faults import model_faults
+from deployments.controller.faults import model_faults, rollout_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
 from deployments.controller.views import View
-from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
+from deployments.errors import DependencyError, FleetError, MalformedRequestError, NotFoundError
+from deployments.rolloutspec import rollout_fault
 from deployments.schema import ModelSpec
 from deployments.telemetry import Snapshot
-from deployments.traffic.table import ModelRoutes, Route, RoutingTable
+from deployments.traffic.table import ModelRoutes, Route, RoutingTable, Track
 from deployments.userconfig import ModelsSpec, pool_fault
 from tuning.errors import ConfigError
 from tuning.probes import without_password
@@ -29,7 +30,7 @@ class VersionView(View):
     """One hosted version of a model."""
 
     version: str
-    track: Literal["stable", "canary", "shadow"]
+    track: Track
     weight: int = Field(ge=0, le=100)
     """Percent of the model's requests."""
 
@@ -126,7 +127,7 @@ class Control:
             name=name,
             origin=origin.value,
             ready=routes is not None and routes.ready,
-            spec=self._hosted.spec(name).model_dump(mode="json"),
+            spec=self._hosted.spec(name).model_dump(mode="json", by_alias=True),
             versions=_versions(routes),
         )
 
@@ -229,8 +230,8 @@ class Control:
         if name not in view.aliases:
             shown = without_password(self._registry_uri)
             raise NotFoundError(f"model {name!r} is not in the model registry at {shown}")
-        faults = list(model_faults(specs, view, self._registry_uri))
-        fault = pool_fault(spec, self._hosted.pools)
+        faults = [*model_faults(specs, view, self._registry_uri), *rollout_faults(specs, {})]
+        fault = pool_fault(spec, self._hosted.pools) or rollout_fault(spec, self._hosted.rollouts)
         if fault is not None:
             raise MalformedRequestError(f"spec.{fault}")
         if faults:
@@ -250,10 +251,13 @@ async def reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
     """Call a dependency in a thread.
 
     Raises:
+        FleetError: What it raised on purpose.
         DependencyError: It raised whatever its driver does.
     """
     try:
         return await asyncio.to_thread(call, *args)
+    except FleetError:
+        raise
     except Exception as error:  # any driver, any network
         first = (str(error).splitlines() or [""])[0]
         raise DependencyError(what, f"{type(error).__name__}: {first}") from error
@@ -266,7 +270,7 @@ def _versions(routes: ModelRoutes | None) -> list[VersionView]:
 def _version(route: Route) -> VersionView:
     return VersionView(
         version=route.version,
-        track=route.track.value,
+        track=route.track,
         weight=route.weight,
         mirror=route.mirror,
         state=route.state.value,

@@ -6,10 +6,10 @@ registry, from Serve's status and from the fleet store.
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any
 
 import ray
@@ -21,33 +21,33 @@ from deployments.controller.applications import Applications
 from deployments.controller.changes import log_changes, stored_table
 from deployments.controller.control import Control
 from deployments.controller.counters import FleetCounters
-from deployments.controller.decide import Decision, Observation, decide, is_moving
+from deployments.controller.decide import Decision, Observation, decide
+from deployments.controller.dependencies import Dependencies
 from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
-from deployments.controller.faults import model_faults, pool_faults
+from deployments.controller.faults import model_faults, pool_faults, rollout_faults
 from deployments.controller.feedback import Feedback
 from deployments.controller.hosted import HostedModels
+from deployments.controller.moving import is_moving
 from deployments.controller.opening import open_door
 from deployments.controller.pools import pooled_models, versions_in
 from deployments.controller.proofs import Proofs
 from deployments.controller.registry import Registry
 from deployments.controller.retirements import Retirements
+from deployments.controller.rolloutdesk import Desk
+from deployments.controller.rollouts import make_rollouts
 from deployments.errors import ConfigError, DependencyError
 from deployments.logs import log_as_serve_does
 from deployments.settings import Settings
 from deployments.store.feedback import FeedbackStore
+from deployments.store.rollouts import RolloutStore
 from deployments.store.store import FleetStore, StoredFailure
 from deployments.telemetry import Snapshot
 from deployments.traffic.differences import Report
 from deployments.traffic.feedback import Remembered
-from deployments.traffic.table import (
-    EMPTY,
-    Endpoint,
-    RoutingTable,
-    encode_table,
-)
+from deployments.traffic.table import EMPTY, Endpoint, RoutingTable, encode_table
 from deployments.userconfig import ModelsSpec
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,8 @@ class Controller:
         log_as_serve_does()
         self._settings = settings
         self._clock = clock
+        self._dependencies = Dependencies()
+        self._guarded = self._dependencies.call
         self._registry = Registry(settings.tracking_uri, settings.registry_uri)
         self._registry_view = RegistryView()
         self._registry_due_at_s = 0.0
@@ -105,7 +107,10 @@ class Controller:
         self._restored = False
         self._restoring = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
-        self._trouble: dict[str, str] = {}
+        wake = self._look_later
+        self._rollouts = make_rollouts(self._store, self._registry, cluster, wake)
+        rows = RolloutStore(self._store.engine)
+        self._desk = Desk(self._hosted, self._registry, rows, lambda: self._table, wake, clock)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take a new set of models; nothing restarts for it.
@@ -115,7 +120,7 @@ class Controller:
         """
         spec = ModelsSpec.load(user_config, path="user_config")
         await self._refuse_what_cannot_be_hosted(spec)
-        self._hosted.configure(spec.models, spec.pools)
+        self._hosted.configure(spec.models, spec.pools, spec.rollouts)
         self._look_at_once()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(self._run())
@@ -123,6 +128,7 @@ class Controller:
                 self._settings,
                 self._control,
                 self._feedback,
+                self._desk,
                 ready=self._require_restored,
                 look=self._look_at_once,
             )
@@ -204,14 +210,21 @@ class Controller:
         """Serve awaits it when the controller is replaced."""
         if self._door is not None:
             await self._door.close()
+        await self._guarded("fleet store", self._rollouts.release)
 
     def _look_at_once(self) -> None:
         self._registry_due_at_s = 0.0
         self._wake.set()
 
+    def _look_later(self) -> None:
+        """Have the loop look at once, from any thread."""
+        if self._loop is not None:
+            self._loop.get_loop().call_soon_threadsafe(self._wake.set)
+
     async def _require_restored(self) -> None:
         if not await self._restore_once():
-            raise DependencyError("fleet store", self._trouble.get("fleet store", "unknown"))
+            reason = self._dependencies.trouble("fleet store") or "unknown"
+            raise DependencyError("fleet store", reason)
 
     async def _refuse_what_cannot_be_hosted(self, spec: ModelsSpec) -> None:
         view = await self._guarded("registry", self._registry.look, spec.models)
@@ -223,6 +236,7 @@ class Controller:
         faults = [
             *model_faults(spec.models, view, self._settings.registry_uri, hosted=hosted),
             *pool_faults(spec.pools),
+            *rollout_faults(spec.models, spec.rollouts),
         ]
         if faults:
             raise ConfigError("\n".join(f"user_config.{fault}" for fault in faults))
@@ -249,7 +263,7 @@ class Controller:
         applications = await asyncio.to_thread(self._applications.look, self._fingerprints)
         if applications is None:
             return False
-        seen = Observation(
+        observed = Observation(
             specs=self._hosted.specs,
             registry=self._registry_view,
             applications=applications,
@@ -263,6 +277,12 @@ class Controller:
             pools=self._hosted.pools,
             proven=self._proofs.proven,
         )
+        templates = self._hosted.rollouts
+        if await self._guarded("fleet store", self._rollouts.tick, observed, templates):
+            self._look_at_once()
+        if not self._rollouts.is_read:
+            return True  # nobody knows yet which versions rollouts need
+        seen = dataclasses.replace(observed, asked=self._rollouts.asked)
         decision = decide(seen)
         await self._publish(decision.table)
         await self._apply(decision)
@@ -281,7 +301,7 @@ class Controller:
         """Read what an earlier controller left; the store may be away for a while."""
         await self._guarded("fleet store", self._store.migrate)
         body = await self._guarded("fleet store", self._store.load_table)
-        if "fleet store" in self._trouble:
+        if self._dependencies.trouble("fleet store") is not None:
             return False
         self._fingerprints = await asyncio.to_thread(self._store.load_fingerprints)
         for row in await asyncio.to_thread(self._store.load_failures):
@@ -296,14 +316,13 @@ class Controller:
         return True
 
     async def _look_at_registry(self) -> None:
-        now_s = self._clock()
-        if now_s < self._registry_due_at_s:
+        now_s, poll_s = self._clock(), self._settings.registry_poll_s
+        if now_s < self._registry_due_at_s <= now_s + poll_s:  # a clock may be set back
             return
-        self._registry_due_at_s = now_s + self._settings.registry_poll_s
+        self._registry_due_at_s = now_s + poll_s
         await self._refresh_hosted()
-        view = await self._guarded(
-            "registry", self._registry.look, self._hosted.specs, self._hosted.pools
-        )
+        specs, pools, more = self._hosted.specs, self._hosted.pools, self._rollouts.versions
+        view = await self._guarded("registry", self._registry.look, specs, pools, more)
         if view is not None:
             self._registry_view = view
         self._match_pools()
@@ -372,19 +391,7 @@ class Controller:
             if self._failures.get(name) != failure:
                 logger.warning("%s could not be loaded: %s", name, failure.reason)
         self._failures = dict(failures)
-        rows = [StoredFailure(name, *astuple(failure)) for name, failure in failures.items()]
+        rows = [
+            StoredFailure(name, *dataclasses.astuple(failure)) for name, failure in failures.items()
+        ]
         await self._guarded("fleet store", self._store.save_failures, rows)
-
-    async def _guarded(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
-        """Call a dependency that may be away; say once when it goes and when it is back."""
-        try:
-            result = await asyncio.to_thread(call, *args)
-        except Exception as error:  # noqa: BLE001, any driver, any network: we must go on
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            if what not in self._trouble:
-                logger.warning("%s cannot be reached, going on without it: %s", what, reason)
-            self._trouble[what] = reason
-            return None
-        if self._trouble.pop(what, None) is not None:
-            logger.info("%s is back", what)
-        return result

@@ -41,6 +41,7 @@ from deployments.controller.pools import (
     pool_endpoints,
     wanted_mark,
 )
+from deployments.controller.shares import NOTHING_ASKED, Asked
 from deployments.controller.transports import POOLED, Choice, choose_transport, runtime_of
 from deployments.controller.wanted import Wanted, resolve, wanted_versions
 from deployments.controller.weights import effective_weights
@@ -88,6 +89,9 @@ class Observation:
     proven: frozenset[str] = frozenset()
     """Pooled versions that a replica has loaded, by their name as an application."""
 
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    """What rollouts ask for, by model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -131,7 +135,7 @@ def decide(seen: Observation) -> Decision:
     ]
     for model, spec in sorted(seen.specs.items()):
         wanted = _wanted(seen, model, spec)
-        states = {version: _state(seen, failures, model, version) for version in wanted.weights}
+        states = {version: state_of(seen, failures, model, version) for version in wanted.weights}
         models[model] = _routes(seen, model, spec, wanted, states)
         deploy += _deployments(seen, failures, model, spec, wanted.weights)
 
@@ -147,30 +151,18 @@ def decide(seen: Observation) -> Decision:
     return Decision(table, tuple(deploy), _deletions(seen, table, deploy), failures, prove)
 
 
-def is_moving(seen: Observation, decision: Decision) -> bool:
-    """Whether the next observation is likely to differ without anybody asking for it."""
-    routes = [route for model in decision.table.models.values() for route in model.routes]
-    leaving = set(seen.applications) - {route.host for route in routes}
-    return bool(
-        decision.deploy
-        or decision.delete
-        or decision.table != seen.table
-        or any(route.state is RouteState.LOADING for route in routes)
-        or any(state.status == "DEPLOYING" for state in seen.applications.values())
-        or any(not is_wanted_pool(name, seen.pools) for name in leaving)
-    )
-
-
 def _wanted(seen: Observation, model: str, spec: ModelSpec) -> Wanted:
     def is_ready(version: str) -> bool:
-        return _state(seen, {}, model, version)[0] is RouteState.READY
+        return state_of(seen, {}, model, version)[0] is RouteState.READY
 
-    return wanted_versions(model, spec, seen.registry, seen.table.models.get(model), is_ready)
+    before, asked = seen.table.models.get(model), seen.asked.get(model, NOTHING_ASKED)
+    return wanted_versions(model, spec, seen.registry, before, is_ready, asked)
 
 
-def _state(
+def state_of(
     seen: Observation, failures: Mapping[str, Failure], model: str, version: str
 ) -> tuple[RouteState, str]:
+    """How far a version has come, and why not further."""
     state = _host_state(seen, failures, model, version)
     return _proof_state(seen, failures, model, version) if state[0] is RouteState.READY else state
 
@@ -232,7 +224,7 @@ def _routes(
     wanted: Wanted,
     states: Mapping[str, tuple[RouteState, str]],
 ) -> ModelRoutes:
-    weights = effective_weights(wanted.weights, states, wanted.stable)
+    weights = _weights(seen, model, wanted, states)
     routes = []
     for version in weights:
         host = _host(seen, model, version)
@@ -274,6 +266,29 @@ def _routes(
         mirroring=Mirroring(spec.mirror_tolerance, spec.mirror_samples),
         feedback=_remembering(spec),
     )
+
+
+def _weights(
+    seen: Observation,
+    model: str,
+    wanted: Wanted,
+    states: Mapping[str, tuple[RouteState, str]],
+) -> dict[str, int]:
+    if model in seen.asked:
+        # A version on trial that has lost its last replica gets nothing more: its requests
+        # need not wait for another one, as stable's would have to.
+        away = {
+            version: (RouteState.LOADING, "")
+            for version in wanted.weights
+            if version != wanted.stable and not is_there(seen, model, version)
+        }
+        states = {**states, **away}
+    return effective_weights(wanted.weights, states, wanted.stable)
+
+
+def is_there(seen: Observation, model: str, version: str) -> bool:
+    """Whether the application that holds a version answers."""
+    return is_answering(seen.applications.get(_host(seen, model, version)))
 
 
 def _remembering(spec: ModelSpec) -> Remembering | None:

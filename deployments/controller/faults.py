@@ -12,6 +12,8 @@ from ray.runtime_env import RuntimeEnv
 from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.transports import inline_obstacle, runtime_of
 from deployments.predictor.gpu_budget import budget_fault
+from deployments.rollout.strategies import faults
+from deployments.rolloutspec import RolloutSpec
 from deployments.schema import CANARY_ALIAS, ModelSpec, TorchSpec, is_version
 from deployments.userconfig import PoolSpec
 from tuning.configfile import meant, unknown_key
@@ -65,6 +67,18 @@ def pool_faults(pools: Mapping[str, PoolSpec]) -> Iterator[str]:
         fault = runtime_env_fault(spec.ray_actor_options.runtime_env)
         if fault is not None:
             yield f"pools.{pool}.ray_actor_options.{fault}"
+
+
+def rollout_faults(
+    specs: Mapping[str, ModelSpec], templates: Mapping[str, RolloutSpec]
+) -> Iterator[str]:
+    """Find what is wrong with rollouts beyond their spelling, as `rollouts.NAME...: what`."""
+    given = {f"rollouts.{name}": settings for name, settings in templates.items()}
+    for model, hosting in specs.items():
+        if isinstance(hosting.rollout, RolloutSpec):
+            given[f"models.{model}.rollout"] = hosting.rollout
+    for path, settings in given.items():
+        yield from (f"{path}.{fault}" for fault in faults(settings))
 
 
 def runtime_env_fault(value: Any) -> str | None:

@@ -8,6 +8,7 @@ from deployments.controller.door import ControlDoor
 from deployments.controller.feedback import Feedback
 from deployments.controller.feedback_api import feedback_router
 from deployments.controller.registry_events import read_secret, registry_router
+from deployments.controller.rolloutviews import RolloutDesk
 from deployments.controller.training_api import training_router
 from deployments.settings import Settings
 from deployments.training.cluster import own_training
@@ -17,6 +18,7 @@ def open_door(
     settings: Settings,
     control: Control,
     feedback: Feedback,
+    desk: RolloutDesk,
     *,
     ready: Callable[[], Awaitable[None]],
     look: Callable[[], None],
@@ -27,6 +29,7 @@ def open_door(
         settings: Of the fleet.
         control: Answers about models.
         feedback: Counts what is said of answers.
+        desk: Answers about rollouts.
         ready: Returns once the store was read, or raises a DependencyError.
         look: Has the controller look at the registry at once.
     """
@@ -40,5 +43,7 @@ def open_door(
         training_router(own_training(settings), problems),
     ]
     only_loopback = is_loopback(spec.host)
-    api = make_api(control, ready, settings.express, routers, only_loopback=only_loopback)
+    api = make_api(
+        control, ready, settings.express, routers, rollouts=desk, only_loopback=only_loopback
+    )
     return ControlDoor(api, spec)

@@ -19,6 +19,20 @@ class Track(StrEnum):
     CANARY = "canary"
     SHADOW = "shadow"
 
+    PREVIOUS = "previous"
+    """Was stable before, and is kept warm in case that it must be again."""
+
+    ARM_1 = "arm-1"
+    """The first version of an A/B test that is compared with stable; and so on."""
+
+    ARM_2 = "arm-2"
+    ARM_3 = "arm-3"
+    ARM_4 = "arm-4"
+    ARM_5 = "arm-5"
+    ARM_6 = "arm-6"
+    ARM_7 = "arm-7"
+    ARM_8 = "arm-8"
+
 
 class RouteState(StrEnum):
     """How far a version has come, in the words of the repository index."""

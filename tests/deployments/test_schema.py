@@ -23,7 +23,7 @@ def models(**changes: Any) -> dict[str, Any]:
     [
         pytest.param(
             {"model": {}},
-            "FILE: unknown key 'model' (did you mean 'models'?), allowed: models, pools",
+            "FILE: unknown key 'model' (did you mean 'models'?), allowed: models, pools, rollouts",
             id="typo-at-the-top",
         ),
         pytest.param(
@@ -31,8 +31,8 @@ def models(**changes: Any) -> dict[str, Any]:
             "FILE: models.m: unknown key 'trafic' (did you mean 'traffic'?), allowed:"
             " autoscaling_config, batch_wait_timeout_s, feedback, gpu_memory_mib, latency_target_s,"
             " max_batch_size, max_concurrent_batches, max_queued_requests, mirror, mirror_samples,"
-            " mirror_tolerance, num_replicas, pool, ray_actor_options, request_deadline_s, runtime,"
-            " torch, traffic, transport",
+            " mirror_tolerance, num_replicas, pool, ray_actor_options, request_deadline_s, rollout,"
+            " runtime, torch, traffic, transport",
             id="typo-in-a-model",
         ),
         pytest.param(
