@@ -62,8 +62,11 @@ from tests.deployments.gateway.hosted import Surroundings
 from tests.documents import DOCS, README, REPOSITORY, options, rows, section
 from tuning import cluster, home, registry, tracking
 from tuning.__main__ import GENERATE, _generate_parser, _sweep_parser
+from tuning.commands import COMMANDS
+from tuning.comparison import RequireBetterSpec
 from tuning.data import BUNDLED, DataSpec
 from tuning.folds import FoldsSpec
+from tuning.selecting.rules import ParsimonySpec, SelectionSpec
 from tuning.space import DISTRIBUTIONS
 from tuning.spec import ResourcesSpec, SchedulerSpec, SearcherSpec, SweepSpec
 from tuning.trainers import tensorflow, torch
@@ -103,6 +106,9 @@ SPECS = [
     pytest.param(ResourcesSpec, TUNING, "Resources", id="trial-resources"),
     pytest.param(SchedulerSpec, TUNING, "Scheduler", id="scheduler"),
     pytest.param(SearcherSpec, TUNING, "Searcher", id="searcher"),
+    pytest.param(SelectionSpec, TUNING, "Selection", id="selection"),
+    pytest.param(ParsimonySpec, TUNING, "Parsimony", id="parsimony"),
+    pytest.param(RequireBetterSpec, TUNING, "Better than the champion", id="require-better"),
 ]
 
 EVERYTHING = "\n".join(path.read_text() for path in (README, *DOCS))
@@ -123,7 +129,7 @@ def test_table_has_every_field_with_its_default(
 def test_no_spec_is_left_out() -> None:
     listed = {param.values[0] for param in SPECS}
 
-    assert set(nested(FleetSpec, ModelsSpec, SweepSpec)) <= listed
+    assert set(nested(FleetSpec, ModelsSpec, SweepSpec, SelectionSpec)) <= listed
 
 
 def shown_default(field: Any) -> str:
@@ -191,6 +197,10 @@ def test_what_a_sweep_can_name_is_mentioned(name: str) -> None:
         pytest.param(rayfleet_parser(), SERVING, ("Commands", "Rollout commands"), id="rayfleet"),
         pytest.param(_sweep_parser(), TUNING, ("Commands",), id="tuning"),
         pytest.param(_generate_parser(), TUNING, ("Commands",), id="generate-data"),
+        *(
+            pytest.param(each.parser(), TUNING, ("Commands",), id=name)
+            for name, each in COMMANDS.items()
+        ),
     ],
 )
 def test_every_command_and_option_is_documented(
@@ -205,7 +215,9 @@ def test_every_command_and_option_is_documented(
     ]
 
     assert missing == []
-    assert GENERATE in TUNING.read_text()
+    assert [name for name in (GENERATE, *COMMANDS) if f"`{name} " not in text] == [] or (
+        path != TUNING
+    )
 
 
 def test_every_environment_variable_is_documented() -> None:

@@ -32,6 +32,7 @@ from deployments.protocols.open_inference import decode_infer
 from deployments.protocols.tensors import Layout, Request, Signature, TensorSpec
 from deployments.schema import FleetSpec
 from deployments.serveconfig import schema_faults
+from deployments.training.views import NewSweep
 from deployments.userconfig import ModelsSpec
 from deployments.validation import IMPORT_PATH
 from tests.cluster_commands import (
@@ -53,7 +54,9 @@ from tests.documents import (
     options,
 )
 from tuning.__main__ import GENERATE, _generate, _generate_parser, _sweep_parser
+from tuning.commands import COMMANDS as TUNING_COMMANDS
 from tuning.home import resolve_home
+from tuning.selecting.rules import SelectionSpec
 from tuning.spec import SweepSpec, check_sweep
 
 FIRST_SCREEN = 25
@@ -128,10 +131,8 @@ def check_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> No
 
 def check_python(command: Command) -> None:
     match command.words[1:]:
-        case ("-m", "tuning", "generate-data", *rest):
-            check_arguments(_generate_parser(), rest)
         case ("-m", "tuning", *rest):
-            check_arguments(_sweep_parser(), rest)
+            check_tuning(rest)
         case ("-m", "benchmarks.serving", *rest):
             check_arguments(benchmark_parser(), rest)
         case ("-m", "benchmarks.pool", *rest):
@@ -144,6 +145,16 @@ def check_python(command: Command) -> None:
             assert block_that_begins(f"# {script}\n").language == "python"
         case other:
             pytest.fail(f"nothing checks python {other}")
+
+
+def check_tuning(words: Sequence[str]) -> None:
+    name = words[0]
+    if name == GENERATE:
+        check_arguments(_generate_parser(), words[1:])
+    elif name in TUNING_COMMANDS:
+        check_arguments(TUNING_COMMANDS[name].parser(), words[1:])
+    else:
+        check_arguments(_sweep_parser(), words)
 
 
 def check_ray(command: Command) -> None:
@@ -263,6 +274,8 @@ def test_yaml_is_a_valid_config(block: Block) -> None:
         assert gRPCOptions(**raw["grpc_options"]).grpc_servicer_func_callable == [add_to_server]
     elif "args" in raw:
         FleetSpec.load(raw["args"], where=block.place)
+    elif "tie_breaks" in raw:
+        SelectionSpec.load(raw, where=block.place)
     elif "models" in raw:
         ModelsSpec.load(raw, where=block.place)
     else:
@@ -295,8 +308,10 @@ def test_curl_asks_what_the_control_api_understands(command: Command) -> None:
     request = http_request(command)
 
     if request.body is None:
-        asked = r"/api/v1/deployments/[a-z-]+(/versions/\d+/differences)?"
-        assert re.fullmatch(asked, request.path)
+        deployments = r"deployments/[a-z-]+(/versions/\d+/differences)?"
+        assert re.fullmatch(rf"/api/v1/({deployments}|training/[a-z/-]+)", request.path)
+    elif request.path == "/api/v1/training":
+        SweepSpec.load(NewSweep.model_validate_json(request.body).spec, where=command.place)
     elif request.path == "/api/v1/feedback":
         Item.model_validate_json(request.body)
         (result,) = Results.model_validate_json(command.output).results

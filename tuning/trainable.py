@@ -11,8 +11,8 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from tuning.crossvalidation import Report, cross_validate
-from tuning.workload import Workload, cut_fold
+from tuning.crossvalidation import Report, cross_validate, cut_folds
+from tuning.workload import Workload
 
 
 class SweepTrial(Trainable):
@@ -24,7 +24,7 @@ class SweepTrial(Trainable):
             raise ValueError("bind the workload with tune.with_parameters")
         self._workload = workload
         self._trainer = workload.make_trainer()
-        self._folds = [cut_fold(workload, fit, validate) for fit, validate in workload.folds]
+        self._folds = cut_folds(workload.rows, workload.labels, workload.folds)
         self._reports = self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

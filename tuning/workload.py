@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from tuning.data import Labels, Rows
 from tuning.folds import Positions
 from tuning.trainers.factory import make_trainer
-from tuning.trainers.trainer import Fold, Metrics, Problem, Trainer
+from tuning.trainers.trainer import Metrics, Problem, Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +39,3 @@ def fit_winner(
     trainer = workload.make_trainer()
     model = trainer.refit(params, workload.rows, workload.labels)
     return model, trainer.score(model, holdout_rows, holdout_labels)
-
-
-def cut_fold(workload: Workload, fit: Positions, validate: Positions) -> Fold:
-    """Cut one fold's rows and labels out of the training rows."""
-    return Fold(
-        rows=_take(workload.rows, fit),
-        labels=workload.labels[fit],
-        validation_rows=_take(workload.rows, validate),
-        validation_labels=workload.labels[validate],
-    )
-
-
-def _take(rows: Rows, positions: Positions) -> Rows:
-    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]

@@ -82,10 +82,10 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "Malformed; the text says what and where.",
         401: "The signature is missing, wrong or old.",
-        404: "No such model, version or rollout.",
-        409: "It contradicts what there is; the text says who owns that.",
+        404: "No such model, version, rollout or sweep.",
+        409: "It contradicts what there is; the text says who owns that, or what runs.",
         413: "The body is larger than 1 MiB.",
-        503: "The registry or the store is away; see `Retry-After`.",
+        503: "The registry, the store or Ray's job API is away; see `Retry-After`.",
     }
     return {code: {"model": Problem, "description": words[code]} for code in codes}
 

@@ -9,7 +9,9 @@ from deployments.controller.feedback import Feedback
 from deployments.controller.feedback_api import feedback_router
 from deployments.controller.registry_events import read_secret, registry_router
 from deployments.controller.rolloutviews import RolloutDesk
+from deployments.controller.training_api import training_router
 from deployments.settings import Settings
+from deployments.training.cluster import own_training
 
 
 def open_door(
@@ -38,6 +40,7 @@ def open_door(
     routers = [
         feedback_router(feedback, problems(400, 404, 413, 503)),
         registry_router(lambda: read_secret(secret_file), look, problems(401, 404, 413, 503)),
+        training_router(own_training(settings), problems),
     ]
     only_loopback = is_loopback(spec.host)
     api = make_api(

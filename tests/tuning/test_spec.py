@@ -87,7 +87,7 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             ("n_trials: 2", "n_trails: 2"),
             "unknown key 'n_trails' (did you mean 'n_trials'?), allowed: data, epochs, "
             "experiment, folds, max_concurrent, metric, mode, model, n_trials, name, options, "
-            "resources, scheduler, searcher, seed, space, trainer",
+            "require_better, resources, scheduler, searcher, seed, space, trainer",
             id="unknown-key",
         ),
         pytest.param(("n_trials: 2\n", ""), "n_trials: is missing", id="missing-key"),
