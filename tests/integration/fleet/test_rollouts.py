@@ -216,6 +216,7 @@ def test_a_good_version_is_promoted_without_a_lost_answer(releases: Releases) ->
     with load_of(releases, traffic) as load:
         asked_s = time.monotonic()
         releases.registry.set_registered_model_alias(MODEL, "challenger", "2")
+        eventually("it begins", lambda: releases.current()["version"] == "2")
         for percent in (20, 50):
             releases.reaches("paused", weight=percent)
             releases.in_force(v2=percent)
