@@ -25,7 +25,7 @@ from tuning.cluster import Cluster, ray_cluster  # noqa: E402, as above
 from tuning.home import Home  # noqa: E402, as above
 from tuning.ledger import Ledger, Manifest  # noqa: E402, as above
 from tuning.spec import SweepSpec, Task, check_sweep  # noqa: E402, as above
-from tuning.suggestion import Suggestions  # noqa: E402, as above
+from tuning.suggestion import make_suggestions  # noqa: E402, as above
 from tuning.sweep import TUNE_SETTINGS, make_workload, run_trials  # noqa: E402, as above
 from tuning.tracking import Tracker  # noqa: E402, as above
 
@@ -73,7 +73,7 @@ def reused_actors(task: Task, cluster: Cluster, folder: Path, *, track: bool) ->
     tracker = Tracker(home, task.spec, manifest)
     tracker.open([])
     observers = [tracker] if track else []
-    book = Book(task.spec.n_trials, Ledger(folder), Suggestions(task.spec), observers)
+    book = Book(task.spec.n_trials, Ledger(folder), make_suggestions(task.spec), observers)
     shared = ray.put(make_workload(task))
 
     began_at_s = time.monotonic()

@@ -52,10 +52,14 @@ from tests.deployments.gateway.hosted import Surroundings
 from tests.documents import DOCS, README, REPOSITORY, options, rows, section
 from tuning import cluster, home, registry, tracking
 from tuning.__main__ import GENERATE, _generate_parser, _sweep_parser
+from tuning.budget import BudgetSpec
 from tuning.data import BUNDLED, DataSpec
 from tuning.folds import FoldsSpec
+from tuning.goals import ObjectiveSpec
+from tuning.searcher import SearcherSpec
 from tuning.space import DISTRIBUTIONS
-from tuning.spec import ResourcesSpec, SchedulerSpec, SearcherSpec, SweepSpec
+from tuning.spec import ResourcesSpec, SweepSpec
+from tuning.stopping import SchedulerSpec
 from tuning.trainers import tensorflow, torch
 from tuning.trainers.factory import TRAINERS
 from tuning.trainers.scores import CLASSIFICATION_METRICS
@@ -82,6 +86,8 @@ SPECS = [
     pytest.param(ResourcesSpec, TUNING, "Resources", id="trial-resources"),
     pytest.param(SchedulerSpec, TUNING, "Scheduler", id="scheduler"),
     pytest.param(SearcherSpec, TUNING, "Searcher", id="searcher"),
+    pytest.param(ObjectiveSpec, TUNING, "Objectives", id="objectives"),
+    pytest.param(BudgetSpec, TUNING, "Budget", id="budget"),
 ]
 
 EVERYTHING = "\n".join(path.read_text() for path in (README, *DOCS))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from statistics import fmean, pstdev
 
@@ -34,6 +34,9 @@ class Report:
 
     complete: bool
     """Whether all folds are done; nothing follows."""
+
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """With the last report: what was measured of the model that these parameters give."""
 
 
 def cross_validate(

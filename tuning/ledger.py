@@ -50,6 +50,9 @@ class Trial:
     started_at_s: float
     """Unix time."""
 
+    known: int = 0
+    """Trials that had ended when this one was drawn; by it a resume repeats the search."""
+
     state: TrialState = TrialState.RUNNING
 
     ended_at_s: float | None = None
@@ -60,6 +63,20 @@ class Trial:
 
     error: str | None = None
     """Traceback of a failed trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A finished trial of an earlier sweep, as far as a search can learn from it."""
+
+    draws: dict[str, Any]
+    """Its parameters as this sweep's space would have drawn them."""
+
+    values: list[float]
+    """What it was worth, by objective."""
+
+    violations: list[float]
+    """How far it was beyond each constraint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,15 @@ class Ledger:
         """Replace the manifest."""
         self._write(self.folder / "sweep.json", manifest)
 
+    def priors(self) -> list[Prior]:
+        """Return the results that the sweep began with; empty for most."""
+        path = self.folder / "priors.json"
+        return _read(path, list[Prior]) if path.is_file() else []
+
+    def write_priors(self, priors: list[Prior]) -> None:
+        """Keep the results that the sweep begins with."""
+        self._write(self.folder / "priors.json", priors)
+
     def trials(self) -> list[Trial]:
         """Return all trials by number."""
         return [_read(path, Trial) for path in sorted(self.folder.glob("trials/*.json"))]
@@ -122,6 +148,7 @@ class Ledger:
         """Forget the sweep; MLflow keeps what it knows of it."""
         # The manifest goes first: without it, trials left by a crash here mean nothing.
         (self.folder / "sweep.json").unlink(missing_ok=True)
+        (self.folder / "priors.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "trials", ignore_errors=True)
 
     def _write(self, path: Path, value: Any) -> None:

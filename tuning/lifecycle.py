@@ -14,13 +14,16 @@ from mlflow.entities.model_registry import ModelVersion
 from rich.console import Console
 
 from tuning.book import Book
+from tuning.budget import Account
 from tuning.cluster import Cluster, ray_cluster, require_room
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.data import Labels, Rows
 from tuning.errors import ConfigError, SweepError, TrackingError, TuningError
 from tuning.flavors import require_flavor
+from tuning.goals import feasible, pareto_set
 from tuning.home import Home
-from tuning.ledger import Ledger, Manifest, Outcome, Trial, locked
+from tuning.ledger import Ledger, Manifest, Outcome, Trial, TrialState, locked
+from tuning.mlflowfaults import MLFLOW_ERRORS, reachable
 from tuning.probes import without_password
 from tuning.progress import Progress, outcome_table
 from tuning.quiet import muted_stderr
@@ -36,12 +39,13 @@ from tuning.registry import (
 from tuning.selection import select
 from tuning.space import Params
 from tuning.spec import SweepSpec, Task
-from tuning.suggestion import Suggestions
+from tuning.suggestion import make_suggestions
 from tuning.sweep import make_workload, run_trials
-from tuning.tracking import MLFLOW_ERRORS, Tracker, abandon_run, reachable
+from tuning.tracking import Tracker, abandon_run
 from tuning.trainable import fit_winner
 from tuning.trainers.factory import in_one_line
 from tuning.trainers.trainer import Metrics
+from tuning.warmstart import load_priors
 
 Fit = Callable[[Params, Rows, Labels], tuple[Any, Metrics]]
 """Fits all training rows with these parameters, and scores these hold-out rows."""
@@ -91,6 +95,8 @@ def _begin(task: Task, ledger: Ledger, home: Home, *, restart: bool) -> Manifest
     manifest = ledger.manifest()
     if manifest is None:
         ledger.clear()
+        # Read once: what a resume begins with must not have changed since.
+        ledger.write_priors(load_priors(task.spec, home))
         manifest = Manifest(uuid.uuid4().hex, task.spec.tied(), task.table.sha256)
         ledger.write_manifest(manifest)
     _require_unchanged(task, manifest)
@@ -173,13 +179,23 @@ class _Run:
 
     def _run(self, tracker: Tracker, progress: Progress, cluster: Cluster) -> tuple[Outcome, Trial]:
         limit = min(cluster.capacity, self.task.spec.max_concurrent or cluster.capacity)
-        suggestions = Suggestions(self.task.spec)
-        book = Book(self.task.spec.n_trials, self.ledger, suggestions, [tracker, progress])
+        spec = self.task.spec
+        book = Book(
+            spec.n_trials,
+            self.ledger,
+            make_suggestions(spec, self.ledger.priors()),
+            [tracker, progress],
+            account=Account(
+                spec.budget, metric=spec.metric, mode=spec.mode, cpu=spec.resources.cpu
+            ),
+        )
         workload = make_workload(self.task)
         shared = ray.put(workload)
         progress.say(f"{book.n_to_run} trials to run, {limit} at a time")
         folder = self.ledger.folder
         run_trials(self.task, shared, book, folder=folder, max_concurrent=limit)
+        if book.enough is not None:
+            progress.say(f"budget: {book.enough}")
 
         fit = partial(fit_winner, workload) if cluster.own else self._fit_on_cluster(shared)
         return self._register(tracker, progress, book.trials, fit)
@@ -188,12 +204,7 @@ class _Run:
         self, tracker: Tracker, progress: Progress, trials: list[Trial], fit: Fit
     ) -> tuple[Outcome, Trial]:
         spec = self.task.spec
-        winner = select(trials, metric=spec.metric, mode=spec.mode)
-        if winner is None:
-            raise SweepError(
-                f"{spec.name}: none of {len(trials)} trials completed, nothing was registered; "
-                f"their tracebacks are in MLflow, under run {tracker.parent_id}"
-            )
+        winner = self._winner(tracker, trials)
         tracker.flush()
         try:
             version, alias = self._version(tracker, progress, winner, fit)
@@ -226,6 +237,27 @@ class _Run:
                 sweep_run_id=tracker.parent_id,
             ),
             winner,
+        )
+
+    def _winner(self, tracker: Tracker, trials: list[Trial]) -> Trial:
+        spec = self.task.spec
+        kept = feasible(trials, spec.limits)
+        if spec.objectives:
+            kept = pareto_set(kept, spec.goals)
+            tracker.note_pareto(kept)
+        winner = select(kept, metric=spec.metric, mode=spec.mode)
+        if winner is not None:
+            return winner
+        complete = sum(trial.state is TrialState.COMPLETE for trial in trials)
+        if complete:
+            raise SweepError(
+                f"{spec.name}: none of {complete} completed trials keeps to "
+                f"{', '.join(spec.constraints)}, nothing was registered; what they measured is "
+                f"in MLflow, under run {tracker.parent_id}"
+            )
+        raise SweepError(
+            f"{spec.name}: none of {len(trials)} trials completed, nothing was registered; "
+            f"their tracebacks are in MLflow, under run {tracker.parent_id}"
         )
 
     def _version(

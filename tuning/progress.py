@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuning.crossvalidation import fold_scores, mean_and_std
+from tuning.goals import broken, feasible
 from tuning.ledger import Outcome, Trial, TrialState
 from tuning.selection import select
 from tuning.spec import SweepSpec
@@ -29,7 +30,11 @@ class Progress:
     ) -> None:
         self._spec = spec
         self._console = console
-        self._trials = {trial.number: trial for trial in trials}
+        self._states: dict[int, TrialState] = {}
+        self._counts: Counter[TrialState] = Counter()
+        self._best: Trial | None = None
+        for trial in trials:
+            self._note(trial)
         self._clock = clock
         self._began_at_s = clock()
         self._phase = ""
@@ -59,16 +64,26 @@ class Progress:
 
     def on_start(self, trial: Trial) -> None:
         """Count a trial as running."""
-        self._trials[trial.number] = trial
+        self._note(trial)
 
     def on_report(self, trial: Trial) -> None:
-        """Keep where a trial stands, for the live line."""
-        self._trials[trial.number] = trial
+        """Need nothing of it: the line counts trials."""
 
     def on_end(self, trial: Trial) -> None:
         """Print one line about how a trial ended."""
-        self._trials[trial.number] = trial
-        self._print(f"{self._elapsed()}  {self._describe(trial)}  [{self._counts()}]")
+        self._note(trial)
+        self._print(f"{self._elapsed()}  {self._describe(trial)}  [{self._summary()}]")
+
+    def _note(self, trial: Trial) -> None:
+        # Only the best so far and the new one are compared: there may be thousands.
+        before = self._states.get(trial.number)
+        self._states[trial.number] = trial.state
+        self._counts[trial.state] += 1
+        if before is not None:
+            self._counts[before] -= 1
+        rivals = feasible([trial], self._spec.limits)
+        rivals += [self._best] if self._best is not None else []
+        self._best = select(rivals, metric=self._spec.metric, mode=self._spec.mode)
 
     def _print(self, line: str) -> None:
         # As text: square brackets in it are not markup, numbers need no colors.
@@ -81,7 +96,9 @@ class Progress:
             return f"{name} {lines[-1] if lines else 'without a traceback'}"
         settings = ", ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
         if trial.state is TrialState.COMPLETE:
-            return f"{name} {self._score(trial)}  {settings}"
+            said = ", ".join(each.text for each in broken(trial, self._spec.limits))
+            refused = f"  breaks {said}" if said else ""
+            return f"{name} {self._score(trial)}  {settings}{refused}"
         mean = trial.reports[-1].mean if trial.reports else float("nan")
         return f"{name} {self._spec.metric} {mean:.4f} so far  {settings}"
 
@@ -89,10 +106,9 @@ class Progress:
         mean, std = mean_and_std(fold_scores(trial.reports, self._spec.metric).values())
         return f"{self._spec.metric} {mean:.4f} ± {std:.4f}"
 
-    def _counts(self) -> str:
-        states = Counter(trial.state for trial in self._trials.values())
+    def _summary(self) -> str:
+        states, best = self._counts, self._best
         ended = sum(states[state] for state in states if state is not TrialState.RUNNING)
-        best = select(self._trials.values(), metric=self._spec.metric, mode=self._spec.mode)
         parts = [f"{ended}/{self._spec.n_trials} done"]
         parts += [
             f"{states[state]} {state}"
@@ -107,7 +123,7 @@ class Progress:
         return f"{self._clock() - self._began_at_s:6.1f} s"
 
     def _line(self) -> Text:
-        counts = f"  {self._counts()}" if self._trials else ""
+        counts = f"  {self._summary()}" if self._states else ""
         line = f"{self._elapsed()}  {self._spec.name}: {self._phase}{counts}"
         return Text(line, no_wrap=True, overflow="ellipsis")
 

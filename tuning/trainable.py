@@ -7,7 +7,7 @@ and keeps its imported framework and its folds.
 
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -15,7 +15,9 @@ from ray.tune import Trainable
 
 from tuning.crossvalidation import Report, cross_validate
 from tuning.data import Labels, Rows
+from tuning.flavors import require_flavor
 from tuning.folds import Positions
+from tuning.measuring import measure
 from tuning.trainers.factory import make_trainer
 from tuning.trainers.trainer import Fold, Metrics, Problem, Trainer
 
@@ -32,6 +34,8 @@ class Workload:
     """Training rows only: the hold-out never reaches a trial."""
     labels: Labels
     folds: tuple[tuple[Positions, Positions], ...]
+    measured: bool = False
+    """Whether a trial ends with a fit on all rows whose size and speed count."""
 
     def make_trainer(self) -> Trainer:
         """Build the trainer anew, in the process that uses it."""
@@ -70,13 +74,23 @@ class SweepTrial(Trainable):
         }
 
     def _begin(self, config: Mapping[str, Any]) -> Iterator[Report]:
-        return cross_validate(
+        reports = cross_validate(
             self._trainer,
             config["params"],
             self._folds,
             metric=self._workload.metric,
             epochs=self._workload.problem.epochs,
         )
+        for report in reports:
+            if report.complete and self._workload.measured:
+                yield replace(report, measured=self._measure(config["params"]))
+            else:
+                yield report
+
+    def _measure(self, params: Any) -> Metrics:
+        workload = self._workload
+        model = self._trainer.refit(params, workload.rows, workload.labels)
+        return measure(model, require_flavor(self._trainer.flavor), workload.rows)
 
 
 def fit_winner(
