@@ -41,8 +41,9 @@ class SchedulerSpec(Spec):
     min_trials: PositiveInt = 5
     """Trials that `median` must have seen at the same point before it stops one."""
 
-    alpha: Annotated[float, Gt(0), Lt(0.5)] = 0.05
-    """Chance at which `race` stops a trial that is as good as the best, over all its looks."""
+    alpha: Annotated[float, Gt(0), Lt(0.5)] = 0.02
+    """Chance at which `race` stops a trial as good as the one it is held against, over all
+    its looks."""
 
     min_folds: Annotated[int, Ge(2)] = 2
     """Folds that a trial must have finished before `race` looks at it."""
