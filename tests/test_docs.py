@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -65,6 +65,7 @@ from tuning.trainers.factory import TRAINERS
 from tuning.trainers.scores import CLASSIFICATION_METRICS
 from tuning.trainers.sklearn import ESTIMATORS
 from tuning.trainers.torch import TorchOptions
+from tuning.values import MEASURED
 
 SERVING = REPOSITORY / "docs" / "serving.md"
 TUNING = REPOSITORY / "docs" / "tuning.md"
@@ -148,6 +149,20 @@ def test_every_distribution_and_its_fields_are_listed() -> None:
     assert listed - {"field"} == {f"`{name}`" for name in fields}
 
 
+@pytest.mark.parametrize(
+    ("spec", "heading"),
+    [
+        pytest.param(FoldsSpec, "Kinds of folds", id="folds"),
+        pytest.param(SchedulerSpec, "Kinds of schedulers", id="schedulers"),
+        pytest.param(SearcherSpec, "Kinds of searchers", id="searchers"),
+    ],
+)
+def test_every_kind_is_described(spec: type[BaseModel], heading: str) -> None:
+    listed = [row[0].strip("`") for row in rows(section(TUNING, heading))[1:]]
+
+    assert sorted(listed) == sorted(get_args(spec.model_fields["kind"].annotation))
+
+
 @pytest.mark.parametrize("module", [torch, tensorflow], ids=["torch", "tensorflow"])
 def test_parameters_of_a_network_have_their_real_limits(module: Any) -> None:
     name = module.__name__.rpartition(".")[2]
@@ -164,7 +179,10 @@ def test_parameters_of_a_network_have_their_real_limits(module: Any) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*TRAINERS, *ESTIMATORS, *BUNDLED, *CLASSIFICATION_METRICS, *TorchOptions.model_fields],
+    [
+        *(*TRAINERS, *ESTIMATORS, *BUNDLED, *CLASSIFICATION_METRICS, *MEASURED),
+        *TorchOptions.model_fields,
+    ],
 )
 def test_what_a_sweep_can_name_is_mentioned(name: str) -> None:
     assert re.search(rf"[`.]{re.escape(name)}`", TUNING.read_text())
@@ -225,7 +243,7 @@ def test_every_tag_of_a_version_is_documented() -> None:
         if name.isupper() and str(value).startswith("rayfleet.")
     }
     assert table - {"tag"} == {f"`{name}`" for name in names}
-    for name in (tracking.TRIAL_STATE, tracking.TRACEBACK):
+    for name in (tracking.TRIAL_STATE, tracking.TRACEBACK, tracking.PARETO):
         assert f"`{name}`" in TUNING.read_text()
 
 

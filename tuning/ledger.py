@@ -149,7 +149,8 @@ class Ledger:
         # The manifest goes first: without it, trials left by a crash here mean nothing.
         (self.folder / "sweep.json").unlink(missing_ok=True)
         (self.folder / "priors.json").unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "trials", ignore_errors=True)
+        for name in ("trials", "checkpoints"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _write(self, path: Path, value: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

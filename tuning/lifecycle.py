@@ -189,7 +189,7 @@ class _Run:
                 spec.budget, metric=spec.metric, mode=spec.mode, cpu=spec.resources.cpu
             ),
         )
-        workload = make_workload(self.task)
+        workload = make_workload(self.task, self.ledger.folder)
         shared = ray.put(workload)
         progress.say(f"{book.n_to_run} trials to run, {limit} at a time")
         folder = self.ledger.folder

@@ -46,7 +46,7 @@ Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 WITH_GRACE = frozenset({"asha", "hyperband", "median"})
 """Schedulers that leave a trial its first reports."""
 
-UNTIED_FIELDS = frozenset({"max_concurrent", "resources"})
+UNTIED_FIELDS = frozenset({"checkpoint_every_s", "max_concurrent", "resources"})
 """How fast a sweep runs, not what it computes: these may change while it is unfinished."""
 
 
@@ -110,6 +110,10 @@ class SweepSpec(Spec):
 
     resources: ResourcesSpec = ResourcesSpec()
     """What each trial reserves."""
+
+    checkpoint_every_s: Annotated[float, Ge(0)] = 10.0
+    """Least seconds between two checkpoints of a trial, from which it goes on when it was killed;
+    the epochs of `torch` and `tensorflow` have them, and the finished folds of every trainer."""
 
     scheduler: SchedulerSpec = SchedulerSpec()
     """When trials are stopped early."""

@@ -20,6 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from tuning.book import Book
+from tuning.checkpoints import FOLDER
 from tuning.folds import Split
 from tuning.ledger import Trial, TrialState
 from tuning.spec import SweepSpec, Task
@@ -53,6 +54,7 @@ def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concu
         max_concurrent: Most trials at one time.
 
     Raises:
+        OSError: The ledger could not be written; what it has is whole.
         KeyboardInterrupt: By SIGINT or SIGTERM; trials that ran are left unfinished.
     """
     os.environ.update(TUNE_SETTINGS)
@@ -61,13 +63,14 @@ def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concu
         return
     rule = seasoned_rule(spec, task.split, book.trials)
     with _interruption() as interrupted:
+        guard = Guard(interrupted)
         tune.run(
             tune.with_parameters(SweepTrial, workload=workload),
             name=SCRATCH,
             storage_path=str(folder),
-            search_alg=ConcurrencyLimiter(BookSearcher(book), max_concurrent),
+            search_alg=ConcurrencyLimiter(BookSearcher(book, guard), max_concurrent),
             scheduler=RuledScheduler(rule, book),
-            callbacks=[BookKeeper(book, rule)],
+            callbacks=[BookKeeper(book, rule, guard)],
             num_samples=book.n_to_run,
             resources_per_trial={"cpu": spec.resources.cpu, "gpu": spec.resources.gpu},
             reuse_actors=True,
@@ -77,12 +80,21 @@ def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concu
             verbose=0,
         )
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    if guard.error is not None:
+        raise guard.error
+    if not interrupted.is_set():
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
     if interrupted.is_set():
         raise KeyboardInterrupt
 
 
-def make_workload(task: Task) -> Workload:
-    """Gather what trials need, and no row of the hold-out."""
+def make_workload(task: Task, folder: Path | None = None) -> Workload:
+    """Gather what trials need, and no row of the hold-out.
+
+    Args:
+        task: The sweep.
+        folder: The sweep's, visible to all nodes; None keeps no checkpoints.
+    """
     rows, labels = task.training_rows
     spec = task.spec
     return Workload(
@@ -94,6 +106,8 @@ def make_workload(task: Task) -> Workload:
         labels,
         task.split.folds,
         spec.measured,
+        folder,
+        spec.checkpoint_every_s,
     )
 
 
@@ -113,16 +127,37 @@ def seasoned_rule(spec: SweepSpec, split: Split, trials: Iterable[Trial]) -> Rul
     return rule
 
 
+class Guard:
+    """Keeps an error of the ledger's disk out of Tune, which would bury it, and ends the sweep."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+        self.error: OSError | None = None
+        """The first one."""
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Catch what the block raises, and stop the sweep."""
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
+            self._event.set()
+
+
 class BookSearcher(Searcher):
     """Asks the book for trials when Tune has room for one."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, guard: Guard) -> None:
         super().__init__(metric="mean", mode="max")
         self._book = book
+        self._guard = guard
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's number and parameters, or that there is none."""
-        trial = self._book.next()
+        trial = None
+        with self._guard():
+            trial = self._book.next()
         if trial is None:
             return Searcher.FINISHED
         return {"number": trial.number, "params": trial.params}
@@ -142,9 +177,10 @@ class BookSearcher(Searcher):
 class BookKeeper(tune.Callback):
     """Writes into the book what Tune hears from its actors, and tells the rule of ends."""
 
-    def __init__(self, book: Book, rule: Rule) -> None:
+    def __init__(self, book: Book, rule: Rule, guard: Guard) -> None:
         self._book = book
         self._rule = rule
+        self._guard = guard
         self._errors: dict[int, str] = {}
 
     def on_trial_result(
@@ -169,7 +205,8 @@ class BookKeeper(tune.Callback):
         self._end(trial.config["number"], "".join(lines))
 
     def _end(self, number: int, error: str | None) -> None:
-        self._book.end(number, error)
+        with self._guard():
+            self._book.end(number, error)
         self._rule.learn(self._book.trial(number))
 
 

@@ -8,11 +8,13 @@ and keeps its imported framework and its folds.
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from ray.tune import Trainable
 
+from tuning.checkpoints import CheckpointFile, checkpoint_path
 from tuning.crossvalidation import Report, cross_validate
 from tuning.data import Labels, Rows
 from tuning.flavors import require_flavor
@@ -36,6 +38,9 @@ class Workload:
     folds: tuple[tuple[Positions, Positions], ...]
     measured: bool = False
     """Whether a trial ends with a fit on all rows whose size and speed count."""
+    folder: Path | None = None
+    """The sweep's, for checkpoints; None makes none."""
+    checkpoint_every_s: float = 0.0
 
     def make_trainer(self) -> Trainer:
         """Build the trainer anew, in the process that uses it."""
@@ -80,12 +85,20 @@ class SweepTrial(Trainable):
             self._folds,
             metric=self._workload.metric,
             epochs=self._workload.problem.epochs,
+            checkpoints=self._checkpoints(config),
         )
         for report in reports:
             if report.complete and self._workload.measured:
                 yield replace(report, measured=self._measure(config["params"]))
             else:
                 yield report
+
+    def _checkpoints(self, config: Mapping[str, Any]) -> CheckpointFile | None:
+        folder, every_s = self._workload.folder, self._workload.checkpoint_every_s
+        if folder is None:
+            return None
+        path = checkpoint_path(folder, config["number"])
+        return CheckpointFile(path, every_s, dict(config["params"]))
 
     def _measure(self, params: Any) -> Metrics:
         workload = self._workload

@@ -1,18 +1,21 @@
+import errno
 import random
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
 
 from tests.tuning.trials import reports, trial
 from tuning.book import Book
-from tuning.ledger import Ledger
+from tuning.ledger import Ledger, TrialState
 from tuning.spec import SweepSpec, check_sweep
 from tuning.stopping import Halving, Never
 from tuning.suggestion import make_suggestions
-from tuning.sweep import RuledScheduler, seasoned_rule
+from tuning.sweep import BookKeeper, BookSearcher, Guard, RuledScheduler, seasoned_rule
 
 pytestmark = pytest.mark.ray
 
@@ -98,3 +101,24 @@ def test_halving_stops_what_tunes_own_asha_stops(mode: Any, grace: int, factor: 
                 break
 
     assert 0 < stopped < 60
+
+
+def test_a_full_disk_ends_the_sweep_and_is_not_lost(tmp_path: Path) -> None:
+    book = Book(3, Ledger(tmp_path), make_suggestions(SPEC), [])
+    stop = threading.Event()
+    guard = Guard(stop)
+    searcher = BookSearcher(book, guard)
+    assert searcher.suggest("a")["number"] == 0
+    for number in (0, 1):
+        (tmp_path / "trials" / f"{number:06d}.part").symlink_to("/dev/full")
+
+    assert searcher.suggest("b") == Searcher.FINISHED
+    keeper = BookKeeper(book, Never(), guard)
+    keeper.on_trial_complete(0, [], SimpleNamespace(config={"number": 0}))
+
+    assert guard.error is not None
+    assert guard.error.errno == errno.ENOSPC
+    assert stop.is_set()
+    # What was written before is whole: the next resume runs that trial.
+    (left,) = Ledger(tmp_path).trials()
+    assert (left.number, left.state) == (0, TrialState.RUNNING)
