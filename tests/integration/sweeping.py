@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from deployments.processes import tree
 from tuning.tracking import SWEEP, TRIAL_ID
 
 TIMEOUT_S = 180.0
@@ -44,6 +46,8 @@ class Bench:
     """A cluster to run on; None lets every sweep start its own."""
     ray_token: str | None = None
     """What that cluster asks for."""
+    tracking_uri: str | None = None
+    """A server of MLflow; None lets every sweep use the home's own file."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,6 +58,8 @@ class Bench:
             kept["RAY_ADDRESS"] = self.ray_address
         if self.ray_token is not None:
             kept["RAY_AUTH_TOKEN"] = self.ray_token
+        if self.tracking_uri is not None:
+            kept["MLFLOW_TRACKING_URI"] = self.tracking_uri
         return {
             **kept,
             # A job's `python` is the one that runs the tests.
@@ -70,7 +76,8 @@ class Bench:
     @property
     def client(self) -> MlflowClient:
         """A client to the home's MLflow."""
-        return MlflowClient(f"sqlite:///{self.folder / 'home' / 'mlflow.db'}")
+        own = f"sqlite:///{self.folder / 'home' / 'mlflow.db'}"
+        return MlflowClient(self.tracking_uri or own)
 
     def write(self, **changes: Any) -> Path:
         """Write the fake sweep with some fields changed."""
@@ -130,6 +137,7 @@ class Head:
     dashboard: str
     folder: Path
     token: str
+    pid: int
 
 
 @contextmanager
@@ -157,10 +165,59 @@ def ray_head(folder: Path) -> Iterator[Head]:
                 lambda: head.poll() is not None or (listens(port) and listens(dashboard_port))
             )
             assert head.poll() is None, (folder / "head.log").read_text()
-            yield Head(f"127.0.0.1:{port}", dashboard, folder, token)
+            yield Head(f"127.0.0.1:{port}", dashboard, folder, token, head.pid)
         finally:
             head.terminate()
             head.wait(timeout=TIMEOUT_S)
+
+
+@contextmanager
+def ray_node(head: Head) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start one more node of a cluster, on this machine."""
+    binary = Path(sys.executable).with_name("ray")
+    command = [
+        *(str(binary), "start", f"--address={head.address}", "--block", "--num-cpus=1"),
+        *("--disable-usage-stats", "--object-store-memory=100000000"),
+    ]
+    with (head.folder / "node.log").open("w") as log:
+        node = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token},
+            start_new_session=True,
+        )
+        try:
+            wait_until(lambda: node.poll() is not None or bool(raylets_of(node.pid)))
+            assert node.poll() is None, (head.folder / "node.log").read_text()
+            yield node
+        finally:
+            kill_all(node.pid)
+            node.wait(timeout=TIMEOUT_S)
+
+
+def raylets_of(pid: int) -> list[psutil.Process]:
+    """Schedulers of nodes below a process."""
+    return [each for each in tree(pid) if "raylet" in _title(each)]
+
+
+def actors_of(pid: int) -> list[psutil.Process]:
+    """Processes that run trials, below a node's."""
+    return [each for each in tree(pid) if _title(each).startswith("ray::SweepTrial")]
+
+
+def kill_all(pid: int) -> None:
+    """SIGKILL a process and all below it, as when a machine loses its power."""
+    for process in tree(pid):
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def free_ports(count: int) -> list[int]:
