@@ -204,7 +204,7 @@ class _Run:
         self, tracker: Tracker, progress: Progress, trials: list[Trial], fit: Fit
     ) -> tuple[Outcome, Trial]:
         spec = self.task.spec
-        winner = self._winner(tracker, trials)
+        winner = self._winner(tracker, progress, trials)
         tracker.flush()
         try:
             version, alias = self._version(tracker, progress, winner, fit)
@@ -239,12 +239,13 @@ class _Run:
             winner,
         )
 
-    def _winner(self, tracker: Tracker, trials: list[Trial]) -> Trial:
+    def _winner(self, tracker: Tracker, progress: Progress, trials: list[Trial]) -> Trial:
         spec = self.task.spec
         kept = feasible(trials, spec.limits)
         if spec.objectives:
             kept = pareto_set(kept, spec.goals)
             tracker.note_pareto(kept)
+            progress.say(f"Pareto set: trials {', '.join(str(each.number) for each in kept)}")
         winner = select(kept, metric=spec.metric, mode=spec.mode)
         if winner is not None:
             return winner
