@@ -238,12 +238,14 @@ def test_other_groups_are_other_data(tmp_path: Path) -> None:
             id="text-target-among-the-features",
         ),
         pytest.param(
-            FRAME.assign(patient=["b", None, "a", "b"]), {"group": "patient"},
+            FRAME.assign(patient=pd.Series(["b", None, "a", "b"], dtype=object)),
+            {"group": "patient"},
             "data.group: 'patient': 1 rows have no value",
             id="row-without-a-group",
         ),
         pytest.param(
-            FRAME.assign(when=["2024-03", None, None, "1"]), {"time": "when"},
+            FRAME.assign(when=pd.Series(["2024-03", None, None, "1"], dtype=object)),
+            {"time": "when"},
             "data.time: 'when': 2 rows have no value",
             id="row-without-a-time",
         ),
