@@ -243,7 +243,7 @@ def test_every_tag_of_a_version_is_documented() -> None:
         if name.isupper() and str(value).startswith("rayfleet.")
     }
     assert table - {"tag"} == {f"`{name}`" for name in names}
-    for name in (tracking.TRIAL_STATE, tracking.TRACEBACK, tracking.PARETO):
+    for name in (tracking.TRIAL_STATE, tracking.TRACEBACK, tracking.PARETO, tracking.SCHEDULE):
         assert f"`{name}`" in TUNING.read_text()
 
 

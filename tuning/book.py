@@ -11,7 +11,9 @@ from typing import Protocol
 
 from tuning.budget import Account
 from tuning.crossvalidation import Report
+from tuning.exploring import Segment
 from tuning.ledger import Ledger, Trial, TrialState
+from tuning.space import Params
 from tuning.suggestion import Suggestions
 
 
@@ -110,6 +112,19 @@ class Book:
         # Ray restarts a trial whose process died; it then begins at its first report.
         earlier = tuple(each for each in trial.reports if each.progress < report.progress)
         trial = replace(trial, reports=(*earlier, report))
+        self._trials[number] = trial
+        for observer in self._observers:
+            observer.on_report(trial)
+
+    def take_over(
+        self,
+        number: int,
+        params: Params,
+        segments: tuple[Segment, ...],
+        reports: tuple[Report, ...],
+    ) -> None:
+        """Replace what a running trial has done by what it copied and went on with."""
+        trial = replace(self._trials[number], params=params, segments=segments, reports=reports)
         self._trials[number] = trial
         for observer in self._observers:
             observer.on_report(trial)

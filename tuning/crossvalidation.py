@@ -90,7 +90,7 @@ def cross_validate(
         before = [report for report in reports if report.fold < number]
         final = list(fold_scores(_ended(before), metric).values())
         for epoch, metrics in _epochs(trainer, params, folds[number], number, epochs, start):
-            value = _deciding(metrics, metric)
+            value = deciding(metrics, metric)
             report = Report(
                 fold=number,
                 epoch=epoch,
@@ -171,7 +171,12 @@ def mean_and_std(scores: Collection[float]) -> tuple[float, float]:
     return fmean(scores), pstdev(scores)
 
 
-def _deciding(metrics: Mapping[str, float], metric: str) -> float:
+def deciding(metrics: Mapping[str, float], metric: str) -> float:
+    """Take the value that decides from what was measured.
+
+    Raises:
+        ValueError: It is not there, or is no number.
+    """
     if metric not in metrics:
         raise ValueError(f"metric {metric!r} was not reported, only: {', '.join(sorted(metrics))}")
     value = float(metrics[metric])

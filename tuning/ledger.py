@@ -20,6 +20,7 @@ import msgspec
 
 from tuning.crossvalidation import Report
 from tuning.errors import ConfigError
+from tuning.exploring import Segment
 from tuning.space import Params
 
 Record = TypeVar("Record")
@@ -63,6 +64,9 @@ class Trial:
 
     error: str | None = None
     """Traceback of a failed trial."""
+
+    segments: tuple[Segment, ...] = ()
+    """With `pbt`: the parameters of its epochs, and of the trials that it copied."""
 
 
 @dataclass(frozen=True, slots=True)

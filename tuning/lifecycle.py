@@ -19,6 +19,7 @@ from tuning.cluster import Cluster, ray_cluster, require_room
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.data import Labels, Rows
 from tuning.errors import ConfigError, SweepError, TrackingError, TuningError
+from tuning.exploring import Segment
 from tuning.flavors import require_flavor
 from tuning.goals import feasible, pareto_set
 from tuning.home import Home
@@ -47,8 +48,8 @@ from tuning.trainers.factory import in_one_line
 from tuning.trainers.trainer import Metrics
 from tuning.warmstart import load_priors
 
-Fit = Callable[[Params, Rows, Labels], tuple[Any, Metrics]]
-"""Fits all training rows with these parameters, and scores these hold-out rows."""
+Fit = Callable[[Params, Rows, Labels, tuple[Segment, ...]], tuple[Any, Metrics]]
+"""Fits all training rows with these parameters, or these by epoch; scores these hold-out rows."""
 
 
 def run_sweep(task: Task, *, home: Home, console: Console, where: str, restart: bool) -> Outcome:
@@ -272,7 +273,7 @@ class _Run:
             progress.say(f"fitting trial {winner.number} on all training rows")
             with muted_stderr():
                 require_flavor(self.task.trainer.flavor).prepare()
-                model, holdout = fit(winner.params, *self.task.holdout_rows)
+                model, holdout = fit(winner.params, *self.task.holdout_rows, winner.segments)
             if spec.metric not in holdout:
                 raise KeyError(f"score() reports no {spec.metric!r}")
             fitted = Winner(winner, tracker.run_id(winner), tracker.parent_id, model, holdout)
@@ -287,8 +288,12 @@ class _Run:
         resources = self.task.spec.resources
         remote = ray.remote(fit_winner).options(num_cpus=resources.cpu, num_gpus=resources.gpu)
 
-        def fit(params: Params, rows: Rows, labels: Labels) -> tuple[Any, Metrics]:
-            fitted: tuple[Any, Metrics] = ray.get(remote.remote(workload, params, rows, labels))
+        def fit(
+            params: Params, rows: Rows, labels: Labels, segments: tuple[Segment, ...]
+        ) -> tuple[Any, Metrics]:
+            fitted: tuple[Any, Metrics] = ray.get(
+                remote.remote(workload, params, rows, labels, segments)
+            )
             return fitted
 
         return fit

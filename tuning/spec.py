@@ -23,6 +23,7 @@ from tuning.budget import BudgetSpec
 from tuning.configfile import Spec, read_spec
 from tuning.data import DataSpec, Labels, Rows, Table, load_table
 from tuning.errors import ConfigError
+from tuning.exploring import mutable_dimensions
 from tuning.flavors import require_flavor
 from tuning.folds import FoldsSpec, Split, split_rows
 from tuning.goals import Constraint, ConstraintText, Mode, ObjectiveSpec, parse_constraint
@@ -169,6 +170,8 @@ class SweepSpec(Spec):
                 f"scheduler.kind: {self.scheduler.kind!r}: stops trials by one metric, allowed "
                 "with objectives: fifo"
             )
+        if self.measured and self.scheduler.kind == "pbt":
+            raise ValueError("scheduler.kind: 'pbt': does not measure models, allowed: any other")
         return self
 
     @model_validator(mode="after")
@@ -297,6 +300,8 @@ def _prepare(spec: SweepSpec) -> Task:
     if spec.searcher.kind == "grid":
         require_grid(spec.space, spec.searcher, spec.n_trials)
     _require_reported(spec, trainer)
+    if spec.scheduler.kind == "pbt":
+        mutable_dimensions(spec.space, trainer)
     _require_names_that_mlflow_takes("metric", trainer.metrics)
     _require_shape(spec, table, trainer)
     for params in examples(spec.space):

@@ -20,7 +20,7 @@ from tuning.ledger import Trial, TrialState
 ROUNDING = 1e-9
 """Share of a difference below which its spread is an artefact of arithmetic."""
 
-SchedulerKind = Literal["asha", "hyperband", "median", "race", "fifo"]
+SchedulerKind = Literal["asha", "hyperband", "median", "race", "pbt", "fifo"]
 
 
 class SchedulerSpec(Spec):
@@ -47,6 +47,15 @@ class SchedulerSpec(Spec):
 
     min_folds: Annotated[int, Ge(2)] = 2
     """Folds that a trial must have finished before `race` looks at it."""
+
+    perturbation_interval: PositiveInt = 1
+    """Epochs after which a trial of `pbt` may copy a better one, and again after as many."""
+
+    quantile: Annotated[float, Gt(0), Le(0.5)] = 0.25
+    """Share of the population, at its lower end, that copies; and of the upper, to be copied."""
+
+    resample: Annotated[float, Ge(0), Le(1)] = 0.25
+    """Chance at which `pbt` draws a parameter anew, in the place of a small step."""
 
 
 class Rule(Protocol):

@@ -23,6 +23,7 @@ from tuning.book import Book
 from tuning.checkpoints import FOLDER
 from tuning.folds import Split
 from tuning.ledger import Trial, TrialState
+from tuning.population import Population, PopulationTrial
 from tuning.spec import SweepSpec, Task
 from tuning.stopping import Rule, make_rule
 from tuning.trainable import SweepTrial, Workload
@@ -62,14 +63,19 @@ def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concu
     if book.n_to_run == 0:
         return
     rule = seasoned_rule(spec, task.split, book.trials)
+    evolves = spec.scheduler.kind == "pbt"
     with _interruption() as interrupted:
         guard = Guard(interrupted)
         tune.run(
-            tune.with_parameters(SweepTrial, workload=workload),
+            tune.with_parameters(PopulationTrial if evolves else SweepTrial, workload=workload),
             name=SCRATCH,
             storage_path=str(folder),
-            search_alg=ConcurrencyLimiter(BookSearcher(book, guard), max_concurrent),
-            scheduler=RuledScheduler(rule, book),
+            search_alg=ConcurrencyLimiter(
+                # A population lives at one time; Tune lets its members take turns.
+                BookSearcher(book, guard),
+                book.n_to_run if evolves else max_concurrent,
+            ),
+            scheduler=Population(task) if evolves else RuledScheduler(rule, book),
             callbacks=[BookKeeper(book, rule, guard)],
             num_samples=book.n_to_run,
             resources_per_trial={"cpu": spec.resources.cpu, "gpu": spec.resources.gpu},
@@ -192,6 +198,9 @@ class BookKeeper(tune.Callback):
             self._errors[number] = result["error"]
         elif "report" in result:
             self._book.report(number, result["report"])
+        elif "segments" in result:
+            changed = result["params"], result["segments"], result["reports"]
+            self._book.take_over(number, *changed)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial that ended by itself or was stopped by the scheduler."""

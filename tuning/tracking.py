@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_USER
 
 from tuning.errors import ConfigError, TrackingError
+from tuning.exploring import spelled
 from tuning.home import Home
 from tuning.ledger import Manifest, Trial, TrialState
 from tuning.mlflowfaults import is_final, reachable
@@ -38,6 +39,7 @@ TRIAL_ID = "rayfleet.trial_id"
 TRIAL_STATE = "rayfleet.trial_state"
 TRACEBACK = "rayfleet.traceback"
 PARETO = "rayfleet.pareto"
+SCHEDULE = "rayfleet.schedule"
 DATA_HASH = "rayfleet.data_hash"
 GIT_COMMIT = "rayfleet.git_commit"
 
@@ -324,6 +326,8 @@ class Tracker:
         tags: dict[str, str] = {TRIAL_STATE: trial.state}
         if trial.error is not None:
             tags[TRACEBACK] = trial.error[-TAG_LENGTH:]
+        if trial.segments:
+            tags[SCHEDULE] = spelled(trial.segments)[:TAG_LENGTH]
         run_id = self._log(trial, tags)
         if trial.error is not None:
             self._client.log_text(run_id, trial.error, "traceback.txt")

@@ -17,11 +17,12 @@ from ray.tune import Trainable
 from tuning.checkpoints import CheckpointFile, checkpoint_path
 from tuning.crossvalidation import Report, cross_validate
 from tuning.data import Labels, Rows
+from tuning.exploring import Segment, refit_evolved
 from tuning.flavors import require_flavor
 from tuning.folds import Positions
 from tuning.measuring import measure
 from tuning.trainers.factory import make_trainer
-from tuning.trainers.trainer import Fold, Metrics, Problem, Trainer
+from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class SweepTrial(Trainable):
             raise ValueError("bind the workload with tune.with_parameters")
         self._workload = workload
         self._trainer = workload.make_trainer()
-        self._folds = [_fold(workload, fit, validate) for fit, validate in workload.folds]
+        self._folds = [fold_of(workload, fit, validate) for fit, validate in workload.folds]
         self._reports = self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -107,15 +108,26 @@ class SweepTrial(Trainable):
 
 
 def fit_winner(
-    workload: Workload, params: Any, holdout_rows: Rows, holdout_labels: Labels
+    workload: Workload,
+    params: Any,
+    holdout_rows: Rows,
+    holdout_labels: Labels,
+    segments: tuple[Segment, ...] = (),
 ) -> tuple[Any, Metrics]:
-    """Fit all training rows and score the hold-out, once."""
+    """Fit all training rows and score the hold-out, once; with `segments`, as they say."""
     trainer = workload.make_trainer()
-    model = trainer.refit(params, workload.rows, workload.labels)
+    if segments and isinstance(trainer, Evolving):
+        rows, labels = workload.rows, workload.labels
+        # One row to validate on, as nobody reads these metrics.
+        fold = Fold(rows, labels, rows[:1], labels[:1])
+        model = refit_evolved(trainer, segments, fold)
+    else:
+        model = trainer.refit(params, workload.rows, workload.labels)
     return model, trainer.score(model, holdout_rows, holdout_labels)
 
 
-def _fold(workload: Workload, fit: Positions, validate: Positions) -> Fold:
+def fold_of(workload: Workload, fit: Positions, validate: Positions) -> Fold:
+    """Cut one fold out of a sweep's rows."""
     return Fold(
         rows=_take(workload.rows, fit),
         labels=workload.labels[fit],

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_until, wait_until
 from tests.stores import new_mlflow
-from tuning.tracking import TRACEBACK, TRIAL_STATE
+from tuning.tracking import SCHEDULE, TRACEBACK, TRIAL_STATE
 
 pytestmark = pytest.mark.ray
 
@@ -72,17 +72,6 @@ def test_sweep_registers_its_winner_once(shared_bench: Bench) -> None:
         n_trials=3,
         max_concurrent=1,
     )
-    unfinished = bench.folder / "home" / "sweeps" / "irises" / "sweep.part"
-    unfinished.parent.mkdir(parents=True)
-    unfinished.symlink_to("/dev/full")
-
-    stopped = bench.run(path)
-
-    # A full disk is one line, and once there is room the same command goes on.
-    line = "No space left on device; the same command goes on\n"
-    assert (stopped.returncode, stopped.stderr) == (1, line)
-    unfinished.unlink()
-
     first = bench.run(path)
 
     assert first.returncode == 0, first.stderr
@@ -127,6 +116,27 @@ def test_sweep_registers_its_winner_once(shared_bench: Bench) -> None:
     assert restarted.returncode == 0, restarted.stderr
     assert "iris version 2 @challenger" in restarted.stdout
     assert len(bench.sweep_runs("irises")) == 2
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_lost(shared_bench: Bench) -> None:
+    bench = shared_bench
+    path = bench.write(n_trials=2, max_concurrent=1)
+    folder = bench.folder / "home" / "sweeps" / "fake"
+    (folder / "trials").mkdir(parents=True)
+    # Before the first trial, and in the middle of the sweep.
+    for unfinished in (folder / "sweep.part", folder / "trials" / "000001.part"):
+        unfinished.parent.mkdir(exist_ok=True)
+        unfinished.symlink_to("/dev/full")
+
+        stopped = bench.run(path)
+
+        line = "No space left on device; the same command goes on\n"
+        assert (stopped.returncode, stopped.stderr) == (1, line)
+        unfinished.unlink()
+
+    # Once there is room, it does.
+    assert bench.run(path).returncode == 0
+    assert [run.info.status for run in bench.trial_runs()] == ["FINISHED"] * 2
 
 
 def test_failing_trials_are_recorded_and_actors_are_reused(shared_bench: Bench) -> None:
@@ -186,6 +196,30 @@ def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> No
     artifacts = [each.path for each in bench.client.list_artifacts(parent.info.run_id)]
     assert artifacts == ["traceback.txt"]
     assert bench.client.search_registered_models() == []
+
+
+def test_a_population_copies_its_best(shared_bench: Bench) -> None:
+    path = shared_bench.write(
+        name="evolving",
+        trainer="torch",
+        epochs=6,
+        space={"learning_rate": {"loguniform": [0.0001, 0.1]}, "hidden": 8},
+        metric="log_loss",
+        mode="min",
+        scheduler={"kind": "pbt", "quantile": 0.5},
+        n_trials=4,
+    )
+
+    done = shared_bench.run(path)
+
+    assert done.returncode == 0, done.stderr
+    runs = shared_bench.trial_runs("evolving")
+    assert [run.data.tags["rayfleet.trial_id"] for run in runs] == list("0123")
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    schedules = [json.loads(run.data.tags[SCHEDULE]) for run in runs]
+    assert {sum(part["epochs"] for part in schedule) for schedule in schedules} == {6}
+    assert any(len(schedule) > 1 for schedule in schedules)
+    assert len(shared_bench.client.search_model_versions("name = 'evolving'")) == 1
 
 
 def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_path: Path) -> None:

@@ -178,8 +178,8 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
         ),
         pytest.param(
             ("n_trials: 2", "n_trials: 2\nscheduler: {kind: hyperbands}"),
-            "scheduler.kind: 'hyperbands': should be 'asha', 'hyperband', 'median', 'race' or "
-            "'fifo'",
+            "scheduler.kind: 'hyperbands': should be 'asha', 'hyperband', 'median', "
+            "'race', 'pbt' or 'fifo'",
             id="unknown-scheduler",
         ),
         pytest.param(

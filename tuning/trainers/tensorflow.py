@@ -48,11 +48,13 @@ class KerasTrainer:
 
     metrics = (*CLASSIFICATION_METRICS, "train_loss")
     flavor = "tensorflow"
+    mutable = ("learning_rate", "l2", "dropout")
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self.row_shape: tuple[int, ...] | None = (len(problem.columns),)
         self._state: Callable[[], bytes] = bytes
+        self._model_now: Any = None
 
     def check(self, params: Params) -> None:
         """Refuse unknown parameters and values out of range."""
@@ -69,6 +71,10 @@ class KerasTrainer:
     def resume(self, params: Params, fold: Fold, state: bytes) -> Iterator[Metrics]:
         """Go on with a fold after the epoch that `state` was taken at."""
         yield from self._validated(params, fold, state)
+
+    def model(self) -> Any:
+        """Return the model after the last report."""
+        return self._model_now
 
     def _validated(self, params: Params, fold: Fold, state: bytes | None) -> Iterator[Metrics]:
         for model, train_loss in self._epochs(params, fold.rows, fold.labels, state):
@@ -101,6 +107,7 @@ class KerasTrainer:
             model.optimizer.build(model.trainable_variables)
             for variable, value in zip(_variables(model), variables, strict=True):
                 variable.assign(value)
+            model.optimizer.learning_rate.assign(float(str(settings["learning_rate"])))
         for epoch in range(done, self._problem.epochs):
             order = generator.permutation(len(inputs))
             loss_sum = 0.0
@@ -109,6 +116,7 @@ class KerasTrainer:
                 loss = model.train_on_batch(inputs[chosen], labels[chosen])
                 loss_sum += float(loss) * len(chosen)
             self._state = partial(_saved, model, epoch + 1, generator)
+            self._model_now = model
             yield model, loss_sum / len(inputs)
 
     def _prepared_keras(self) -> Any:

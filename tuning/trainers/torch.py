@@ -72,11 +72,13 @@ class TorchTrainer:
 
     metrics = (*CLASSIFICATION_METRICS, "train_loss")
     flavor = "pytorch"
+    mutable = ("learning_rate", "weight_decay", "dropout")
 
     def __init__(self, problem: Problem, row_shape: tuple[int, ...]) -> None:
         self._problem = problem
         self.row_shape: tuple[int, ...] | None = row_shape
         self._state: Callable[[], bytes] = bytes
+        self._model_now: nn.Module | None = None
 
     def check(self, params: Params) -> None:
         """Refuse unknown parameters and values out of range."""
@@ -93,6 +95,12 @@ class TorchTrainer:
     def resume(self, params: Params, fold: Fold, state: bytes) -> Iterator[Metrics]:
         """Go on with a fold after the epoch that `state` was taken at."""
         yield from self._validated(params, fold, state)
+
+    def model(self) -> "nn.Module":
+        """Return the model after the last report, on the CPU, ready to predict."""
+        if self._model_now is None:
+            raise ValueError("nothing was trained yet")
+        return self._model_now.cpu().eval()
 
     def _validated(self, params: Params, fold: Fold, state: bytes | None) -> Iterator[Metrics]:
         for model, train_loss in self._epochs(params, fold.rows, fold.labels, state):
@@ -138,6 +146,7 @@ class TorchTrainer:
         network = model[0]
         parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
         done = _restored(parts, state) if state is not None else 0
+        _set_rates(optimizer, rate, float(str(settings["weight_decay"])))
         for epoch in range(done, self._problem.epochs):
             network.train()
             loss_sum = 0.0
@@ -150,7 +159,7 @@ class TorchTrainer:
                 optimizer.step()
                 schedule.step()
                 loss_sum += loss.item() * len(chosen)
-            self._state = partial(_saved, parts, epoch + 1)
+            self._state, self._model_now = partial(_saved, parts, epoch + 1), model
             yield model, loss_sum / len(inputs)
 
     def _model(self, settings: Mapping[str, Any]) -> "nn.Sequential":
@@ -185,6 +194,16 @@ def _restored(parts: Mapping[str, Any], state: bytes) -> int:
     if saved["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(saved["cuda"])
     return int(saved["epochs"])
+
+
+def _set_rates(optimizer: Any, rate: float, weight_decay: float) -> None:
+    """Scale a schedule to a learning rate that may have changed since it began."""
+    for group in optimizer.param_groups:
+        ratio = rate / group["max_lr"]
+        if ratio != 1.0:
+            for key in ("lr", "initial_lr", "max_lr", "min_lr"):
+                group[key] *= ratio
+        group["weight_decay"] = weight_decay
 
 
 def _convolutional(

@@ -105,3 +105,26 @@ class Resumable(Protocol):
     def resume(self, params: Params, fold: Fold, state: bytes) -> Iterator[Metrics]:
         """Yield what `train` would have yielded after the report that `state` was taken at."""
         ...
+
+
+@runtime_checkable
+class Evolving(Resumable, Protocol):
+    """What a trainer needs for population based training, beside that."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that every report carries."""
+        ...
+
+    @property
+    def mutable(self) -> tuple[str, ...]:
+        """Parameters that `resume` may be given other values of than its state had."""
+        ...
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        """Fit one fold, as `Trainer` does."""
+        ...
+
+    def model(self) -> Any:
+        """Return the model after the last report; it pickles, and lives on the CPU."""
+        ...
