@@ -8,6 +8,8 @@ MINUTES ?= 20
 SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that each collect a share of the fast tests, and import what that share needs.
+SHARES := --dist each --tx popen//env:FAST_TESTS=serving --tx popen//env:FAST_TESTS=others
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 # State of a clone stays in the clone; a deployment sets its own.
@@ -61,7 +63,7 @@ test: install .venvs/clients/.installed ## Run every test
 	$(PYTEST)
 
 test-fast: install ## Run the tests that need neither Ray nor a server
-	$(PYTEST) -m "not ray" --ignore=tests/integration
+	$(BIN)/python -m pytest $(SHARES) --hypothesis-profile brief -m "not ray" --ignore=tests/integration
 
 test-gpu: install ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu tests/integration/test_gpu.py

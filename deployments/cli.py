@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.errors import ConfigError, FleetError
+from deployments.rolloutcommand import add_rollout_command
 from tuning.configfile import read_yaml
 from tuning.errors import TuningError
 from tuning.quiet import quieten
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     stop = commands.add_parser("stop", help="end what `rayfleet serve` runs on this home folder")
     stop.set_defaults(run=_stop)
 
+    add_rollout_command(commands)
     show = commands.add_parser(
         "demo",
         help="tune, register, serve, predict and split, end to end",
@@ -129,9 +131,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _stop(_: argparse.Namespace) -> int:
-    from deployments import server  # noqa: PLC0415, as above
+    from deployments import running  # noqa: PLC0415, psutil, which --help does not need
 
-    return server.stop()
+    return running.stop()
 
 
 def _demo(_: argparse.Namespace) -> int:

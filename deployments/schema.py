@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from deployments.mirrorspec import MirrorSpec, named_versions
 from tuning.configfile import Spec
 
 MOST = 1_000_000
@@ -237,7 +238,7 @@ class AutoscalingSpec(Spec):
         return self
 
 
-class ModelSpec(Spec):
+class ModelSpec(MirrorSpec):
     """How one model is hosted: each of its versions is an application of its own, or in a pool."""
 
     traffic: dict[str, Percent] = Field(default={STABLE_ALIAS: 100}, min_length=1)
@@ -274,8 +275,8 @@ class ModelSpec(Spec):
 
     torch: TorchSpec = TorchSpec()
 
-    max_batch_size: Count = 32
-    """Most rows that the gateway joins into one call; a larger request goes alone."""
+    max_batch_size: Count | None = None
+    """Most rows that the gateway joins into one call; a larger request goes alone. None adapts."""
 
     batch_wait_timeout_s: Annotated[float, Field(ge=0, le=1)] | None = None
     """Longest time that a row waits for company while a replica is idle, seconds.
@@ -304,13 +305,7 @@ class ModelSpec(Spec):
     @field_validator("traffic", mode="before")
     @classmethod
     def _versions_may_be_numbers(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        # Exactly int: True would become the alias "True".
-        named = {str(key) if type(key) is int else key: each for key, each in value.items()}
-        if len(named) < len(value):
-            raise ValueError(f"{list(value)}: a version stands twice, as a number and as text")
-        return named
+        return named_versions(value)
 
     @field_validator("traffic")
     @classmethod
@@ -325,6 +320,13 @@ class ModelSpec(Spec):
     def stable_key(self) -> str:
         """The entry of `traffic` that is the stable track."""
         return STABLE_ALIAS if STABLE_ALIAS in self.traffic else next(iter(self.traffic))
+
+    @model_validator(mode="after")
+    def _a_version_answers_or_mirrors(self) -> Self:
+        both = [key for key in self.mirror if key in self.traffic]
+        if both:
+            raise ValueError(f"mirror: {both[0]!r} is in traffic, where its answers are used")
+        return self
 
     @model_validator(mode="after")
     def _replicas_are_fixed_or_scaled(self) -> Self:

@@ -29,6 +29,11 @@ SECONDS = (
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper edges of the batch size buckets, rows."""
 
+DIFFERENCES = (
+    0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 1e6,
+)  # fmt: skip
+"""Upper edges of the buckets of absolute differences; the first one holds none at all."""
+
 VERSION = ("model", "version", "track")
 REQUEST = (*VERSION, "protocol")
 
@@ -92,7 +97,29 @@ LAST_ANSWER = Family(
     "Unix time at which a batch was last answered.",
     VERSION,
 )
-FAMILIES = (REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER)
+MIRRORED = Family(
+    "rayfleet_mirrored",
+    Kind.COUNTER,
+    "Requests mirrored: agreed, differed, failed or dropped.",
+    (*VERSION, "outcome"),
+)
+MIRROR_DIFFERENCE = Family(
+    "rayfleet_mirror_difference",
+    Kind.HISTOGRAM,
+    "Largest absolute difference of two numbers in a mirrored request's answers.",
+    VERSION,
+    DIFFERENCES,
+)
+MIRROR_SECONDS = Family(
+    "rayfleet_mirror_predict_seconds",
+    Kind.COUNTER,
+    "Predict time of batches that both versions got alike, by who took it: stable or mirrored.",
+    (*VERSION, "by"),
+)
+MIRRORS = (MIRRORED, MIRROR_DIFFERENCE, MIRROR_SECONDS)
+FAMILIES = (
+    REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER, *MIRRORS
+)  # fmt: skip
 
 Labels = tuple[str, ...]
 

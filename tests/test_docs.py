@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from deployments import controlclient
 from deployments.cli import _parser as rayfleet_parser
 from deployments.errors import (
     DeadlineExceededError,
@@ -189,15 +190,17 @@ def test_what_a_sweep_can_name_is_mentioned(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parser", "path"),
+    ("parser", "path", "headings"),
     [
-        pytest.param(rayfleet_parser(), SERVING, id="rayfleet"),
-        pytest.param(_sweep_parser(), TUNING, id="tuning"),
-        pytest.param(_generate_parser(), TUNING, id="generate-data"),
+        pytest.param(rayfleet_parser(), SERVING, ("Commands", "Rollout commands"), id="rayfleet"),
+        pytest.param(_sweep_parser(), TUNING, ("Commands",), id="tuning"),
+        pytest.param(_generate_parser(), TUNING, ("Commands",), id="generate-data"),
     ],
 )
-def test_every_command_and_option_is_documented(parser: argparse.ArgumentParser, path: Any) -> None:
-    text = section(path, "Commands")
+def test_every_command_and_option_is_documented(
+    parser: argparse.ArgumentParser, path: Any, headings: tuple[str, ...]
+) -> None:
+    text = "".join(section(path, heading) for heading in headings)
 
     missing = [
         name
@@ -214,7 +217,7 @@ def test_every_environment_variable_is_documented() -> None:
 
     variables = {
         value
-        for module in (home, cluster)
+        for module in (home, cluster, controlclient)
         for name, value in vars(module).items()
         if name.endswith("_VARIABLE")
     }

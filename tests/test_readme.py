@@ -282,7 +282,8 @@ def test_curl_asks_what_the_control_api_understands(command: Command) -> None:
     request = http_request(command)
 
     if request.body is None:
-        assert re.fullmatch(r"/api/v1/deployments/[a-z]+", request.path)
+        asked = r"/api/v1/deployments/[a-z-]+(/versions/\d+/differences)?"
+        assert re.fullmatch(asked, request.path)
     else:
         body = NewDeployment.model_validate_json(request.body)
         ModelsSpec.load({"models": {body.name: body.spec}})

@@ -43,10 +43,10 @@ from tuning.spec import SweepSpec, Task
 from tuning.suggestion import make_suggestions
 from tuning.sweep import make_workload, run_trials
 from tuning.tracking import Tracker, abandon_run
-from tuning.trainable import fit_winner
 from tuning.trainers.factory import in_one_line
 from tuning.trainers.trainer import Metrics
 from tuning.warmstart import load_priors
+from tuning.workload import fit_winner
 
 Fit = Callable[[Params, Rows, Labels, tuple[Segment, ...]], tuple[Any, Metrics]]
 """Fits all training rows with these parameters, or these by epoch; scores these hold-out rows."""

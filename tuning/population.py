@@ -18,8 +18,8 @@ from ray.tune.schedulers import PopulationBasedTraining
 from tuning.crossvalidation import Report, deciding
 from tuning.exploring import Segment, explored, extended, mutable_dimensions, one_epoch
 from tuning.spec import SweepSpec, Task
-from tuning.trainable import Workload, fold_of
 from tuning.trainers.trainer import Evolving, Metrics
+from tuning.workload import Workload, cut_fold
 
 STATE = "population.pickle"
 
@@ -35,7 +35,7 @@ class PopulationTrial(Trainable):
         self._trainer = cast("Evolving", workload.make_trainer())
         self._reports: tuple[Report, ...] = ()
         self._segments: tuple[Segment, ...] = ()
-        self._folds = [fold_of(workload, fit, validate) for fit, validate in workload.folds]
+        self._folds = [cut_fold(workload, fit, validate) for fit, validate in workload.folds]
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -26,7 +26,8 @@ from tuning.ledger import Trial, TrialState
 from tuning.population import Population, PopulationTrial
 from tuning.spec import SweepSpec, Task
 from tuning.stopping import Rule, make_rule
-from tuning.trainable import SweepTrial, Workload
+from tuning.trainable import SweepTrial
+from tuning.workload import Workload
 
 TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard file per trial

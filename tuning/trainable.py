@@ -7,45 +7,17 @@ and keeps its imported framework and its folds.
 
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import pandas as pd
 from ray.tune import Trainable
 
 from tuning.checkpoints import CheckpointFile, checkpoint_path
 from tuning.crossvalidation import Report, cross_validate
-from tuning.data import Labels, Rows
-from tuning.exploring import Segment, refit_evolved
 from tuning.flavors import require_flavor
-from tuning.folds import Positions
 from tuning.measuring import measure
-from tuning.trainers.factory import make_trainer
-from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What all trials of a sweep share; it crosses the object store once for each actor."""
-
-    trainer: str
-    options: Mapping[str, Any]
-    problem: Problem
-    metric: str
-    rows: Rows
-    """Training rows only: the hold-out never reaches a trial."""
-    labels: Labels
-    folds: tuple[tuple[Positions, Positions], ...]
-    measured: bool = False
-    """Whether a trial ends with a fit on all rows whose size and speed count."""
-    folder: Path | None = None
-    """The sweep's, for checkpoints; None makes none."""
-    checkpoint_every_s: float = 0.0
-
-    def make_trainer(self) -> Trainer:
-        """Build the trainer anew, in the process that uses it."""
-        return make_trainer(self.trainer, self.problem, self.options)
+from tuning.trainers.trainer import Metrics
+from tuning.workload import Workload, cut_fold
 
 
 class SweepTrial(Trainable):
@@ -57,7 +29,7 @@ class SweepTrial(Trainable):
             raise ValueError("bind the workload with tune.with_parameters")
         self._workload = workload
         self._trainer = workload.make_trainer()
-        self._folds = [fold_of(workload, fit, validate) for fit, validate in workload.folds]
+        self._folds = [cut_fold(workload, fit, validate) for fit, validate in workload.folds]
         self._reports = self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -105,36 +77,3 @@ class SweepTrial(Trainable):
         workload = self._workload
         model = self._trainer.refit(params, workload.rows, workload.labels)
         return measure(model, require_flavor(self._trainer.flavor), workload.rows)
-
-
-def fit_winner(
-    workload: Workload,
-    params: Any,
-    holdout_rows: Rows,
-    holdout_labels: Labels,
-    segments: tuple[Segment, ...] = (),
-) -> tuple[Any, Metrics]:
-    """Fit all training rows and score the hold-out, once; with `segments`, as they say."""
-    trainer = workload.make_trainer()
-    if segments and isinstance(trainer, Evolving):
-        rows, labels = workload.rows, workload.labels
-        # One row to validate on, as nobody reads these metrics.
-        fold = Fold(rows, labels, rows[:1], labels[:1])
-        model = refit_evolved(trainer, segments, fold)
-    else:
-        model = trainer.refit(params, workload.rows, workload.labels)
-    return model, trainer.score(model, holdout_rows, holdout_labels)
-
-
-def fold_of(workload: Workload, fit: Positions, validate: Positions) -> Fold:
-    """Cut one fold out of a sweep's rows."""
-    return Fold(
-        rows=_take(workload.rows, fit),
-        labels=workload.labels[fit],
-        validation_rows=_take(workload.rows, validate),
-        validation_labels=workload.labels[validate],
-    )
-
-
-def _take(rows: Rows, positions: Positions) -> Rows:
-    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]

@@ -63,11 +63,14 @@ EXPRESS = {Wire.JSON: Door.EXPRESS, Wire.BINARY: Door.EXPRESS, Wire.GRPC: Door.G
 
 TARGETS: Mapping[str, Target] = {
     "rayfleet": Target("Rayfleet, Serve's port", Role.OURS, "rayfleet", HTTP),
+    "direct-http": Target("Rayfleet, Serve's port and direct", Role.OURS, "direct", HTTP),
     "express": Target("Rayfleet, express port", Role.OURS, "rayfleet", EXPRESS),
     "direct": Target("Rayfleet, express and direct", Role.OURS, "direct", EXPRESS),
     "inline": Target("Rayfleet, express and inline", Role.OURS, "inline", EXPRESS),
     "split": Target("direct, 90 % and 10 %", Role.OURS, "split", EXPRESS),
     "unsplit": Target("direct, two replicas", Role.OURS, "unsplit", EXPRESS),
+    "unshadowed": Target("direct, not mirrored", Role.OURS, "direct", EXPRESS),
+    "shadowed": Target("direct, 100 % mirrored", Role.OURS, "shadowed", EXPRESS),
     "no-window": Target("Rayfleet, no window", Role.BARE, "no-window", HTTP),
     "1ms-window": Target("Rayfleet, 1 ms window", Role.BARE, "1ms-window", HTTP),
     "mlserver": Target(

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +15,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.controller.control import Control, DeploymentView
+from deployments.controller.differences import DifferencesView
+from deployments.controller.rolloutapi import rollout_routes
+from deployments.controller.rolloutviews import RolloutDesk
 from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
 from deployments.protocols.statuses import ErrorResponse, open_inference_error
 from deployments.schema import ExpressSpec
@@ -24,6 +27,8 @@ MAX_BODY_BYTES = 1024 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 Name = Annotated[str, Path(description="A hosted model.", max_length=256)]
+
+VersionName = Annotated[str, Path(description="One of its versions.", max_length=20)]
 
 
 class Problem(BaseModel):
@@ -75,8 +80,8 @@ class NewDeployment(Settings):
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "Malformed; the text says what and where.",
-        404: "No such model.",
-        409: "The model is the config's, or is hosted already.",
+        404: "No such model, version or rollout.",
+        409: "It contradicts what there is; the text says who owns that.",
         413: "The body is larger than 1 MiB.",
         503: "The registry or the store is away; see `Retry-After`.",
     }
@@ -98,6 +103,7 @@ def make_api(
     ready: Callable[[], Awaitable[None]],
     express: ExpressSpec | None = None,
     *,
+    rollouts: RolloutDesk | None = None,
     only_loopback: bool,
 ) -> ASGIApp:
     """Build the application.
@@ -106,6 +112,7 @@ def make_api(
         control: Answers.
         ready: Returns once the store was read, or raises a DependencyError.
         express: The port for predictions, if there is one.
+        rollouts: Answers what is about rollouts; None leaves that out.
         only_loopback: Whether it listens on loopback alone; then requests that a browser
             was tricked into sending, under another host's name, are refused.
     """
@@ -157,12 +164,29 @@ def make_api(
         """Host a model no longer that was added through this API."""
         await control.delete(name)
 
+    _show_differences(api, control)
+    _add_rollouts(api, rollouts)
     api.add_exception_handler(FleetError, _handler(open_inference_error))
     api.add_exception_handler(RequestValidationError, _handler(_validation_error))
     api.add_exception_handler(HTTPException, _handler(_http_error))
     if only_loopback:
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     return _Limited(api)
+
+
+def _show_differences(api: FastAPI, control: Control) -> None:
+    @api.get(
+        "/api/v1/deployments/{name}/versions/{version}/differences",
+        responses=_problems(400, 404, 503),
+    )
+    async def get_differences(name: Name, version: VersionName) -> DifferencesView:
+        """How a version answers what is mirrored to it, beside the stable version."""
+        return control.version_differences(name, version)
+
+
+def _add_rollouts(api: FastAPI, desk: RolloutDesk | None) -> None:
+    if desk is not None:
+        api.include_router(rollout_routes(desk, _problems))
 
 
 def _seen_from(express: ExpressSpec | None, host: str | None) -> str | None:

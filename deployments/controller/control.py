@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from deployments.controller.decide import Observation
+from deployments.controller.differences import DifferencesView, FleetDifferences
 from deployments.controller.faults import model_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
+from deployments.controller.views import View
 from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
 from deployments.schema import ModelSpec
+from deployments.telemetry import Snapshot
 from deployments.traffic.table import ModelRoutes, Route, RoutingTable
 from deployments.userconfig import ModelsSpec, pool_fault
 from tuning.errors import ConfigError
@@ -22,19 +25,16 @@ from tuning.probes import without_password
 logger = logging.getLogger(__name__)
 
 
-class View(BaseModel):
-    """Base of what the control API shows."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
 class VersionView(View):
     """One hosted version of a model."""
 
     version: str
-    track: Literal["stable", "canary"]
+    track: Literal["stable", "canary", "shadow"]
     weight: int = Field(ge=0, le=100)
     """Percent of the model's requests."""
+
+    mirror: int = Field(ge=0, le=100)
+    """Percent of stable's requests that it gets too, its answers unseen."""
 
     state: Literal["LOADING", "READY", "UNAVAILABLE"]
     reason: str
@@ -68,7 +68,7 @@ class DeploymentView(View):
     """All its settings, with defaults."""
 
     versions: list[VersionView]
-    """Canaries first, the stable version last."""
+    """Shadows and canaries first, the stable version last."""
 
 
 class Control:
@@ -81,6 +81,7 @@ class Control:
         registry_uri: str,
         table: Callable[[], RoutingTable],
         wake: Callable[[], None],
+        snapshots: Callable[[], Sequence[Snapshot]] = tuple,
     ) -> None:
         """Begin.
 
@@ -90,7 +91,10 @@ class Control:
             registry_uri: Its address, to name it.
             table: The table in force.
             wake: Has the controller look at once.
+            snapshots: What the gateways have counted.
         """
+        self.differences = FleetDifferences()
+        self._snapshots = snapshots
         self._hosted = hosted
         self._registry = registry
         self._registry_uri = registry_uri
@@ -125,6 +129,22 @@ class Control:
             spec=self._hosted.spec(name).model_dump(mode="json"),
             versions=_versions(routes),
         )
+
+    def version_differences(self, name: str, version: str) -> DifferencesView:
+        """How the answers of a version that mirrors a model's stable one compare.
+
+        Raises:
+            NotFoundError: The model is not hosted, or nothing is known of such a version.
+        """
+        self._hosted.spec(name)
+        routes = self._table().models.get(name)
+        view = self.differences.view(name, version, self._snapshots())
+        if not view.is_known and (routes is None or routes.route(version) is None):
+            hosted = ", ".join(route.version for route in routes.routes) if routes else ""
+            raise NotFoundError(
+                f"model {name!r} has no version {version!r}, hosted: {hosted or 'none'}"
+            )
+        return view
 
     async def refresh(self) -> None:
         """Take over what other clusters have stored.
@@ -243,6 +263,7 @@ def _version(route: Route) -> VersionView:
         version=route.version,
         track=route.track.value,
         weight=route.weight,
+        mirror=route.mirror,
         state=route.state.value,
         reason=route.reason,
         application=route.host,

@@ -8,11 +8,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
-import msgspec
 import ray
 from msgspec.structs import replace
 from ray import serve
@@ -20,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.controller.api import is_loopback, make_api
 from deployments.controller.applications import Applications
-from deployments.controller.changes import log_changes
+from deployments.controller.changes import log_changes, stored_table
 from deployments.controller.control import Control
 from deployments.controller.counters import FleetCounters
 from deployments.controller.decide import (
@@ -44,12 +43,11 @@ from deployments.logs import log_as_serve_does
 from deployments.settings import Settings
 from deployments.store.store import FleetStore, StoredFailure
 from deployments.telemetry import Snapshot
+from deployments.traffic.differences import Report
 from deployments.traffic.table import (
     EMPTY,
     Endpoint,
     RoutingTable,
-    decode_revision,
-    decode_table,
     encode_table,
 )
 from deployments.userconfig import ModelsSpec
@@ -85,15 +83,16 @@ class Controller:
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)
         self._hosted = HostedModels(self._store)
+        self._counters = FleetCounters(self._store, clock)
         self._control = Control(
             self._hosted,
             self._registry,
             settings.registry_uri,
             lambda: self._table,
             self._look_at_once,
+            self._counters.merged,
         )
         self._door: ControlDoor | None = None
-        self._counters = FleetCounters(self._store, clock)
         self._fingerprints: dict[str, str] = {}
         self._failures: dict[str, Failure] = {}
         self._retirements = Retirements(clock)
@@ -123,7 +122,7 @@ class Controller:
             self._open_door()
 
     async def poll(
-        self, gateway: str, revision: int, snapshot: Snapshot
+        self, gateway: str, revision: int, snapshot: Snapshot, reports: Sequence[Report] = ()
     ) -> tuple[int, bytes] | None:
         """Hold a gateway's question until there is a newer table, for a second at most.
 
@@ -131,12 +130,14 @@ class Controller:
             gateway: Who asks.
             revision: Of the table that it has applied, which is thereby acknowledged.
             snapshot: All that it has counted.
+            reports: Of differences that mirroring found.
 
         Returns:
             Revision and bytes of a newer table; None when there is none.
         """
         self._retirements.acknowledged(gateway, revision)
         self._counters.report(snapshot)
+        self._control.differences.hear(gateway, reports)
         if revision > self._table.revision and self._table.settled:
             # The store was lost, and our revisions began anew: gateways would ignore them.
             self._set_table(replace(self._table, revision=revision + 1))
@@ -291,7 +292,7 @@ class Controller:
         await asyncio.to_thread(self._counters.restore)
         await self._control.refresh()
         if body is not None and self._table is EMPTY:
-            self._set_table(_stored_table(body))
+            self._set_table(stored_table(body))
             self._doors.restore(self._table)
         return True
 
@@ -388,12 +389,3 @@ class Controller:
         if self._trouble.pop(what, None) is not None:
             logger.info("%s is back", what)
         return result
-
-
-def _stored_table(body: bytes) -> RoutingTable:
-    try:
-        return decode_table(body)
-    except msgspec.DecodeError as error:
-        logger.warning("the stored routing table is of another release: %s", error)
-        # Gateways that live on hold that revision, and would ignore an older one.
-        return replace(EMPTY, revision=decode_revision(body))

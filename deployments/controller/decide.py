@@ -42,17 +42,18 @@ from deployments.controller.pools import (
     wanted_mark,
 )
 from deployments.controller.transports import POOLED, Choice, choose_transport, runtime_of
+from deployments.controller.wanted import Wanted, resolve, wanted_versions
 from deployments.controller.weights import effective_weights
 from deployments.protocols.tensors import Layout, Signature
-from deployments.schema import ModelSpec, application_name, is_version
+from deployments.schema import ModelSpec, application_name
 from deployments.traffic.table import (
     Batching,
     Endpoint,
+    Mirroring,
     ModelRoutes,
     Route,
     RouteState,
     RoutingTable,
-    Track,
     TransportKind,
 )
 from deployments.userconfig import PoolSpec, parse_pool_application
@@ -128,12 +129,10 @@ def decide(seen: Observation) -> Decision:
         *due_pools(seen.pools, seen.applications, failures, seen.now_s)
     ]
     for model, spec in sorted(seen.specs.items()):
-        wanted, stable = _wanted(seen, model, spec)
-        states = {version: _state(seen, failures, model, version) for version in wanted}
-        models[model] = _routes(
-            seen, model, spec, effective_weights(wanted, states, stable), states, stable
-        )
-        deploy += _deployments(seen, failures, model, spec, wanted)
+        wanted = _wanted(seen, model, spec)
+        states = {version: _state(seen, failures, model, version) for version in wanted.weights}
+        models[model] = _routes(seen, model, spec, wanted, states)
+        deploy += _deployments(seen, failures, model, spec, wanted.weights)
 
     table = RoutingTable(
         revision=seen.table.revision,
@@ -161,44 +160,11 @@ def is_moving(seen: Observation, decision: Decision) -> bool:
     )
 
 
-def _wanted(seen: Observation, model: str, spec: ModelSpec) -> tuple[dict[str, int], str | None]:
-    """Resolve the traffic of a model to versions and their nominal weights, stable last.
+def _wanted(seen: Observation, model: str, spec: ModelSpec) -> Wanted:
+    def is_ready(version: str) -> bool:
+        return _state(seen, {}, model, version)[0] is RouteState.READY
 
-    Returns:
-        The weights by version, and which version is stable; None while there is none.
-    """
-    before = seen.table.models.get(model)
-    if not seen.registry.answered:
-        # Until the registry has answered once, what served before is all that is known.
-        if before is None:
-            return {}, None
-        weights = {route.version: route.weight for route in before.routes}
-        return weights, before.stable.version if before.stable else None
-
-    wanted: dict[str, int] = {}
-    keys = [key for key in spec.traffic if key != spec.stable_key]
-    for key in (*keys, spec.stable_key):
-        version = _resolve(seen.registry, model, key)
-        if version is not None:
-            # A version under two keys is one route; it takes the later place.
-            weight = wanted.pop(version, 0)
-            wanted[version] = weight + spec.traffic[key]
-    stable = _resolve(seen.registry, model, spec.stable_key)
-    previous = before.stable if before else None
-    if previous is not None and not _is_ready(seen, model, stable):
-        # The next stable version is not there yet: the last one stays.
-        wanted[previous.version] = wanted.pop(previous.version, 0)
-        stable = previous.version
-    return wanted, stable
-
-
-def _resolve(registry: RegistryView, model: str, key: str) -> str | None:
-    version = key if is_version(key) else registry.aliases.get(model, {}).get(key)
-    return version if version is not None and (model, version) in registry.versions else None
-
-
-def _is_ready(seen: Observation, model: str, version: str | None) -> bool:
-    return version is not None and _state(seen, {}, model, version)[0] is RouteState.READY
+    return wanted_versions(model, spec, seen.registry, seen.table.models.get(model), is_ready)
 
 
 def _state(
@@ -233,7 +199,7 @@ def _proof_state(
     seen: Observation, failures: Mapping[str, Failure], model: str, version: str
 ) -> tuple[RouteState, str]:
     spec, name = seen.specs[model], application_name(model, version)
-    stable = _resolve(seen.registry, model, spec.stable_key)
+    stable = resolve(seen.registry, model, spec.stable_key)
     unproven = spec.pool is not None and name not in seen.proven
 
     def answers(other: str) -> bool:
@@ -262,22 +228,22 @@ def _routes(
     seen: Observation,
     model: str,
     spec: ModelSpec,
-    weights: Mapping[str, int],
+    wanted: Wanted,
     states: Mapping[str, tuple[RouteState, str]],
-    stable: str | None,
 ) -> ModelRoutes:
+    weights = effective_weights(wanted.weights, states, wanted.stable)
     routes = []
     for version in weights:
         host = _host(seen, model, version)
         pool = host if parse_pool_application(host) is not None else None
         facts = _facts(seen, model, version)
-        transport = _transport(seen, model, version, spec, is_stable=version == stable)
+        transport = _transport(seen, model, version, spec, is_stable=version == wanted.stable)
         if pool is not None:
             transport = POOLED
         is_elsewhere = transport.kind is TransportKind.HANDLE or pool is not None
         route = Route(
             version=version,
-            track=Track.STABLE if version == stable else Track.CANARY,
+            track=wanted.track(version),
             weight=weights[version],
             application=application_name(model, version),
             state=states[version][0],
@@ -291,6 +257,7 @@ def _routes(
             endpoints=() if is_elsewhere else seen.endpoints.get(host, ()),
             pool=pool,
             size_bytes=facts.size_bytes or 0,
+            mirror=wanted.mirrors.get(version, 0),
         )
         routes.append(route)
     return ModelRoutes(
@@ -303,6 +270,7 @@ def _routes(
             max_queued_requests=spec.max_queued_requests,
         ),
         deadline_s=spec.request_deadline_s or seen.deadline_s,
+        mirroring=Mirroring(spec.mirror_tolerance, spec.mirror_samples),
     )
 
 

@@ -90,16 +90,17 @@ def runtime_env_fault(value: Any) -> str | None:
 
 def _version_faults(path: str, model: str, spec: ModelSpec, view: RegistryView) -> Iterator[str]:
     aliases = view.aliases[model]
-    for key in spec.traffic:
+    for key in (*spec.traffic, *spec.mirror):
+        place = f"{path}.{'traffic' if key in spec.traffic else 'mirror'}"
         version = key if is_version(key) else aliases.get(key)
         if version is None:
             # The canary comes and goes; the others are set by hand, or misspelt.
             if key != CANARY_ALIAS or key == spec.stable_key:
-                yield f"{path}.traffic: {_unknown_alias(key, aliases)}"
+                yield f"{place}: {_unknown_alias(key, aliases)}"
             continue
         facts = view.versions.get((model, version))
         if facts is None:
-            yield f"{path}.traffic: version {version!r} is not registered"
+            yield f"{place}: version {version!r} is not registered"
         elif spec.runtime not in {"auto", "pyfunc", facts.native}:
             allowed = ", ".join(["auto", *filter(None, [facts.native]), "pyfunc"])
             yield (

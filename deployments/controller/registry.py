@@ -103,7 +103,7 @@ def _named(
     specs: Mapping[str, ModelSpec], aliases: Mapping[str, Mapping[str, str]]
 ) -> Iterable[tuple[str, str]]:
     for model, spec in specs.items():
-        for key in spec.traffic:
+        for key in (*spec.traffic, *spec.mirror):
             version = key if is_version(key) else aliases.get(model, {}).get(key)
             if model in aliases and version is not None:
                 yield model, version

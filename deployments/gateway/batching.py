@@ -25,11 +25,21 @@ from deployments.errors import (
     PredictionError,
     ReplicaLostError,
 )
-from deployments.gateway.batch_limit import SHARE, BatchLimit
+from deployments.gateway.batch_limit import LARGEST_ROWS, SHARE, BatchLimit, suited
 from deployments.gateway.joining import AnyRequest, join, shape_of
 from deployments.gateway.line import Line
 from deployments.gateway.transport import ReplicaGoneError, VersionTransport
-from deployments.gateway.waiting import BatchAnswer, Deadlines, Ending, Flight, Share, Waiting
+from deployments.gateway.waiting import (
+    BatchAnswer,
+    Deadlines,
+    Ending,
+    Flight,
+    Onlooker,
+    Sender,
+    Share,
+    Waiting,
+    settle,
+)
 from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch, Outputs, Request, has_nan
@@ -57,6 +67,7 @@ class VersionQueue:
     replicas: int
     counters: Counters
     clock: Callable[[], float]
+    onlookers: tuple[Onlooker, ...] = ()
 
     _window: AdaptiveWindow = field(default_factory=AdaptiveWindow)
     _limit: BatchLimit = field(default_factory=BatchLimit)
@@ -74,12 +85,15 @@ class VersionQueue:
         self._deadlines = Deadlines(self._expire, self.clock)
         self._unanswered = self._gauge()
 
-    async def answer(self, request: Request, deadline_s: float) -> Outputs:
+    async def answer(
+        self, request: Request, deadline_s: float, sender: Sender | None = None
+    ) -> Outputs:
         """Queue a request and wait for its outputs.
 
         Args:
             request: Checked against the version's signature.
             deadline_s: Longest wait from now, seconds.
+            sender: Whose it is, for onlookers.
 
         Raises:
             OverloadedError: The queue is full.
@@ -89,25 +103,18 @@ class VersionQueue:
             ModelNotReadyError: The version is going away.
         """
         end: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-
-        def told(ending: Ending) -> None:
-            if end.done():
-                return  # cancelled in this turn of the loop
-            if isinstance(ending, Share):
-                end.set_result(ending.outputs)
-            elif isinstance(ending, asyncio.CancelledError):
-                end.cancel()
-            else:
-                end.set_exception(ending)
-
-        waiting = self.put(request, deadline_s, told)
+        waiting = self.put(request, deadline_s, partial(settle, end), sender)
         try:
             return await end
         finally:
             self.give_up(waiting)
 
     def put(
-        self, request: AnyRequest, deadline_s: float, told: Callable[[Ending], None]
+        self,
+        request: AnyRequest,
+        deadline_s: float,
+        told: Callable[[Ending], None],
+        sender: Sender | None = None,
     ) -> Waiting:
         """Queue a request.
 
@@ -116,6 +123,7 @@ class VersionQueue:
             deadline_s: As above.
             told: Called once with how it ended, unless it is given up before: with what
                 `answer` gives or raises. Must not raise.
+            sender: As for `answer`.
 
         Raises:
             OverloadedError: The queue is full.
@@ -124,7 +132,7 @@ class VersionQueue:
         if len(self._line) >= limit:
             raise OverloadedError(self.model, limit)
         now_s = self.clock()
-        waiting = Waiting(request, shape_of(request), told, now_s, deadline_s)
+        waiting = Waiting(request, shape_of(request), told, now_s, deadline_s, sender)
         self._line.join(waiting)
         self._deadlines.add(waiting)
         self._unanswered.value += 1
@@ -142,6 +150,11 @@ class VersionQueue:
     def depth(self) -> int:
         """Requests waiting or in flight."""
         return len(self._line) + self._requests_in_flight
+
+    @property
+    def has_line(self) -> bool:
+        """Whether requests wait to be sent."""
+        return bool(self._line)
 
     def resize(self, track: str, batching: Batching, replicas: int) -> None:
         """Take new settings; requests that wait are judged by them from now on."""
@@ -204,13 +217,14 @@ class VersionQueue:
         self._pump_is_next = False
         slots = self._slots()
         while self._line and self._in_flight < slots:
-            wait_s = self._company_wait_s(slots)
+            most_rows = self._most_rows(slots)
+            wait_s = self._company_wait_s(slots, most_rows)
             if wait_s > 0:
                 self._pump_soon(wait_s)
                 return
             self._held_since_s = None
-            passed = self.batching.max_batch_size
-            batch = self._line.take(self._most_rows(), passed, self._hopeless_s())
+            passed = self.batching.max_batch_size or LARGEST_ROWS
+            batch = self._line.take(most_rows, passed, self._hopeless_s())
             if batch:
                 self._launch(batch)
 
@@ -220,22 +234,23 @@ class VersionQueue:
         own = self.transport.own_copies
         # While scaled to zero, one batch goes ahead and wakes the version; where a copy in
         # this process answers, only once it leaves more in line than it takes at a time.
-        wakes = own == 0 or len(self._line) >= self._most_rows()
+        wakes = own == 0 or len(self._line) >= self._most_rows(own)
         return own + max(self.replicas, int(wakes)) * each
 
-    def _most_rows(self) -> int:
+    def _most_rows(self, slots: int) -> int:
         """Most rows that may share the next batch; a larger request goes alone."""
         batching = self.batching
-        return self._limit.most_rows(batching.max_batch_size, batching.latency_target_s)
+        most = batching.max_batch_size or suited(self._line.rows, slots)
+        return self._limit.most_rows(most, batching.latency_target_s)
 
     def _overlaps(self) -> bool:
         """Whether the replica should have the next batch before it has answered this one."""
         return self.transport.is_cheap and self._window.is_quick
 
-    def _company_wait_s(self, slots: int) -> float:
+    def _company_wait_s(self, slots: int, most_rows: int) -> float:
         """How much longer the requests in line should wait for others, seconds."""
         first = self._line.first
-        if first.alone or self._line.rows >= self._most_rows():
+        if first.alone or self._line.rows >= most_rows:
             return 0.0
         now_s = self.clock()
         fixed_s = self.batching.batch_wait_timeout_s
@@ -268,7 +283,7 @@ class VersionQueue:
 
     def _launch(self, batch: list[Waiting]) -> None:
         started_s = self.clock()
-        flight = Flight(batch, started_s, len(batch), _nothing)
+        flight = Flight(batch, started_s, len(batch))
         for item in batch:
             item.flight = flight
         self._window.sent()
@@ -367,7 +382,7 @@ class VersionQueue:
         self.counters.observe(BATCH, labels, rows)
         self.counters.set(LAST_ANSWER, labels, time.time())
         waits = self.counters.distribution(QUEUE, labels)
-        answer = BatchAnswer(outputs, rows)
+        answer = BatchAnswer(outputs, rows, prediction.predict_s)
         sent_s = started_s + prediction.wait_s
         start = 0
         for item in batch:
@@ -375,11 +390,9 @@ class VersionQueue:
             waits.observe(sent_s - item.arrived_s)
             self._tell(item, Share(answer, start, stop, alone))
             start = stop
+        for onlooker in self.onlookers:
+            onlooker.saw(batch, answer)
 
     def _fail(self, batch: list[Waiting], error: BaseException) -> None:
         for item in batch:
             self._tell(item, error)
-
-
-def _nothing() -> None:
-    pass

@@ -48,6 +48,12 @@ class Call(msgspec.Struct, kw_only=True):
     model: str = ""
     version: str = ""
     track: str = ""
+    routing_key: str | None = None
+    """The header's; None or empty without one."""
+
+    given_id: str = ""
+    """Names the request where its body does not."""
+
     counted: bool = False
     failed_version: bool = False
 
@@ -110,6 +116,7 @@ class Calls:
             given_id = own_id() or given_id
             route = self.inference.choose(call.model, given_id)
         call.version, call.track = route.version, route.track
+        call.routing_key, call.given_id = routing_key, given_id
         return route, given_id
 
     async def answer(self, call: Call, route: Route, request: Request) -> Outputs:
@@ -119,7 +126,7 @@ class Calls:
             FleetError: What `Inference.answer` raises.
         """
         queue = self.inference.queue(call.model, route)
-        return self.answered(call, await queue.answer(request, self._left_s(call)))
+        return self.answered(call, await queue.answer(request, self._left_s(call), call))
 
     def put(
         self, call: Call, route: Route, request: AnyRequest, told: Callable[[Ending], None]
@@ -133,7 +140,7 @@ class Calls:
             FleetError: What `Inference.queue` and `VersionQueue.put` raise.
         """
         queue = self.inference.queue(call.model, route)
-        return partial(queue.give_up, queue.put(request, self._left_s(call), told))
+        return partial(queue.give_up, queue.put(request, self._left_s(call), told, call))
 
     def answered(self, call: Call, outputs: Outputs) -> Outputs:
         """Take note of what a version answered."""

@@ -153,6 +153,7 @@ class Gateway(InferenceServicer):
             try:
                 update = await asyncio.wait_for(self._poll(), POLL_TIMEOUT_S)
             except (RayError, RayServeException, TimeoutError) as error:
+                self._inference.mirroring.unheard()
                 if not away:
                     logger.warning("controller cannot be reached, keeping the table: %s", error)
                     away = True
@@ -170,9 +171,11 @@ class Gateway(InferenceServicer):
                 logger.info("applied routing table %d", revision)
 
     async def _poll(self) -> tuple[int, bytes] | None:
+        reports = self._inference.mirroring.reports()
         answer: tuple[int, bytes] | None = await self._controller.poll.remote(
-            self._id, self._inference.table.revision, self._counters.snapshot()
+            self._id, self._inference.table.revision, self._counters.snapshot(), reports
         )
+        self._inference.mirroring.heard(reports)
         return answer
 
     def _put_in_force(self, table: RoutingTable) -> None:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -63,6 +61,10 @@ class FleetStore:
 
     def migrate(self) -> None:
         """Bring the schema up to this release; harmless when it already is."""
+        # Of all who open a store, the controller alone migrates it.
+        from alembic import command  # noqa: PLC0415, as slow as the rest of this module
+        from alembic.config import Config  # noqa: PLC0415
+
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with self._engine.begin() as connection:

@@ -17,6 +17,7 @@ class Track(StrEnum):
 
     STABLE = "stable"
     CANARY = "canary"
+    SHADOW = "shadow"
 
 
 class RouteState(StrEnum):
@@ -99,6 +100,9 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size_bytes: int = 0
     """Of the model's files; 0 where the registry does not say."""
 
+    mirror: int = 0
+    """Percent of the stable version's requests that are sent to this one, too, once READY."""
+
     @property
     def host(self) -> str:
         """Serve application that holds the replicas."""
@@ -108,19 +112,28 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How requests are joined before they go to a replica; see `schema.ModelSpec`."""
 
-    max_batch_size: int
+    max_batch_size: int | None
     batch_wait_timeout_s: float | None
     max_concurrent_batches: int | None
     max_queued_requests: int
     latency_target_s: float | None = None
 
 
+class Mirroring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How mirrored answers are compared with stable's; see `mirrorspec.MirrorSpec`."""
+
+    tolerance: float = 0.0
+    samples: int = 0
+
+
 class ModelRoutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The hosted versions of one model; canaries first, the stable version last."""
+    """The hosted versions of one model; shadows and canaries first, the stable version last."""
 
     routes: tuple[Route, ...]
     batching: Batching
     deadline_s: float
+
+    mirroring: Mirroring = Mirroring()
 
     @property
     def stable(self) -> Route | None:

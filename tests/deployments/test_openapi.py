@@ -14,6 +14,7 @@ import uvicorn
 from deployments.controller.api import make_api
 from deployments.haproxy import free_port
 from deployments.store.store import FleetStore
+from tests.deployments.controller.desks import FakeDesk, make_rollout
 from tests.deployments.controller.test_api import Fixture
 from tests.deployments.gateway.hosted import SPLIT, Fleet
 
@@ -77,8 +78,10 @@ def test_control_api(tmp_path: Path) -> None:
     store.migrate()
     fixture = Fixture(store)
 
-    with served(make_api(fixture.control, fixture._ready, only_loopback=True)) as url:
+    desk = FakeDesk(make_rollout())
+    api = make_api(fixture.control, fixture._ready, rollouts=desk, only_loopback=True)
+    with served(api) as url:
         said = fuzz(url, tmp_path)
 
-    assert "Tested: 6" in said
+    assert "Tested: 13" in said
     store.close()

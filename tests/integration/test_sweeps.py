@@ -238,6 +238,8 @@ def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_pa
 
 
 def test_a_sweep_that_finds_no_ray_ties_no_later_one(bench: Bench) -> None:
+    new_mlflow(bench.folder / "home")
+
     refused = replace(bench, ray_address="plugin://anywhere").run(bench.write())
 
     assert refused.returncode == 2
@@ -306,6 +308,7 @@ def test_interrupted_sweep_resumes_where_it_was(bench: Bench, head: Head, tmp_pa
 def test_killed_sweep_resumes_and_registers_exactly_one_version(
     bench: Bench, head: Head, tmp_path: Path
 ) -> None:
+    new_mlflow(bench.folder / "home")
     folder = tmp_path / "calls"
     folder.mkdir()
     path = bench.write(n_trials=5, options={"folder": str(folder), "hold": 6})

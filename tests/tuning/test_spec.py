@@ -59,6 +59,12 @@ def test_validation_imports_no_heavy_framework() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.ray  # as above
+def test_a_process_that_only_fits_the_winner_imports_no_tune() -> None:
+    program = "import sys, tuning.workload; sys.exit('ray' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_model_and_experiment_have_defaults(tmp_path: Path) -> None:
     spec = read_sweep(write(tmp_path, GOOD))
 

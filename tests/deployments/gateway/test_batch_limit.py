@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.gateway.batch_limit import SHARE, BatchLimit
+from deployments.gateway.batch_limit import SHARE, BatchLimit, suited
 from deployments.gateway.batching import VersionQueue
 from deployments.protocols.tensors import Array, Batch
-from tests.deployments.gateway.queues import ask, make_queue
+from tests.deployments.gateway.queues import ask, busy, make_queue
 from tests.fakes import FakeTransport, loop_time, run_virtually, sums
+from tests.properties import examples
 
 ROW_S = 0.001
 """What the model takes for each row."""
@@ -31,7 +32,7 @@ def test_without_a_target_the_spec_alone_decides() -> None:
     assert BatchLimit().most_rows(32, None) == 32
 
 
-@settings(deadline=None)
+@examples(100)
 @given(fitting=st.integers(1, 2000), seed=st.floats(1e-5, 1.0))
 def test_the_limit_finds_what_fits_and_stays_near_it(fitting: int, seed: float) -> None:
     limit = BatchLimit()
@@ -98,3 +99,32 @@ def test_a_wait_for_company_ends_with_half_of_the_target() -> None:
         return loop_time() - began_s
 
     assert run_virtually(test) == pytest.approx(0.025, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("waiting_rows", "slots", "rows"),
+    [
+        pytest.param(0, 1, 32, id="nobody"),
+        pytest.param(64, 2, 32, id="no-more-than-the-usual-batches"),
+        pytest.param(200, 2, 50, id="half-of-what-each-slot-could-take"),
+        pytest.param(200, 1, 100, id="one-slot"),
+        pytest.param(10_000, 1, 256, id="never-more-than-the-largest"),
+    ],
+)
+def test_batches_grow_with_the_line_where_nobody_fixed_them(
+    waiting_rows: int, slots: int, rows: int
+) -> None:
+    assert suited(waiting_rows, slots) == rows
+
+
+def test_many_rows_that_wait_share_few_calls() -> None:
+    transport = FakeTransport()
+
+    async def test() -> None:
+        queue = make_queue(transport, max_batch_size=None)
+        first = await busy(queue)
+        await asyncio.gather(first, *(queue.answer(ask(n, rows=10), 30.0) for n in range(60)))
+
+    run_virtually(test)
+
+    assert [len(rows) for rows in transport.rows] == [1, 250, 170, 90, 40, 30, 20]

@@ -198,7 +198,7 @@ def test_replicas_asleep_are_woken_once_a_whole_batch_is_left_in_line() -> None:
         return transport.most_running
 
     async def test() -> None:
-        size = BATCHING.max_batch_size
+        size = BATCHING.max_batch_size or 0
         assert await most(size - 1) == 1
         assert await most(2 * size) == 2
 

@@ -281,6 +281,17 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
             id="misspelt-alias-of-the-canary",
         ),
         pytest.param(
+            hosting(churn={"mirror": {"shadoww": 100}}),
+            f"FILE: {MODELS}.models.churn.mirror: no version has the alias 'shadoww',"
+            " aliases: champion",
+            id="misspelt-alias-of-a-shadow",
+        ),
+        pytest.param(
+            hosting(churn={"mirror": {7: 100}}),
+            f"FILE: {MODELS}.models.churn.mirror: version '7' is not registered",
+            id="mirrored-version-that-is-not-there",
+        ),
+        pytest.param(
             hosting(bare={}),
             f"FILE: {MODELS}.models.bare.traffic: no version has the alias 'champion',"
             " aliases: none",

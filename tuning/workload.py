@@ -1,0 +1,74 @@
+"""What the trials of a sweep share, and what is made of the one that wins.
+
+Apart from the actors that run them, since to import Ray Tune takes a second: a process that
+only fits the winner need not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tuning.data import Labels, Rows
+from tuning.exploring import Segment, refit_evolved
+from tuning.folds import Positions
+from tuning.trainers.factory import make_trainer
+from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What all trials of a sweep share; it crosses the object store once for each actor."""
+
+    trainer: str
+    options: Mapping[str, Any]
+    problem: Problem
+    metric: str
+    rows: Rows
+    """Training rows only: the hold-out never reaches a trial."""
+    labels: Labels
+    folds: tuple[tuple[Positions, Positions], ...]
+    measured: bool = False
+    """Whether a trial ends with a fit on all rows whose size and speed count."""
+    folder: Path | None = None
+    """The sweep's, for checkpoints; None makes none."""
+    checkpoint_every_s: float = 0.0
+
+    def make_trainer(self) -> Trainer:
+        """Build the trainer anew, in the process that uses it."""
+        return make_trainer(self.trainer, self.problem, self.options)
+
+
+def fit_winner(
+    workload: Workload,
+    params: Any,
+    holdout_rows: Rows,
+    holdout_labels: Labels,
+    segments: tuple[Segment, ...] = (),
+) -> tuple[Any, Metrics]:
+    """Fit all training rows and score the hold-out, once; with `segments`, as they say."""
+    trainer = workload.make_trainer()
+    if segments and isinstance(trainer, Evolving):
+        rows, labels = workload.rows, workload.labels
+        # One row to validate on, as nobody reads these metrics.
+        fold = Fold(rows, labels, rows[:1], labels[:1])
+        model = refit_evolved(trainer, segments, fold)
+    else:
+        model = trainer.refit(params, workload.rows, workload.labels)
+    return model, trainer.score(model, holdout_rows, holdout_labels)
+
+
+def cut_fold(workload: Workload, fit: Positions, validate: Positions) -> Fold:
+    """Cut one fold's rows and labels out of the training rows."""
+    return Fold(
+        rows=_take(workload.rows, fit),
+        labels=workload.labels[fit],
+        validation_rows=_take(workload.rows, validate),
+        validation_labels=workload.labels[validate],
+    )
+
+
+def _take(rows: Rows, positions: Positions) -> Rows:
+    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]
