@@ -1,6 +1,7 @@
 """Sweeps as a user runs them: in processes of their own, with a home of their own."""
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -192,7 +193,7 @@ def ray_node(head: Head) -> Iterator["subprocess.Popen[bytes]"]:
             start_new_session=True,
         )
         try:
-            wait_until(lambda: node.poll() is not None or bool(raylets_of(node.pid)))
+            wait_until(lambda: node.poll() is not None or n_nodes(head) == 2)
             assert node.poll() is None, (head.folder / "node.log").read_text()
             yield node
         finally:
@@ -200,9 +201,17 @@ def ray_node(head: Head) -> Iterator["subprocess.Popen[bytes]"]:
             node.wait(timeout=TIMEOUT_S)
 
 
-def raylets_of(pid: int) -> list[psutil.Process]:
-    """Schedulers of nodes below a process."""
-    return [each for each in tree(pid) if "raylet" in _title(each)]
+def n_nodes(head: Head) -> int:
+    """How many nodes a cluster knows."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ray")), "status", f"--address={head.address}"],
+        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    return len(re.findall(r"\b1 node_", done.stdout))
 
 
 def actors_of(pid: int) -> list[psutil.Process]:
@@ -249,6 +258,16 @@ def wait_until(fact: Callable[[], bool]) -> None:
         if time.monotonic() > give_up_at_s:
             raise TimeoutError(f"not so within {TIMEOUT_S} s")
         time.sleep(POLL_S)
+
+
+def wait_while_running(process: "subprocess.Popen[str]", fact: Callable[[], bool]) -> None:
+    """Await a condition that a process brings about, and show what it said if it does not."""
+    try:
+        wait_until(lambda: process.poll() is not None or fact())
+    except TimeoutError:
+        process.kill()
+    if process.poll() is not None:
+        raise AssertionError("\n".join(process.communicate(timeout=TIMEOUT_S)))
 
 
 def read_until(process: "subprocess.Popen[str]", wanted: Callable[[str], bool]) -> str:

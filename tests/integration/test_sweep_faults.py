@@ -18,7 +18,7 @@ from tests.integration.sweeping import (
     kill_all,
     ray_head,
     ray_node,
-    wait_until,
+    wait_while_running,
 )
 from tests.soak.dependencies import Database, MlflowServer, ObjectStore
 from tuning.ledger import Ledger, TrialState
@@ -75,17 +75,19 @@ def test_a_sweep_survives_the_loss_of_everything_it_stands_on(
 
     with bench.started(path) as process:
         # All that run wait at the gate.
-        wait_until(lambda: calls_of(calls).total() == FIRST_GATE + SIDE_BY_SIDE)
+        wait_while_running(process, lambda: calls_of(calls).total() == FIRST_GATE + SIDE_BY_SIDE)
         assert actors_of(node_pid), "no trial on the second node"
         server.kill()
         kill_all(node_pid)
         actors_of(head.pid)[0].kill()
         (calls / f"go-{FIRST_GATE}").touch()
         # MLflow is away, a node and a worker are gone, and trials go on.
-        wait_until(lambda: calls_of(calls).total() >= SECOND_GATE + 2)
+        wait_while_running(process, lambda: calls_of(calls).total() >= SECOND_GATE + 2)
         server.start()
         # What MLflow missed is written once it is back.
-        wait_until(lambda: len(ended(tmp_path)) >= 4 and shown(bench) == ended(tmp_path))
+        wait_while_running(
+            process, lambda: len(ended(tmp_path)) >= 4 and shown(bench) == ended(tmp_path)
+        )
         before, calls_before = ended(tmp_path), calls_of(calls)
         process.kill()
         process.wait(timeout=TIMEOUT_S)
