@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from ray.tune import Trainable
 from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.schedulers.pbt import _PBTTrialState
 
 from tuning.crossvalidation import Report, deciding
 from tuning.exploring import Segment, explored, extended, mutable_dimensions, one_epoch
@@ -129,6 +130,14 @@ class Population(PopulationBasedTraining):
         self._mutable = mutable_dimensions(spec.space, task.trainer)
         self._resample = spec.scheduler.resample
         self._generator = np.random.default_rng(spec.seed)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Take up a trial.
+
+        Tune refuses a search algorithm beside this scheduler, for it could not tell what a copy
+        has to do with what was suggested; ours only says where each trial begins (Ray 2.60).
+        """
+        self._trial_state[trial] = _PBTTrialState(trial)
 
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], Any]:
         # A trial that copies another stays the trial that it is.

@@ -216,7 +216,8 @@ def n_nodes(head: Head) -> int:
 
 def actors_of(pid: int) -> list[psutil.Process]:
     """Processes that run trials, below a node's."""
-    return [each for each in tree(pid) if _title(each).startswith("ray::SweepTrial")]
+    titles = ((each, _title(each)) for each in tree(pid))
+    return [each for each, title in titles if title.startswith("ray::") and "IDLE" not in title]
 
 
 def kill_all(pid: int) -> None:

@@ -10,6 +10,7 @@ from shutil import rmtree
 
 import pytest
 
+from deployments.processes import tree
 from tests.integration.sweeping import (
     TIMEOUT_S,
     Bench,
@@ -76,7 +77,7 @@ def test_a_sweep_survives_the_loss_of_everything_it_stands_on(
     with bench.started(path) as process:
         # All that run wait at the gate.
         wait_while_running(process, lambda: calls_of(calls).total() == FIRST_GATE + SIDE_BY_SIDE)
-        assert actors_of(node_pid), "no trial on the second node"
+        assert actors_of(node_pid), [each.cmdline() for each in tree(node_pid)]
         server.kill()
         kill_all(node_pid)
         actors_of(head.pid)[0].kill()

@@ -14,6 +14,8 @@ import pytest
 
 from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_until, wait_until
 from tests.stores import new_mlflow
+from tuning.ledger import Ledger, Manifest, TrialState
+from tuning.spec import check_sweep, read_sweep
 from tuning.tracking import SCHEDULE, TRACEBACK, TRIAL_STATE
 
 pytestmark = pytest.mark.ray
@@ -122,18 +124,22 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(shared_bench: Bench) -> Non
     bench = shared_bench
     path = bench.write(n_trials=2, max_concurrent=1)
     folder = bench.folder / "home" / "sweeps" / "fake"
-    (folder / "trials").mkdir(parents=True)
-    # Before the first trial, and in the middle of the sweep.
-    for unfinished in (folder / "sweep.part", folder / "trials" / "000001.part"):
-        unfinished.parent.mkdir(exist_ok=True)
+    ledger = Ledger(folder)
+
+    def stopped_by(unfinished: Path) -> None:
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.symlink_to("/dev/full")
-
         stopped = bench.run(path)
-
         line = "No space left on device; the same command goes on\n"
         assert (stopped.returncode, stopped.stderr) == (1, line)
         unfinished.unlink()
 
+    stopped_by(folder / "sweep.part")
+    task = check_sweep(read_sweep(path), "fake")
+    ledger.write_manifest(Manifest("begun", task.spec.tied(), task.table.sha256))
+    stopped_by(folder / "trials" / "000001.part")
+
+    assert [trial.state for trial in ledger.trials()] == [TrialState.COMPLETE]
     # Once there is room, it does.
     assert bench.run(path).returncode == 0
     assert [run.info.status for run in bench.trial_runs()] == ["FINISHED"] * 2
