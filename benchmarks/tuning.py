@@ -8,7 +8,6 @@ a tenth of them at a time, for `random` and for Optuna's loop. crowd: trials tha
 one time on fractions of the cores. tune: Ray Tune's defaults, which start a process for each.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -29,6 +28,7 @@ import ray  # noqa: E402, as above
 from optuna_integration import MLflowCallback  # noqa: E402, as above
 from ray import tune  # noqa: E402, as above
 
+from benchmarks.tuning_options import TRIALS, parser  # noqa: E402, as above
 from tuning.book import Book, Observer  # noqa: E402, as above
 from tuning.cluster import Cluster, ray_cluster  # noqa: E402, as above
 from tuning.home import Home  # noqa: E402, as above
@@ -41,25 +41,20 @@ from tuning.tracking import Tracker  # noqa: E402, as above
 OVERHEAD_BAR_MS = 80.0
 OVERHEAD_BAR_RATIO = 3.0
 GROWTH_PARTS = 10
-CROWD = 128
 CROWD_TAKES_S = 20.0
 CROWD_BAR_BYTES = 16 * 1024**3
 
 
 def main() -> None:
     """Measure what was asked for."""
-    measurements: dict[str, tuple[int, Callable[[int], None]]] = {
-        "overhead": (1000, overhead),
-        "growth": (10_000, growth),
-        "crowd": (CROWD, crowd),
-        "tune": (100, tune_defaults),
+    measurements: dict[str, Callable[[int], None]] = {
+        "overhead": overhead,
+        "growth": growth,
+        "crowd": crowd,
+        "tune": tune_defaults,
     }
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", choices=measurements, default="overhead")
-    parser.add_argument("--trials", type=int, metavar="N")
-    options = parser.parse_args()
-    n_trials, measure = measurements[options.what]
-    measure(options.trials or n_trials)
+    options = parser(__doc__).parse_args()
+    measurements[options.what](options.trials or TRIALS[options.what])
 
 
 def overhead(n_trials: int) -> None:

@@ -31,12 +31,17 @@ RULES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--sweeps", type=int, default=1000, metavar="N")
+    made.add_argument("--seed", type=int, default=0, metavar="N")
+    return made
+
+
 def main() -> None:
     """Simulate and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sweeps", type=int, default=1000, metavar="N")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    options = parser.parse_args()
+    options = parser().parse_args()
 
     headings = ("true best stopped", "trials stopped", "folds saved", "winner worse by")
     print(f"{options.sweeps} sweeps each, seed {options.seed}")

@@ -216,8 +216,14 @@ def n_nodes(head: Head) -> int:
 
 def actors_of(pid: int) -> list[psutil.Process]:
     """Processes that run trials, below a node's."""
+    # A node's agents are named likewise, and a node ends with them.
+    others = ("IDLE", "Agent")
     titles = ((each, _title(each)) for each in tree(pid))
-    return [each for each, title in titles if title.startswith("ray::") and "IDLE" not in title]
+    return [
+        each
+        for each, title in titles
+        if title.startswith("ray::") and not any(word in title for word in others)
+    ]
 
 
 def kill_all(pid: int) -> None:
