@@ -19,10 +19,10 @@ CONFIG ?= configs/fleet.yaml
 # pytest all of its assertions.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve stop test test-fast test-gpu soak lint format proto bench bench-tuning clean
+.PHONY: help install demo serve stop test test-fast test-gpu soak lint kuberay-validate format proto bench bench-tuning clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # pip's configuration decides which build of torch it is. uv installs the rest in a fifth of
 # pip's time, but does not know pip's configuration: where that names an index, and where uv
@@ -76,6 +76,9 @@ lint: install ## Check format, style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+kuberay-validate: install ## Render the manifests for KubeRay and check them
+	@$(BIN)/python -m kuberay.checks
 
 format: install ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from deployments.controlspec import ControlSpec
+from deployments.feedbackspec import FeedbackSettings
 from deployments.mirrorspec import MirrorSpec, named_versions
 from tuning.configfile import Spec
 
@@ -100,15 +102,6 @@ class ExpressSpec(Spec):
         if self.grpc_port == self.port:
             raise ValueError(f"port and grpc_port are both {self.port}, change one")
         return self
-
-
-class ControlSpec(Spec):
-    """The control API: its own port, apart from the doors for predictions."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on. Nobody is asked who they are: keep to loopback or a safe network."""
-
-    port: Annotated[int, Field(gt=0, lt=65536)] = 8081
 
 
 class FleetSpec(Spec):
@@ -238,7 +231,7 @@ class AutoscalingSpec(Spec):
         return self
 
 
-class ModelSpec(MirrorSpec):
+class ModelSpec(MirrorSpec, FeedbackSettings):
     """How one model is hosted: each of its versions is an application of its own, or in a pool."""
 
     traffic: dict[str, Percent] = Field(default={STABLE_ALIAS: 100}, min_length=1)

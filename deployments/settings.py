@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from deployments.schema import ControlSpec, ExpressSpec, FleetSpec
+from deployments.controlspec import ControlSpec
+from deployments.schema import ExpressSpec, FleetSpec
 from tuning.home import resolve_home
 
 

@@ -84,6 +84,13 @@ QUEUE = Family(
     VERSION,
     SECONDS,
 )
+ANSWER = Family(
+    "rayfleet_answer_seconds",
+    Kind.HISTOGRAM,
+    "From the arrival of a batch's first request to its prediction, transport left out.",
+    VERSION,
+    SECONDS,
+)
 BATCH = Family("rayfleet_batch_rows", Kind.HISTOGRAM, "Rows joined into one call.", VERSION, ROWS)
 IN_FLIGHT = Family(
     "rayfleet_in_flight", Kind.GAUGE, "Requests accepted and not answered yet.", VERSION
@@ -116,9 +123,16 @@ MIRROR_SECONDS = Family(
     "Predict time of batches that both versions got alike, by who took it: stable or mirrored.",
     (*VERSION, "by"),
 )
+REMEMBERED = Family(
+    "rayfleet_remembered",
+    Kind.COUNTER,
+    "Answers remembered for feedback: kept, or dropped where too many came at once.",
+    (*VERSION, "outcome"),
+)
 MIRRORS = (MIRRORED, MIRROR_DIFFERENCE, MIRROR_SECONDS)
 FAMILIES = (
-    REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER, *MIRRORS
+    REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, ANSWER, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER,
+    *MIRRORS, REMEMBERED,
 )  # fmt: skip
 
 Labels = tuple[str, ...]

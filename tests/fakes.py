@@ -16,6 +16,7 @@ from deployments.traffic.table import (
     Endpoint,
     Mirroring,
     ModelRoutes,
+    Remembering,
     Route,
     RouteState,
     RoutingTable,
@@ -188,13 +189,14 @@ def make_table(
     revision: int = 1,
     settled: bool = True,
     mirroring: Mirroring = Mirroring(),  # noqa: B008, frozen
+    feedback: Remembering | None = None,
     **models: tuple[Route, ...],
 ) -> RoutingTable:
     """A table of models with their routes; an underscore in a name stands for a hyphen."""
     return RoutingTable(
         revision,
         {
-            name.replace("_", "-"): ModelRoutes(routes, BATCHING, 30.0, mirroring)
+            name.replace("_", "-"): ModelRoutes(routes, BATCHING, 30.0, mirroring, feedback)
             for name, routes in models.items()
         },
         settled,

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from deployments import controlclient
 from deployments.cli import _parser as rayfleet_parser
+from deployments.controlspec import ControlSpec
 from deployments.errors import (
     DeadlineExceededError,
     FleetError,
@@ -28,6 +29,7 @@ from deployments.errors import (
     SlowRequestError,
     UnsupportedMediaError,
 )
+from deployments.feedbackspec import FeedbackSpec
 from deployments.gateway import calls
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.documentation import description
@@ -40,7 +42,6 @@ from deployments.protocols.signature import ParamsMismatchError, SignatureMismat
 from deployments.protocols.statuses import grpc_name, mlflow_error, open_inference_error
 from deployments.schema import (
     AutoscalingSpec,
-    ControlSpec,
     ExpressSpec,
     FleetSpec,
     ModelSpec,
@@ -54,10 +55,13 @@ from tests.documents import DOCS, README, REPOSITORY, options, rows, section
 from tuning import cluster, home, registry, tracking
 from tuning.__main__ import GENERATE, _generate_parser, _sweep_parser
 from tuning.budget import BudgetSpec
+from tuning.commands import COMMANDS
+from tuning.comparison import RequireBetterSpec
 from tuning.data import BUNDLED, DataSpec
 from tuning.folds import FoldsSpec
 from tuning.goals import ObjectiveSpec
 from tuning.searcher import SearcherSpec
+from tuning.selecting.rules import ParsimonySpec, SelectionSpec
 from tuning.space import DISTRIBUTIONS
 from tuning.spec import ResourcesSpec, SweepSpec
 from tuning.stopping import SchedulerSpec
@@ -69,6 +73,7 @@ from tuning.trainers.torch import TorchOptions
 from tuning.values import MEASURED
 
 SERVING = REPOSITORY / "docs" / "serving.md"
+FEEDBACK = REPOSITORY / "docs" / "feedback.md"
 TUNING = REPOSITORY / "docs" / "tuning.md"
 PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
 
@@ -78,6 +83,7 @@ SPECS = [
     pytest.param(ControlSpec, SERVING, "Control API", id="control"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
+    pytest.param(FeedbackSpec, FEEDBACK, "Settings", id="feedback"),
     pytest.param(PoolSpec, SERVING, "Pools", id="pools"),
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
     pytest.param(TorchSpec, SERVING, "PyTorch", id="torch"),
@@ -90,6 +96,9 @@ SPECS = [
     pytest.param(SearcherSpec, TUNING, "Searcher", id="searcher"),
     pytest.param(ObjectiveSpec, TUNING, "Objectives", id="objectives"),
     pytest.param(BudgetSpec, TUNING, "Budget", id="budget"),
+    pytest.param(SelectionSpec, TUNING, "Selection", id="selection"),
+    pytest.param(ParsimonySpec, TUNING, "Parsimony", id="parsimony"),
+    pytest.param(RequireBetterSpec, TUNING, "Better than the champion", id="require-better"),
 ]
 
 EVERYTHING = "\n".join(path.read_text() for path in (README, *DOCS))
@@ -110,7 +119,7 @@ def test_table_has_every_field_with_its_default(
 def test_no_spec_is_left_out() -> None:
     listed = {param.values[0] for param in SPECS}
 
-    assert set(nested(FleetSpec, ModelsSpec, SweepSpec)) <= listed
+    assert set(nested(FleetSpec, ModelsSpec, SweepSpec, SelectionSpec)) <= listed
 
 
 def shown_default(field: Any) -> str:
@@ -195,6 +204,10 @@ def test_what_a_sweep_can_name_is_mentioned(name: str) -> None:
         pytest.param(rayfleet_parser(), SERVING, ("Commands", "Rollout commands"), id="rayfleet"),
         pytest.param(_sweep_parser(), TUNING, ("Commands",), id="tuning"),
         pytest.param(_generate_parser(), TUNING, ("Commands",), id="generate-data"),
+        *(
+            pytest.param(each.parser(), TUNING, ("Commands",), id=name)
+            for name, each in COMMANDS.items()
+        ),
     ],
 )
 def test_every_command_and_option_is_documented(
@@ -209,7 +222,9 @@ def test_every_command_and_option_is_documented(
     ]
 
     assert missing == []
-    assert GENERATE in TUNING.read_text()
+    assert [name for name in (GENERATE, *COMMANDS) if f"`{name} " not in text] == [] or (
+        path != TUNING
+    )
 
 
 def test_every_environment_variable_is_documented() -> None:

@@ -8,6 +8,10 @@ from itertools import islice
 from statistics import fmean, pstdev
 from typing import Protocol
 
+import pandas as pd
+
+from tuning.data import Labels, Rows
+from tuning.folds import Positions
 from tuning.space import Params
 from tuning.trainers.trainer import Fold, Metrics, Resumable, Trainer
 
@@ -151,6 +155,26 @@ def _first_fold(start: Checkpoint) -> int:
 def _ended(reports: Sequence[Report]) -> Sequence[Report]:
     # That a later fold has begun proves that these are finished.
     return [*reports[:-1], replace(reports[-1], fold_complete=True)] if reports else []
+
+
+def cut_folds(
+    rows: Rows, labels: Labels, folds: Sequence[tuple[Positions, Positions]]
+) -> list[Fold]:
+    """Cut training rows into folds, by the positions that each fits and validates."""
+    return [
+        Fold(
+            rows=take_rows(rows, fit),
+            labels=labels[fit],
+            validation_rows=take_rows(rows, validate),
+            validation_labels=labels[validate],
+        )
+        for fit, validate in folds
+    ]
+
+
+def take_rows(rows: Rows, positions: Positions) -> Rows:
+    """Pick rows of a matrix or of a frame."""
+    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]
 
 
 def fold_scores(reports: Sequence[Report], metric: str) -> dict[int, float]:

@@ -152,7 +152,8 @@ class Ledger:
         """Forget the sweep; MLflow keeps what it knows of it."""
         # The manifest goes first: without it, trials left by a crash here mean nothing.
         (self.folder / "sweep.json").unlink(missing_ok=True)
-        (self.folder / "priors.json").unlink(missing_ok=True)
+        for name in ("ending", "priors"):
+            (self.folder / f"{name}.json").unlink(missing_ok=True)
         for name in ("trials", "checkpoints"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 

@@ -16,11 +16,11 @@ from ray.tune import Trainable
 from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.schedulers.pbt import _PBTTrialState
 
-from tuning.crossvalidation import Report, deciding
+from tuning.crossvalidation import Report, cut_folds, deciding
 from tuning.exploring import Segment, explored, extended, mutable_dimensions, one_epoch
 from tuning.spec import SweepSpec, Task
 from tuning.trainers.trainer import Evolving, Metrics
-from tuning.workload import Workload, cut_fold
+from tuning.workload import Workload
 
 STATE = "population.pickle"
 
@@ -36,7 +36,7 @@ class PopulationTrial(Trainable):
         self._trainer = cast("Evolving", workload.make_trainer())
         self._reports: tuple[Report, ...] = ()
         self._segments: tuple[Segment, ...] = ()
-        self._folds = [cut_fold(workload, fit, validate) for fit, validate in workload.folds]
+        self._folds = cut_folds(workload.rows, workload.labels, workload.folds)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

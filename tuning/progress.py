@@ -1,4 +1,7 @@
-"""What the terminal shows: a live line where there is one, a line per trial elsewhere."""
+"""What the terminal shows: where the sweep stands, live, and a line for each trial's end.
+
+Where there is no terminal, the lines are all there is.
+"""
 
 import time
 from collections import Counter
@@ -14,6 +17,7 @@ from tuning.goals import broken, feasible
 from tuning.ledger import Outcome, Trial, TrialState
 from tuning.selection import select
 from tuning.spec import SweepSpec
+from tuning.standing import Standing, standing_lines
 
 REFRESH_PER_S = 4
 
@@ -33,6 +37,7 @@ class Progress:
         self._states: dict[int, TrialState] = {}
         self._counts: Counter[TrialState] = Counter()
         self._best: Trial | None = None
+        self._took_s, self._n_ended = 0.0, 0
         for trial in trials:
             self._note(trial)
         self._clock = clock
@@ -43,7 +48,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._console.is_terminal:
             self._live = Live(
-                get_renderable=self._line,
+                get_renderable=self._panel,
                 console=self._console,
                 refresh_per_second=REFRESH_PER_S,
                 transient=True,
@@ -81,6 +86,9 @@ class Progress:
         self._counts[trial.state] += 1
         if before is not None:
             self._counts[before] -= 1
+        if trial.ended_at_s is not None:
+            self._took_s += trial.ended_at_s - trial.started_at_s
+            self._n_ended += 1
         rivals = feasible([trial], self._spec.limits)
         rivals += [self._best] if self._best is not None else []
         self._best = select(rivals, metric=self._spec.metric, mode=self._spec.mode)
@@ -122,10 +130,33 @@ class Progress:
     def _elapsed(self) -> str:
         return f"{self._clock() - self._began_at_s:6.1f} s"
 
-    def _line(self) -> Text:
-        counts = f"  {self._summary()}" if self._states else ""
-        line = f"{self._elapsed()}  {self._spec.name}: {self._phase}{counts}"
-        return Text(line, no_wrap=True, overflow="ellipsis")
+    def standing(self) -> Standing:
+        """Sum up the trials so far."""
+        spec, best = self._spec, self._best
+        mean, std = (
+            (None, 0.0)
+            if best is None
+            else mean_and_std(fold_scores(best.reports, spec.metric).values())
+        )
+        return Standing(
+            name=spec.name,
+            phase=self._phase,
+            n_trials=spec.n_trials,
+            counts=Counter({str(state): count for state, count in self._counts.items() if count}),
+            metric=spec.metric,
+            elapsed_s=self._clock() - self._began_at_s,
+            trial_s=self._took_s / self._n_ended if self._n_ended else 0.0,
+            best=mean,
+            best_std=std,
+            best_trial=None if best is None else best.number,
+            best_params={} if best is None else best.params,
+            cpu=spec.resources.cpu,
+            gpu=spec.resources.gpu,
+        )
+
+    def _panel(self) -> Text:
+        lines = standing_lines(self.standing())
+        return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
 
 def outcome_table(spec: SweepSpec, outcome: Outcome, winner: Trial) -> Table:

@@ -13,11 +13,11 @@ from typing import Any
 from ray.tune import Trainable
 
 from tuning.checkpoints import CheckpointFile, checkpoint_path
-from tuning.crossvalidation import Report, cross_validate
+from tuning.crossvalidation import Report, cross_validate, cut_folds
 from tuning.flavors import require_flavor
 from tuning.measuring import measure
 from tuning.trainers.trainer import Metrics
-from tuning.workload import Workload, cut_fold
+from tuning.workload import Workload
 
 
 class SweepTrial(Trainable):
@@ -29,7 +29,7 @@ class SweepTrial(Trainable):
             raise ValueError("bind the workload with tune.with_parameters")
         self._workload = workload
         self._trainer = workload.make_trainer()
-        self._folds = [cut_fold(workload, fit, validate) for fit, validate in workload.folds]
+        self._folds = cut_folds(workload.rows, workload.labels, workload.folds)
         self._reports = self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from tuning.data import Labels, Rows
 from tuning.exploring import Segment, refit_evolved
 from tuning.folds import Positions
@@ -58,17 +56,3 @@ def fit_winner(
     else:
         model = trainer.refit(params, workload.rows, workload.labels)
     return model, trainer.score(model, holdout_rows, holdout_labels)
-
-
-def cut_fold(workload: Workload, fit: Positions, validate: Positions) -> Fold:
-    """Cut one fold's rows and labels out of the training rows."""
-    return Fold(
-        rows=_take(workload.rows, fit),
-        labels=workload.labels[fit],
-        validation_rows=_take(workload.rows, validate),
-        validation_labels=workload.labels[validate],
-    )
-
-
-def _take(rows: Rows, positions: Positions) -> Rows:
-    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]

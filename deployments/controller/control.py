@@ -182,7 +182,7 @@ class Control:
             else:
                 self._hosted.require_own(name)
             await self._require_hostable(name, spec)
-            await _reached("fleet store", self._hosted.save, name, spec)
+            await reached("fleet store", self._hosted.save, name, spec)
             self._wake()
         logger.info("%s: %s through the API", name, "added" if new else "settings changed")
         return self.deployment(name)
@@ -197,7 +197,7 @@ class Control:
         """
         async with self._changing:
             self._hosted.require_own(name)
-            await _reached("fleet store", self._hosted.remove, name)
+            await reached("fleet store", self._hosted.remove, name)
             self._wake()
         logger.info("%s: removed through the API", name)
 
@@ -225,7 +225,7 @@ class Control:
 
     async def _require_hostable(self, name: str, spec: ModelSpec) -> None:
         specs = {name: spec}
-        view = await _reached("model registry", self._registry.look, specs)
+        view = await reached("model registry", self._registry.look, specs)
         if name not in view.aliases:
             shown = without_password(self._registry_uri)
             raise NotFoundError(f"model {name!r} is not in the model registry at {shown}")
@@ -246,7 +246,12 @@ def _checked(name: str, settings: Mapping[str, Any]) -> ModelSpec:
     return spec
 
 
-async def _reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
+async def reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
+    """Call a dependency in a thread.
+
+    Raises:
+        DependencyError: It raised whatever its driver does.
+    """
     try:
         return await asyncio.to_thread(call, *args)
     except Exception as error:  # any driver, any network

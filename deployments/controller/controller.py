@@ -17,23 +17,19 @@ from msgspec.structs import replace
 from ray import serve
 from sqlalchemy.exc import SQLAlchemyError
 
-from deployments.controller.api import is_loopback, make_api
 from deployments.controller.applications import Applications
 from deployments.controller.changes import log_changes, stored_table
 from deployments.controller.control import Control
 from deployments.controller.counters import FleetCounters
-from deployments.controller.decide import (
-    Decision,
-    Observation,
-    decide,
-    is_moving,
-)
+from deployments.controller.decide import Decision, Observation, decide, is_moving
 from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults, pool_faults
+from deployments.controller.feedback import Feedback
 from deployments.controller.hosted import HostedModels
+from deployments.controller.opening import open_door
 from deployments.controller.pools import pooled_models, versions_in
 from deployments.controller.proofs import Proofs
 from deployments.controller.registry import Registry
@@ -41,9 +37,11 @@ from deployments.controller.retirements import Retirements
 from deployments.errors import ConfigError, DependencyError
 from deployments.logs import log_as_serve_does
 from deployments.settings import Settings
+from deployments.store.feedback import FeedbackStore
 from deployments.store.store import FleetStore, StoredFailure
 from deployments.telemetry import Snapshot
 from deployments.traffic.differences import Report
+from deployments.traffic.feedback import Remembered
 from deployments.traffic.table import (
     EMPTY,
     Endpoint,
@@ -93,6 +91,8 @@ class Controller:
             self._counters.merged,
         )
         self._door: ControlDoor | None = None
+        feedback = FeedbackStore(self._store.engine)
+        self._feedback = Feedback(feedback, lambda: self._hosted.specs, clock)
         self._fingerprints: dict[str, str] = {}
         self._failures: dict[str, Failure] = {}
         self._retirements = Retirements(clock)
@@ -119,7 +119,13 @@ class Controller:
         self._look_at_once()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(self._run())
-            self._open_door()
+            self._door = open_door(
+                self._settings,
+                self._control,
+                self._feedback,
+                ready=self._require_restored,
+                look=self._look_at_once,
+            )
 
     async def poll(
         self, gateway: str, revision: int, snapshot: Snapshot, reports: Sequence[Report] = ()
@@ -179,6 +185,10 @@ class Controller:
         """Whether every live gateway acts on a table of this revision, or a later one."""
         return self._retirements.all_have(revision)
 
+    async def remember(self, answers: list[Remembered]) -> bool:
+        """Keep what a gateway answered for feedback; tells whether the store has it."""
+        return await self._guarded("fleet store", self._feedback.remember, answers) is True
+
     async def counters(self, snapshot: Snapshot) -> list[Snapshot]:
         """Take the asking gateway's snapshot and return every gateway's, persisted first."""
         self._counters.report(snapshot)
@@ -198,17 +208,6 @@ class Controller:
     def _look_at_once(self) -> None:
         self._registry_due_at_s = 0.0
         self._wake.set()
-
-    def _open_door(self) -> None:
-        spec = self._settings.control
-        if spec is not None:
-            api = make_api(
-                self._control,
-                self._require_restored,
-                self._settings.express,
-                only_loopback=is_loopback(spec.host),
-            )
-            self._door = ControlDoor(api, spec)
 
     async def _require_restored(self) -> None:
         if not await self._restore_once():

@@ -51,6 +51,7 @@ from deployments.traffic.table import (
     Endpoint,
     Mirroring,
     ModelRoutes,
+    Remembering,
     Route,
     RouteState,
     RoutingTable,
@@ -271,7 +272,13 @@ def _routes(
         ),
         deadline_s=spec.request_deadline_s or seen.deadline_s,
         mirroring=Mirroring(spec.mirror_tolerance, spec.mirror_samples),
+        feedback=_remembering(spec),
     )
+
+
+def _remembering(spec: ModelSpec) -> Remembering | None:
+    given = spec.feedback
+    return Remembering(given.sample, given.output) if given is not None else None
 
 
 def _transport(

@@ -61,7 +61,12 @@ class Registry:
         facts = {key: self._facts[key] for key in named if key in self._facts}
         return RegistryView(aliases=aliases, versions=facts, answered=True)
 
-    def _client(self) -> MlflowClient:
+    def client(self) -> MlflowClient:
+        """Its own client; blocks the first time.
+
+        Raises:
+            Exception: It is away.
+        """
         # Opened by the first look rather than at the start: a database may be away, and
         # must not keep the controller from starting.
         if self._opened is None:
@@ -74,7 +79,7 @@ class Registry:
         found: dict[str, dict[str, str]] = {}
         token: str | None = None
         while True:
-            page = self._client().search_registered_models(max_results=1000, page_token=token)
+            page = self.client().search_registered_models(max_results=1000, page_token=token)
             for model in page:
                 found[model.name] = {alias: str(v) for alias, v in model.aliases.items()}
             token = page.token

@@ -11,7 +11,6 @@ raised is run again one request at a time, so that one bad row fails only its ow
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from deployments.errors import (
     PredictionError,
     ReplicaLostError,
 )
+from deployments.gateway.batch_counts import count_batch, count_time
 from deployments.gateway.batch_limit import LARGEST_ROWS, SHARE, BatchLimit, suited
 from deployments.gateway.joining import AnyRequest, join, shape_of
 from deployments.gateway.line import Line
@@ -43,7 +43,7 @@ from deployments.gateway.waiting import (
 from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch, Outputs, Request, has_nan
-from deployments.telemetry import BATCH, IN_FLIGHT, LAST_ANSWER, PREDICT, QUEUE, Cell, Counters
+from deployments.telemetry import IN_FLIGHT, Cell, Counters, Labels
 from deployments.traffic.table import Batching
 
 logger = logging.getLogger(__name__)
@@ -167,8 +167,12 @@ class VersionQueue:
         self.replicas = replicas
         self._pump_soon()
 
+    @property
+    def _labels(self) -> Labels:
+        return self.model, self.version, self.track
+
     def _gauge(self) -> Cell:
-        return self.counters.cell(IN_FLIGHT, (self.model, self.version, self.track))
+        return self.counters.cell(IN_FLIGHT, self._labels)
 
     def _end(self, waiting: Waiting) -> None:
         waiting.ended = True
@@ -193,6 +197,9 @@ class VersionQueue:
         flight.waiting -= 1
         if flight.waiting == 0:
             flight.give_up()
+            now_s = self.clock()
+            if now_s - flight.started_s > self._window.typical_s:  # leaving early says nothing
+                count_time(self.counters, self._labels, flight.batch, now_s)
 
     def _pump_soon(self, delay_s: float = 0.0) -> None:
         # On the next turn of the loop, so that requests read in this turn share a batch.
@@ -377,17 +384,12 @@ class VersionQueue:
             error = PredictionError(self.model, self.version, reason)
             self._run_alone_or_fail(batch, error)
             return
-        labels = (self.model, self.version, self.track)
-        self.counters.observe(PREDICT, labels, prediction.predict_s)
-        self.counters.observe(BATCH, labels, rows)
-        self.counters.set(LAST_ANSWER, labels, time.time())
-        waits = self.counters.distribution(QUEUE, labels)
         answer = BatchAnswer(outputs, rows, prediction.predict_s)
         sent_s = started_s + prediction.wait_s
+        count_batch(self.counters, self._labels, batch, rows, sent_s, prediction.predict_s)
         start = 0
         for item in batch:
             stop = start + item.request.rows
-            waits.observe(sent_s - item.arrived_s)
             self._tell(item, Share(answer, start, stop, alone))
             start = stop
         for onlooker in self.onlookers:

@@ -13,7 +13,7 @@ from deployments.errors import FleetError, MalformedRequestError
 from deployments.gateway.inference import Inference
 from deployments.gateway.joining import AnyRequest
 from deployments.gateway.waiting import Ending
-from deployments.protocols.statuses import origin
+from deployments.protocols.statuses import Origin, origin
 from deployments.protocols.tensors import Outputs, Request, has_nan
 from deployments.telemetry import ERRORS, LATENCY, REQUESTS, Counters
 from deployments.traffic.table import Route
@@ -154,8 +154,12 @@ class Calls:
 
     def count_error(self, call: Call, error: FleetError, code: str) -> None:
         """Count what a call failed with; `count` is due as well."""
-        if call.counted:
-            self.counters.add(ERRORS, (*_labels(call), code, origin(error)))
+        if not call.counted:
+            return
+        arose = origin(error)
+        if arose == Origin.VERSION:
+            call.failed_version = False  # one failure, however many reasons
+        self.counters.add(ERRORS, (*_labels(call), code, arose))
 
     def count(self, call: Call, code: str) -> None:
         """Count an answer, good or bad."""
@@ -165,7 +169,7 @@ class Calls:
         self.counters.add(REQUESTS, (*labels, code))
         self.counters.observe(LATENCY, labels, self.clock() - call.started_s)
         if call.failed_version:
-            self.counters.add(ERRORS, (*labels, code, "version"))
+            self.counters.add(ERRORS, (*labels, code, Origin.VERSION))
 
 
 def timeout_s(text: str | None) -> float:

@@ -37,6 +37,7 @@ from deployments.schema import ExpressSpec, parse_application_name
 from deployments.settings import Settings
 from deployments.store.store import FleetStore
 from deployments.telemetry import Counters
+from deployments.traffic.feedback import Remembered
 from deployments.traffic.table import Route, RoutingTable, decode_table
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,9 @@ class Gateway(InferenceServicer):
         self._kept = Path(settings.tables_folder) / f"{cluster}.json"
         self._store = FleetStore(settings.store_url, cluster)
         self._settled = asyncio.Event()
-        self._following = asyncio.get_running_loop().create_task(self._follow())
+        loop = asyncio.get_running_loop()
+        self._following = loop.create_task(self._follow())
+        self._shipping = loop.create_task(self._inference.memory.keep_shipping(self._ship))
         # KubeRay moves traffic here once the application is RUNNING, so it must not be
         # before the models are.
         await self._settled.wait()
@@ -121,6 +124,8 @@ class Gateway(InferenceServicer):
         doors = [door for door in (self._express, self._grpc) if door is not None]
         deadline_s = self._settings.request_deadline_s
         await asyncio.gather(*[door.drain(deadline_s) for door in doors])
+        self._shipping.cancel()
+        await self._inference.memory.ship(self._ship)
 
     def _load(self, route: Route) -> Predictor:
         """A copy of a version for this process."""
@@ -177,6 +182,15 @@ class Gateway(InferenceServicer):
         )
         self._inference.mirroring.heard(reports)
         return answer
+
+    async def _ship(self, answers: list[Remembered]) -> bool:
+        try:
+            taken = await asyncio.wait_for(
+                self._controller.remember.remote(answers), POLL_TIMEOUT_S
+            )
+        except (RayError, RayServeException, TimeoutError):
+            return False
+        return bool(taken)
 
     def _put_in_force(self, table: RoutingTable) -> None:
         self._pools.update(table.pools)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from deployments.errors import ModelNotReadyError, NotFoundError
 from deployments.gateway.batching import VersionQueue
+from deployments.gateway.memory import Memory
 from deployments.gateway.mirroring import Mirroring
 from deployments.gateway.transport import VersionTransport
 from deployments.protocols.tensors import Outputs, Request
@@ -40,6 +41,7 @@ class Inference:
         self._longest_s = 0.0
         self._forgetting: asyncio.TimerHandle | None = None
         self.mirroring = Mirroring(counters, clock)
+        self.memory = Memory(counters)
 
     @property
     def table(self) -> RoutingTable:
@@ -55,6 +57,7 @@ class Inference:
                     queues[route.application] = self._queue(model, routes, route)
         self._keep_leaving(queues, table)
         self.mirroring.follow(table, queues)
+        self.memory.follow(table, queues)
         self._queues = queues
         self._table = table
         applied, self._applied = self._applied, asyncio.Event()

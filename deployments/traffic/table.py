@@ -126,6 +126,13 @@ class Mirroring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: int = 0
 
 
+class Remembering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which answers are remembered for feedback; see `feedbackspec.FeedbackSpec`."""
+
+    sample: float
+    output: str | None = None
+
+
 class ModelRoutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The hosted versions of one model; shadows and canaries first, the stable version last."""
 
@@ -134,6 +141,9 @@ class ModelRoutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: float
 
     mirroring: Mirroring = Mirroring()
+
+    feedback: Remembering | None = None
+    """None remembers none."""
 
     @property
     def stable(self) -> Route | None:

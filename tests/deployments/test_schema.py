@@ -29,7 +29,7 @@ def models(**changes: Any) -> dict[str, Any]:
         pytest.param(
             models(trafic={"champion": 100}),
             "FILE: models.m: unknown key 'trafic' (did you mean 'traffic'?), allowed:"
-            " autoscaling_config, batch_wait_timeout_s, gpu_memory_mib, latency_target_s,"
+            " autoscaling_config, batch_wait_timeout_s, feedback, gpu_memory_mib, latency_target_s,"
             " max_batch_size, max_concurrent_batches, max_queued_requests, mirror, mirror_samples,"
             " mirror_tolerance, num_replicas, pool, ray_actor_options, request_deadline_s, runtime,"
             " torch, traffic, transport",

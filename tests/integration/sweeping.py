@@ -88,8 +88,12 @@ class Bench:
 
     def run(self, path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a sweep to its end."""
+        return self.tuning(str(path), *arguments)
+
+    def tuning(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run `python -m tuning`."""
         return subprocess.run(
-            [sys.executable, "-m", "tuning", str(path), *arguments],
+            [sys.executable, "-m", "tuning", *arguments],
             env=self.environment,
             capture_output=True,
             text=True,

@@ -35,6 +35,8 @@ class Scripted:
 
     def log(self, model: Any, **arguments: Any) -> Any: ...
 
+    def load(self, *arguments: Any) -> Any: ...
+
 
 def test_slow_first_answers_do_not_count() -> None:
     script = Scripted(1.0 if n < WARM_UP else 0.001 for n in range(10_000))

@@ -35,9 +35,12 @@ class MemoryStore(FleetStore):
     def load_counters(self) -> list[StoredCounters]:
         return list(self.rows.values())
 
-    def forget_counters(self, gateways: object) -> None:
+    def forget_counters(self, gateways: object, fold: object) -> None:
         for gateway in gateways:  # type: ignore[attr-defined]
             self.rows.pop(gateway, None)
+
+    def forget_clusters(self, before_s: float, fold: object) -> None:
+        pass
 
 
 def counted(gateway: str = "a", requests: int = 1, sequence: int | None = None) -> Snapshot:
