@@ -89,7 +89,7 @@ def earlier(root: Path, model: str = "m") -> Home:
     return home
 
 
-@pytest.mark.parametrize("kind", ["tpe", "gp", "nsga2"])
+@pytest.mark.parametrize("kind", ["tpe", pytest.param("gp", marks=pytest.mark.ray), "nsga2"])
 def test_a_warm_search_begins_where_the_earlier_one_ended(tmp_path: Path, kind: str) -> None:
     spec = make_spec(searcher={"kind": kind, "population_size": 4})
 
