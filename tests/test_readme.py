@@ -20,7 +20,9 @@ from ray.serve.scripts import cli as serve_cli
 
 from benchmarks.judge import parser as judge_benchmark_parser
 from benchmarks.pool import parser as pool_benchmark_parser
+from benchmarks.racing.__main__ import parser as racing_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
+from benchmarks.tuning_options import parser as tuning_benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
 from deployments.controller.api import NewDeployment
 from deployments.controller.feedback_api import Item, Results
@@ -129,16 +131,21 @@ def check_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> No
     assert {word for word in words if word.startswith("-")} <= set(options(parser))
 
 
+BENCHMARKS = {
+    "judge": judge_benchmark_parser,
+    "pool": pool_benchmark_parser,
+    "racing": racing_benchmark_parser,
+    "serving": benchmark_parser,
+    "tuning": tuning_benchmark_parser,
+}
+
+
 def check_python(command: Command) -> None:
     match command.words[1:]:
         case ("-m", "tuning", *rest):
             check_tuning(rest)
-        case ("-m", "benchmarks.serving", *rest):
-            check_arguments(benchmark_parser(), rest)
-        case ("-m", "benchmarks.pool", *rest):
-            check_arguments(pool_benchmark_parser(), rest)
-        case ("-m", "benchmarks.judge", *rest):
-            check_arguments(judge_benchmark_parser(), rest)
+        case ("-m", module, *rest) if module.startswith("benchmarks."):
+            check_arguments(BENCHMARKS[module.removeprefix("benchmarks.")](), rest)
         case ("-m", "pytest"):
             pass
         case (script,):
