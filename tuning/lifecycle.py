@@ -19,6 +19,7 @@ from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.data import Labels, Rows
 from tuning.errors import ConfigError, SweepError, TrackingError, TuningError
 from tuning.flavors import require_flavor
+from tuning.gauges import SweepGauges
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest, Outcome, Trial, locked
 from tuning.probes import without_password
@@ -174,7 +175,9 @@ class _Run:
     def _run(self, tracker: Tracker, progress: Progress, cluster: Cluster) -> tuple[Outcome, Trial]:
         limit = min(cluster.capacity, self.task.spec.max_concurrent or cluster.capacity)
         suggestions = Suggestions(self.task.spec)
-        book = Book(self.task.spec.n_trials, self.ledger, suggestions, [tracker, progress])
+        spec = self.task.spec
+        gauges = SweepGauges(spec.name, spec.n_trials, self.ledger.trials())
+        book = Book(spec.n_trials, self.ledger, suggestions, [tracker, progress, gauges])
         workload = make_workload(self.task)
         shared = ray.put(workload)
         progress.say(f"{book.n_to_run} trials to run, {limit} at a time")

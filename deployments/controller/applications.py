@@ -26,6 +26,9 @@ from deployments.userconfig import PoolSpec
 DEPLOYMENT = "Predictor"
 """Name of the only deployment in a version's application, or a pool's."""
 
+GATEWAY = "Gateway"
+"""Name of the ingress in the fleet's own application."""
+
 LOAD_ATTEMPTS = 2
 """Replica starts before Serve calls a version failed; the controller's own back-off follows."""
 
@@ -50,6 +53,9 @@ class Applications:
         self._registry_uri = registry_uri
         self._deadline_s = deadline_s
 
+        self.gateways_wanted: int | None = None
+        """Replicas of the gateway that Serve was to run at the last look."""
+
     def look(self, fingerprints: Mapping[str, str]) -> dict[str, ApplicationState] | None:
         """State of every application that hosts a version, or is a pool.
 
@@ -60,6 +66,8 @@ class Applications:
         fleet = applications.get(self._fleet)
         if fleet is None or fleet["status"] == ApplicationStatus.DELETING:
             return None
+        gateway = fleet["deployments"].get(GATEWAY)
+        self.gateways_wanted = gateway and gateway["target_num_replicas"]
         return {
             name: _state(details, fingerprints.get(name))
             for name, details in applications.items()

@@ -29,11 +29,13 @@ from deployments.controller.decide import (
     decide,
     is_moving,
 )
+from deployments.controller.dependencies import Dependencies
 from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults, pool_faults
+from deployments.controller.gauges import fleet_gauges
 from deployments.controller.hosted import HostedModels
 from deployments.controller.pools import pooled_models, versions_in
 from deployments.controller.proofs import Proofs
@@ -106,7 +108,8 @@ class Controller:
         self._restored = False
         self._restoring = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
-        self._trouble: dict[str, str] = {}
+        self._dependencies = Dependencies(logger)
+        self._guarded = self._dependencies.call
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take a new set of models; nothing restarts for it.
@@ -179,10 +182,12 @@ class Controller:
         return self._retirements.all_have(revision)
 
     async def counters(self, snapshot: Snapshot) -> list[Snapshot]:
-        """Take the asking gateway's snapshot and return every gateway's, persisted first."""
+        """Take the asking gateway's snapshot; return every gateway's, persisted, and our own."""
         self._counters.report(snapshot)
         await self._guarded("fleet store", self._counters.flush)
-        return self._counters.merged()
+        wanted = self._applications.gateways_wanted
+        gauges = fleet_gauges(self._table, self._dependencies.reachable, wanted)
+        return [*self._counters.merged(), gauges]
 
     def check_health(self) -> None:
         """Serve restarts the controller when its loop has ended."""
@@ -211,7 +216,8 @@ class Controller:
 
     async def _require_restored(self) -> None:
         if not await self._restore_once():
-            raise DependencyError("fleet store", self._trouble.get("fleet store", "unknown"))
+            reason = self._dependencies.trouble.get("fleet store", "unknown")
+            raise DependencyError("fleet store", reason)
 
     async def _refuse_what_cannot_be_hosted(self, spec: ModelsSpec) -> None:
         view = await self._guarded("registry", self._registry.look, spec.models)
@@ -281,7 +287,7 @@ class Controller:
         """Read what an earlier controller left; the store may be away for a while."""
         await self._guarded("fleet store", self._store.migrate)
         body = await self._guarded("fleet store", self._store.load_table)
-        if "fleet store" in self._trouble:
+        if "fleet store" in self._dependencies.trouble:
             return False
         self._fingerprints = await asyncio.to_thread(self._store.load_fingerprints)
         for row in await asyncio.to_thread(self._store.load_failures):
@@ -374,20 +380,6 @@ class Controller:
         self._failures = dict(failures)
         rows = [StoredFailure(name, *astuple(failure)) for name, failure in failures.items()]
         await self._guarded("fleet store", self._store.save_failures, rows)
-
-    async def _guarded(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
-        """Call a dependency that may be away; say once when it goes and when it is back."""
-        try:
-            result = await asyncio.to_thread(call, *args)
-        except Exception as error:  # noqa: BLE001, any driver, any network: we must go on
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            if what not in self._trouble:
-                logger.warning("%s cannot be reached, going on without it: %s", what, reason)
-            self._trouble[what] = reason
-            return None
-        if self._trouble.pop(what, None) is not None:
-            logger.info("%s is back", what)
-        return result
 
 
 def _stored_table(body: bytes) -> RoutingTable:
