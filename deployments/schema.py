@@ -9,12 +9,9 @@ nothing.
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
+from deployments.logspec import LogsSpec
 from tuning.configfile import Spec
 
 MOST = 1_000_000
@@ -136,6 +133,9 @@ class FleetSpec(Spec):
 
     control: ControlSpec | None = ControlSpec()
     """The control API's port, on the controller's node; null closes it."""
+
+    logs: LogsSpec = LogsSpec()
+    """How the gateways, the controller and versions deployed from now on write logs."""
 
     model_control_mode: Literal["none", "explicit"] = "none"
     """Whether `/v2/repository/models/NAME/load` and `unload` work, at every inference door."""

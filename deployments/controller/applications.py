@@ -16,6 +16,7 @@ from deployments.controller.decide import Deployment
 from deployments.controller.failures import ApplicationState
 from deployments.controller.pools import PoolDeployment, is_ours
 from deployments.controller.transports import runtime_of
+from deployments.logspec import LogsSpec
 from deployments.predictor.autoscaling import POLICY
 from deployments.predictor.runtimes.runtime import RuntimeOptions
 from deployments.predictor.served import ServedPredictor
@@ -47,7 +48,15 @@ ONGOING_BATCHES = 100
 class Applications:
     """The versions' applications on this cluster."""
 
-    def __init__(self, fleet: str, tracking_uri: str, registry_uri: str, deadline_s: float) -> None:
+    def __init__(
+        self,
+        fleet: str,
+        tracking_uri: str,
+        registry_uri: str,
+        deadline_s: float,
+        logs: LogsSpec = LogsSpec(),  # noqa: B008, frozen
+    ) -> None:
+        self._logs = logs
         self._fleet = fleet
         self._tracking_uri = tracking_uri
         self._registry_uri = registry_uri
@@ -112,7 +121,7 @@ class Applications:
 
     def _bind(self, item: Deployment, spec: ModelSpec) -> serve.Application:
         deadline_s = spec.request_deadline_s or self._deadline_s
-        return _decorated(ServedPredictor, spec, deadline_s).bind(
+        return _decorated(ServedPredictor, spec, deadline_s, self._logs).bind(
             fleet=self._fleet,
             deadline_s=deadline_s,
             model=item.model,
@@ -124,7 +133,7 @@ class Applications:
         )
 
     def _bind_pool(self, item: PoolDeployment, spec: PoolSpec) -> serve.Application:
-        return _decorated(ServedPool, spec, self._deadline_s).bind(
+        return _decorated(ServedPool, spec, self._deadline_s, self._logs).bind(
             fleet=self._fleet,
             deadline_s=self._deadline_s,
             pool=item.pool,
@@ -134,7 +143,9 @@ class Applications:
         )
 
 
-def _decorated(replica: type, spec: ModelSpec | PoolSpec, deadline_s: float) -> serve.Deployment:
+def _decorated(
+    replica: type, spec: ModelSpec | PoolSpec, deadline_s: float, logs: LogsSpec
+) -> serve.Deployment:
     """A class as Serve is to run it: how many of it, with what, and how long they may leave."""
     options: dict[str, Any] = {
         "ray_actor_options": spec.ray_actor_options.model_dump(exclude_defaults=False)
@@ -151,7 +162,7 @@ def _decorated(replica: type, spec: ModelSpec | PoolSpec, deadline_s: float) -> 
         max_ongoing_requests=ONGOING_BATCHES,
         max_constructor_retry_count=LOAD_ATTEMPTS,
         graceful_shutdown_timeout_s=deadline_s + LEAVING_S,
-        logging_config={"enable_access_log": False},
+        logging_config=logs.serve_options,
         **options,
     )
     decorated: serve.Deployment = decorate(replica)

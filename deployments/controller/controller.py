@@ -83,6 +83,7 @@ class Controller:
             settings.tracking_uri,
             settings.registry_uri,
             settings.request_deadline_s,
+            settings.logs,
         )
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)

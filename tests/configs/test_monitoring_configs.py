@@ -10,27 +10,19 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.predictor.runtimes import budget_gauges
-from deployments.telemetry import FAMILIES, Kind
+from deployments.telemetry import FAMILIES
+from tests.configs.metrics import MONITORING, RULES, exposed, recorded, rules
 from tests.documents import REPOSITORY, section
-from tuning import gauges
 
 CONFIGS = REPOSITORY / "configs"
-MONITORING = CONFIGS / "monitoring"
 PROMETHEUS = MONITORING / "prometheus.yaml"
-RULES = sorted(MONITORING.glob("rules/*.yaml"))
+ALERTMANAGER = MONITORING / "alertmanager.yaml"
 CASES = sorted(Path(__file__).parent.glob("rules/*.yaml"))
 RUNBOOKS = REPOSITORY / "docs" / "runbooks.md"
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is missing: apt-get install prometheus"
 )
-
-
-def rules() -> list[dict[str, Any]]:
-    """All rules of all files."""
-    files = [yaml.safe_load(path.read_text()) for path in RULES]
-    return [rule for file in files for group in file["groups"] for rule in group["rules"]]
 
 
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
@@ -56,6 +48,36 @@ def test_promtool_accepts_the_rules(path: Path) -> None:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_should_and_only_then(path: Path) -> None:
     check("promtool", "test", "rules", path)
+
+
+@pytest.mark.skipif(
+    shutil.which("amtool") is None,
+    reason="amtool is missing: apt-get install prometheus-alertmanager",
+)
+class TestAlertmanager:
+    def test_amtool_accepts_the_config(self) -> None:
+        check("amtool", "check-config", ALERTMANAGER)
+
+    @pytest.mark.parametrize(("severity", "receiver"), [("page", "on-call"), ("ticket", "tickets")])
+    def test_alerts_go_where_their_severity_says(self, severity: str, receiver: str) -> None:
+        config = f"--config.file={ALERTMANAGER}"
+        wanted = f"--verify.receivers={receiver}"
+        check("amtool", "config", "routes", "test", config, wanted, f"severity={severity}")
+
+
+def test_alertmanager_is_where_prometheus_looks_for_it() -> None:
+    (manager,) = yaml.safe_load(PROMETHEUS.read_text())["alerting"]["alertmanagers"]
+
+    (target,) = manager["static_configs"][0]["targets"]
+    assert f"--web.listen-address={target}" in ALERTMANAGER.read_text().splitlines()[0]
+
+
+def test_alerts_that_silence_others_exist() -> None:
+    rules = yaml.safe_load(ALERTMANAGER.read_text())["inhibit_rules"]
+
+    names = re.findall(r"Rayfleet\w+", str(rules))
+    assert names
+    assert set(names) <= ALERTS.keys()
 
 
 def cases() -> Iterable[dict[str, Any]]:
@@ -89,29 +111,14 @@ def test_runbooks_are_about_alerts_that_exist() -> None:
     assert sorted(headings) == sorted(ALERTS)
 
 
-def exposed() -> set[str]:
-    """Every series that the fleet has of its own, as Prometheus calls it."""
-    names = {f"ray_{name}" for name in (*gauges.HELP, *budget_gauges.HELP)}
-    for family in FAMILIES:
-        match family.kind:
-            case Kind.COUNTER:
-                names.add(f"{family.name}_total")
-            case Kind.GAUGE:
-                names.add(family.name)
-            case Kind.HISTOGRAM:
-                names |= {f"{family.name}_{part}" for part in ("bucket", "count", "sum")}
-    return names
-
-
 def test_rules_read_metrics_that_there_are() -> None:
     text = " ".join(rule["expr"] for rule in rules())
 
     # A recorded series has a level before its colon; those of own objectives are the operator's.
-    recorded = {rule["record"] for rule in rules() if "record" in rule}
     used = set(re.findall(r"(?<![:\w])(?:ray_)?rayfleet_\w+", text))
     assert used <= exposed()
     levels = set(re.findall(r"\b(?:model|version):rayfleet_\w+:\w+", text))
-    assert {name for name in levels - recorded if ":own_" not in name} == set()
+    assert {name for name in levels - recorded() if ":own_" not in name} == set()
 
 
 def test_latency_thresholds_are_edges_of_buckets() -> None:
