@@ -9,9 +9,10 @@ import subprocess
 import threading
 import urllib.parse
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -49,20 +50,23 @@ class Monitoring:
         return list(self.ask("query", query=query)["result"])
 
 
-@dataclass(slots=True)
 class Received:
     """Bodies by the path that they were sent to."""
 
-    bodies: "queue.SimpleQueue[tuple[str, dict[str, Any]]]" = field(
-        default_factory=queue.SimpleQueue
-    )
+    def __init__(self) -> None:
+        self._bodies: defaultdict[str, queue.SimpleQueue[dict[str, Any]]] = defaultdict(
+            queue.SimpleQueue
+        )
+
+    def put(self, path: str, body: dict[str, Any]) -> None:
+        """Take a body."""
+        self._bodies[path].put(body)
 
     def next(self, path: str, alert: str, within_s: float) -> dict[str, Any]:
         """Wait for the next body at a path that is about an alert; others are dropped."""
-        while True:
-            where, body = self.bodies.get(timeout=within_s)
-            if where == path and alert in json.dumps(body):
-                return body
+        while alert not in json.dumps(body := self._bodies[path].get(timeout=within_s)):
+            pass
+        return body
 
 
 @contextmanager
@@ -136,7 +140,7 @@ def _receiving(received: Received) -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.bodies.put((self.path, json.loads(body)))
+            received.put(self.path, json.loads(body))
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()

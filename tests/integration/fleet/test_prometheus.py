@@ -150,17 +150,19 @@ def test_a_version_that_fails_reaches_the_receivers(monitoring: Monitoring, flee
 
 @needs_alertmanager
 def test_chats_are_told_as_slack_wants_it(monitoring: Monitoring, fleet: Fleet) -> None:
-    def has_broken() -> bool:
-        query = 'ALERTS{alertname="RayfleetVersionNotReady",alertstate="firing",model="broken"}'
-        return bool(monitoring.series(query))
+    alert = "RayfleetVersionFailing"
 
-    eventually("an alert about the model that cannot be loaded", has_broken)
-    fails(fleet)
-    message = monitoring.received.next("/slack", "Rayfleet", within_s=120)
+    def is_firing() -> bool:
+        fails(fleet)
+        return bool(monitoring.series(f'ALERTS{{alertname="{alert}",alertstate="firing"}}'))
+
+    eventually(alert, is_firing)
+    message = monitoring.received.next("/slack", alert, within_s=120)
 
     (attachment,) = message["attachments"]
     assert message["channel"] == "#rayfleet"
-    assert "docs/runbooks.md#rayfleet" in attachment["text"]
+    assert attachment["title"] == f"[firing] {alert}"
+    assert f"docs/runbooks.md#{alert.lower()}" in attachment["text"]
 
 
 def asked(fleet: Fleet) -> bool:
