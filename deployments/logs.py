@@ -16,20 +16,35 @@ def log_as_serve_does() -> None:
     this does nothing.
     """
     try:
-        serve.get_replica_context()
+        context = serve.get_replica_context()
     except RayServeException:
         return
+    named = _Application(context.app_name)
     ours, serves = logging.getLogger("deployments"), logging.getLogger("ray.serve")
-    ours.handlers = [_prompt(handler) for handler in serves.handlers]
+    ours.handlers = [_prompt(handler, named) for handler in serves.handlers]
     ours.setLevel(logging.INFO)
     ours.propagate = False
 
 
-def _prompt(handler: logging.Handler) -> logging.Handler:
+class _Application(logging.Filter):
+    """Says whose lines they are; Serve 2.60 does so only for those of requests at its own doors."""
+
+    def __init__(self, application: str) -> None:
+        super().__init__()
+        self._application = application
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every line pass."""
+        record.application = self._application
+        return True
+
+
+def _prompt(handler: logging.Handler, named: logging.Filter) -> logging.Handler:
     """The same handler, if it holds lines back then without doing so."""
     if not isinstance(handler, MemoryHandler) or handler.target is None:
         return handler
     prompt = MemoryHandler(capacity=1, target=handler.target)
     for each in handler.filters:  # Serve puts them here, not on the file's own handler
         prompt.addFilter(each)
+    prompt.addFilter(named)
     return prompt

@@ -52,7 +52,7 @@ def test_a_failed_request_is_found_by_its_id(fleet: Fleet, index: Index, door: s
 
     assert more == []
     assert line["trace_id"] == TRACE
-    assert (line["application"], line["deployment"]) == ("fleet", "Gateway")
+    assert (line["application"], line["deployment"]) == ("fleet", "fleet_Gateway")
     assert (line["model"], line["version"], line["track"]) == ("moody", "1", "stable")
     assert (line["error"], line["origin"]) == ("PredictionError", "version")
     assert str(PAYLOAD) not in json.dumps(line)
@@ -60,7 +60,7 @@ def test_a_failed_request_is_found_by_its_id(fleet: Fleet, index: Index, door: s
 
 def test_the_replica_s_traceback_is_found_by_model_and_version(index: Index) -> None:
     def raised() -> list[dict[str, Any]]:
-        lines = index.find(model="moody", version="1", deployment="Predictor")
+        lines = index.find(model="moody", version="1", deployment="moody--v1_Predictor")
         return [line for line in lines if "exc_text" in line]
 
     (line, *_) = eventually("the traceback", raised)
