@@ -8,6 +8,8 @@ MINUTES ?= 20
 SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that each collect a share of the fast tests, and import what that share needs.
+SHARES := --dist each --tx popen//env:FAST_TESTS=serving --tx popen//env:FAST_TESTS=others
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 # State of a clone stays in the clone; a deployment sets its own.
@@ -17,10 +19,10 @@ CONFIG ?= configs/fleet.yaml
 # pytest all of its assertions.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve stop test test-fast test-gpu soak lint format proto bench clean
+.PHONY: help install demo serve stop test test-fast test-gpu soak lint kuberay-validate format proto bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # pip's configuration decides which build of torch it is. uv installs the rest in a fifth of
 # pip's time, but does not know pip's configuration: where that names an index, and where uv
@@ -61,7 +63,7 @@ test: install .venvs/clients/.installed ## Run every test
 	$(PYTEST)
 
 test-fast: install ## Run the tests that need neither Ray nor a server
-	$(PYTEST) -m "not ray" --ignore=tests/integration
+	$(BIN)/python -m pytest $(SHARES) --hypothesis-profile brief -m "not ray" --ignore=tests/integration
 
 test-gpu: install ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu tests/integration/test_gpu.py
@@ -74,6 +76,9 @@ lint: install ## Check format, style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+kuberay-validate: install ## Render the manifests for KubeRay and check them
+	@$(BIN)/python -m kuberay.checks
 
 format: install ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.errors import ConfigError, FleetError
+from deployments.rolloutcommand import add_rollout_command
+from deployments.training.commands import add_sweep_commands
 from tuning.configfile import read_yaml
 from tuning.errors import TuningError
 from tuning.quiet import quieten
@@ -43,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     validate = commands.add_parser(
         "validate",
         allow_abbrev=False,
-        help="check fleet and sweep configs",
+        help="check fleet, sweep and selection configs",
         description="Check configs before any work starts. Each fault is one line: file, path,"
         " value, what is allowed. Exit status 0 when there is none, else 2.",
     )
@@ -79,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(run=_serve)
 
+    add_sweep_commands(commands)
+
     stop = commands.add_parser("stop", help="end what `rayfleet serve` runs on this home folder")
     stop.set_defaults(run=_stop)
 
@@ -95,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="write the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
+    add_rollout_command(commands)
     show = commands.add_parser(
         "demo",
         help="tune, register, serve, predict and split, end to end",
@@ -122,13 +127,17 @@ def _validate_one(path: Path, *, port_is_free: bool) -> None:
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"{path}: holds no keys, allowed: a fleet config (applications: ...)"
-            " or a sweep (name: ...)"
+            f"{path}: holds no keys, allowed: a fleet config (applications: ...),"
+            " a sweep (name: ...) or a selection (model: ...)"
         )
     if "applications" in raw:
         from deployments.validation import validate_fleet  # noqa: PLC0415, Ray Serve and MLflow
 
         validate_fleet(path, port_is_free=port_is_free)
+    elif "model" in raw and not {"data", "space", "trainer"} & raw.keys():
+        from tuning.selecting.rules import SelectionSpec  # noqa: PLC0415, as above
+
+        SelectionSpec.load(raw, where=str(path))
     else:
         from tuning.spec import validate_file  # noqa: PLC0415, pandas
 
@@ -142,9 +151,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _stop(_: argparse.Namespace) -> int:
-    from deployments import server  # noqa: PLC0415, as above
+    from deployments import running  # noqa: PLC0415, psutil, which --help does not need
 
-    return server.stop()
+    return running.stop()
 
 
 def _doctor(options: argparse.Namespace) -> int:

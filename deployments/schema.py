@@ -11,7 +11,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from deployments.controlspec import ControlSpec
+from deployments.feedbackspec import FeedbackSettings
 from deployments.logspec import LogsSpec
+from deployments.mirrorspec import MirrorSpec, named_versions
+from deployments.rolloutspec import RolloutSettings
 from tuning.configfile import Spec
 
 MOST = 1_000_000
@@ -96,15 +100,6 @@ class ExpressSpec(Spec):
         if self.grpc_port == self.port:
             raise ValueError(f"port and grpc_port are both {self.port}, change one")
         return self
-
-
-class ControlSpec(Spec):
-    """The control API: its own port, apart from the doors for predictions."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on. Nobody is asked who they are: keep to loopback or a safe network."""
-
-    port: Annotated[int, Field(gt=0, lt=65536)] = 8081
 
 
 class FleetSpec(Spec):
@@ -237,7 +232,7 @@ class AutoscalingSpec(Spec):
         return self
 
 
-class ModelSpec(Spec):
+class ModelSpec(MirrorSpec, FeedbackSettings, RolloutSettings):
     """How one model is hosted: each of its versions is an application of its own, or in a pool."""
 
     traffic: dict[str, Percent] = Field(default={STABLE_ALIAS: 100}, min_length=1)
@@ -304,13 +299,7 @@ class ModelSpec(Spec):
     @field_validator("traffic", mode="before")
     @classmethod
     def _versions_may_be_numbers(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        # Exactly int: True would become the alias "True".
-        named = {str(key) if type(key) is int else key: each for key, each in value.items()}
-        if len(named) < len(value):
-            raise ValueError(f"{list(value)}: a version stands twice, as a number and as text")
-        return named
+        return named_versions(value)
 
     @field_validator("traffic")
     @classmethod
@@ -325,6 +314,13 @@ class ModelSpec(Spec):
     def stable_key(self) -> str:
         """The entry of `traffic` that is the stable track."""
         return STABLE_ALIAS if STABLE_ALIAS in self.traffic else next(iter(self.traffic))
+
+    @model_validator(mode="after")
+    def _a_version_answers_or_mirrors(self) -> Self:
+        both = [key for key in self.mirror if key in self.traffic]
+        if both:
+            raise ValueError(f"mirror: {both[0]!r} is in traffic, where its answers are used")
+        return self
 
     @model_validator(mode="after")
     def _replicas_are_fixed_or_scaled(self) -> Self:

@@ -8,6 +8,7 @@ import errno
 import math
 import socket
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -37,6 +38,12 @@ NOT_NEGATIVE = ("request_timeout_s", "keep_alive_timeout_s")
 
 class _StandIn:
     """A deployment that is never deployed."""
+
+
+@cache
+def _stand_in() -> serve.Deployment:
+    """Decorate it once: Serve pickles the class of its request router for each."""
+    return serve.deployment()(_StandIn)
 
 
 def serve_faults(path: Path, raw: Any) -> list[str]:
@@ -94,7 +101,7 @@ def _option_faults(path: Path, raw: Mapping[str, Any]) -> Iterator[str]:
                     continue
             options = {key: value for key, value in deployment.items() if key not in NOT_OPTIONS}
             try:
-                serve.deployment()(_StandIn).options(**options)
+                _stand_in().options(**options)
             except ValidationError as error:
                 yield fault_lines(error, deployment, where=str(path), path=place)
             except ValueError as error:

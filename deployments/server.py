@@ -1,8 +1,7 @@
-"""`rayfleet serve` and `rayfleet stop`: Ray Serve in the foreground, and its clean end."""
+"""`rayfleet serve`: Ray Serve in the foreground, and its clean end."""
 
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -10,40 +9,23 @@ import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-
-import psutil
 
 from deployments import haproxy
 from deployments.errors import ConfigError
 from deployments.node import node_folder
-from deployments.processes import HeldError, ProcessTree, end_tree, hold
+from deployments.processes import HeldError, ProcessTree, hold
+from deployments.running import GRACE_S, read_record, record, record_path
 from deployments.serveconfig import http_place
 from deployments.validation import read_fleet, validate_fleet
 from tuning.configfile import read_yaml
 from tuning.home import Home, resolve_home
 from tuning.probes import require_ray
 
-GRACE_S = 90.0
-"""Serve drains each application for up to 30 s; then Ray itself goes down, seconds."""
-
 POLL_S = 0.5
 
 NICENESS = "RAY_worker_niceness"
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What `rayfleet stop` needs to know of a server; kept in a file in the home folder."""
-
-    pid: int
-    child_pid: int
-    child_started_at_s: float
-
-    folder: str
-    """Its sockets and logs of HAProxy; goes with it."""
 
 
 def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
@@ -87,7 +69,7 @@ def _alone(home: Home, config: Path) -> Iterator[None]:
                 f"{config}: http_options.port: {port}: is about to be taken by another"
                 f" `rayfleet serve`, process {error}; choose another"
             ) from None
-        if _read_record(_record_path(home)) is not None:
+        if read_record(record_path(home)) is not None:
             raise ConfigError(
                 f"{home.root}: a server that was killed has left processes behind;"
                 " end them with `rayfleet stop`"
@@ -105,7 +87,7 @@ def _serve(config: Path, home: Home, *, use_haproxy: bool, address: str) -> int:
         tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp", ignore_cleanup_errors=True) as folder,
         ProcessTree(command, {**environment, **_proxy(use_haproxy, Path(folder))}) as server,
     ):
-        record = _record(home, server.pid, folder)
+        left = record(home, server.pid, folder)
         stop = threading.Event()
         doors = {"express port": express_url(config), "control API": control_url(config)}
         watched = (base_url(config), doors, stop)
@@ -121,27 +103,10 @@ def _serve(config: Path, home: Home, *, use_haproxy: bool, address: str) -> int:
             # From here on a second Ctrl-C must not leave Ray's processes behind.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             server.end(GRACE_S)
-            record.unlink(missing_ok=True)
+            left.unlink(missing_ok=True)
     if status == 0:
         print("rayfleet: stopped", flush=True)
     return status
-
-
-def stop() -> int:
-    """End the server that runs on this home folder, whether its terminal is still there or not."""
-    home = resolve_home()
-    running = _read_record(_record_path(home))
-    if running is None:
-        print("rayfleet: nothing to stop")
-        return 0
-    if _is_ours(running.pid, running):
-        os.kill(running.pid, signal.SIGTERM)
-        psutil.wait_procs([psutil.Process(running.pid)], GRACE_S)
-    end_tree(running.child_pid, GRACE_S)
-    shutil.rmtree(running.folder, ignore_errors=True)
-    _record_path(home).unlink(missing_ok=True)
-    print("rayfleet: stopped")
-    return 0
 
 
 def base_url(config: Path) -> str:
@@ -212,33 +177,3 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def console_script(name: str) -> str:
     """A console script of the environment that we run in, whatever is on the PATH."""
     return str(Path(sys.executable).with_name(name))
-
-
-def _record_path(home: Home) -> Path:
-    return home.root / "serve.json"
-
-
-def _record(home: Home, child_pid: int, folder: str) -> Path:
-    path = _record_path(home)
-    started_at_s = psutil.Process(child_pid).create_time()
-    path.write_text(json.dumps(asdict(Running(os.getpid(), child_pid, started_at_s, folder))))
-    return path
-
-
-def _read_record(path: Path) -> Running | None:
-    """The server on record, if its process is still the one that was recorded."""
-    try:
-        running = Running(**json.loads(path.read_text()))
-        if psutil.Process(running.child_pid).create_time() == running.child_started_at_s:
-            return running
-    except (FileNotFoundError, ValueError, TypeError, psutil.NoSuchProcess):
-        pass
-    return None
-
-
-def _is_ours(pid: int, running: Running) -> bool:
-    """Whether a process is the parent that we recorded, not a later one with its number."""
-    try:
-        return psutil.Process(running.child_pid).ppid() == pid
-    except psutil.NoSuchProcess:
-        return False

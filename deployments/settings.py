@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from deployments.controlspec import ControlSpec
 from deployments.logspec import LogsSpec
-from deployments.schema import ControlSpec, ExpressSpec, FleetSpec
+from deployments.schema import ExpressSpec, FleetSpec
 from tuning.home import resolve_home
 
 

@@ -29,6 +29,11 @@ SECONDS = (
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper edges of the batch size buckets, rows."""
 
+DIFFERENCES = (
+    0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 1e6,
+)  # fmt: skip
+"""Upper edges of the buckets of absolute differences; the first one holds none at all."""
+
 VERSION = ("model", "version", "track")
 REQUEST = (*VERSION, "protocol")
 
@@ -79,6 +84,13 @@ QUEUE = Family(
     VERSION,
     SECONDS,
 )
+ANSWER = Family(
+    "rayfleet_answer_seconds",
+    Kind.HISTOGRAM,
+    "From the arrival of a batch's first request to its prediction, transport left out.",
+    VERSION,
+    SECONDS,
+)
 BATCH = Family("rayfleet_batch_rows", Kind.HISTOGRAM, "Rows joined into one call.", VERSION, ROWS)
 IN_FLIGHT = Family(
     "rayfleet_in_flight", Kind.GAUGE, "Requests accepted and not answered yet.", VERSION
@@ -116,9 +128,35 @@ DEPENDENCY_UP = Family(
 CONTROLLERS = (VERSION_WEIGHT, VERSION_READY, VERSION_REPLICAS, GATEWAYS_WANTED, DEPENDENCY_UP)
 """What the controller itself tells; see `controller.gauges`."""
 
+MIRRORED = Family(
+    "rayfleet_mirrored",
+    Kind.COUNTER,
+    "Requests mirrored: agreed, differed, failed or dropped.",
+    (*VERSION, "outcome"),
+)
+MIRROR_DIFFERENCE = Family(
+    "rayfleet_mirror_difference",
+    Kind.HISTOGRAM,
+    "Largest absolute difference of two numbers in a mirrored request's answers.",
+    VERSION,
+    DIFFERENCES,
+)
+MIRROR_SECONDS = Family(
+    "rayfleet_mirror_predict_seconds",
+    Kind.COUNTER,
+    "Predict time of batches that both versions got alike, by who took it: stable or mirrored.",
+    (*VERSION, "by"),
+)
+REMEMBERED = Family(
+    "rayfleet_remembered",
+    Kind.COUNTER,
+    "Answers remembered for feedback: kept, or dropped where too many came at once.",
+    (*VERSION, "outcome"),
+)
+MIRRORS = (MIRRORED, MIRROR_DIFFERENCE, MIRROR_SECONDS)
 FAMILIES = (
-    REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER,
-    *CONTROLLERS,
+    REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, ANSWER, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER,
+    *MIRRORS, REMEMBERED, *CONTROLLERS,
 )  # fmt: skip
 
 Labels = tuple[str, ...]

@@ -10,6 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from deployments.rolloutspec import RolloutSpec, rollout_fault
 from deployments.schema import (
     MODEL_NAME,
     MOST,
@@ -79,6 +80,7 @@ class PoolSpec(Spec):
 
 
 NO_POOLS: Mapping[str, PoolSpec] = {}
+NO_ROLLOUTS: Mapping[str, RolloutSpec] = {}
 
 
 class ModelsSpec(Spec):
@@ -89,6 +91,9 @@ class ModelsSpec(Spec):
 
     pools: dict[str, PoolSpec] = Field(default={})
     """Replicas that many models share, by a name of their own."""
+
+    rollouts: dict[str, RolloutSpec] = Field(default={})
+    """How versions earn their traffic, by the name that a model's `rollout` gives."""
 
     @field_validator("models")
     @classmethod
@@ -118,6 +123,16 @@ class ModelsSpec(Spec):
             fault = pool_fault(spec, self.pools)
             if fault is not None:
                 raise ValueError(f"models.{name}.{fault}")
+        return self
+
+    @model_validator(mode="after")
+    def _rollouts_are_known(self) -> Self:
+        settings = {f"models.{name}": spec for name, spec in self.models.items()}
+        settings |= {f"pools.{name}.settings": spec.settings for name, spec in self.pools.items()}
+        for path, spec in settings.items():
+            fault = rollout_fault(spec, self.rollouts)
+            if fault is not None:
+                raise ValueError(f"{path}.{fault}")
         return self
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.controller.facts import RegistryView
-from deployments.controller.faults import model_faults, pool_faults
+from deployments.controller.faults import model_faults, pool_faults, rollout_faults
 from deployments.controller.registry import Registry
 from deployments.errors import ConfigError
 from deployments.schema import ExpressSpec, FleetSpec
@@ -266,6 +266,7 @@ def _registry_faults(where: str, spec: FleetSpec, models: ModelsSpec) -> list[st
     faults = [
         *model_faults(models.models, view, settings.registry_uri),
         *pool_faults(models.pools),
+        *rollout_faults(models.models, models.rollouts),
     ]
     return [f"{where}.{fault}" for fault in faults]
 

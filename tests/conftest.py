@@ -8,20 +8,51 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from hypothesis import settings
+from xdist.scheduler import EachScheduling, LoadScopeScheduling
+
+from tests.properties import BRIEF
 
 # What is imported and collected lives as long as the tests: the garbage collector need not
 # look through it again and again, nor at the end.
 gc.disable()
 
+settings.register_profile(BRIEF, max_examples=20, deadline=None)
+
 ON_ONE_CLUSTER = "tests/integration/fleet/"
 """Folder of the tests that share a cluster and the fleet on it, which take a minute to start."""
 
-LONGEST = (ON_ONE_CLUSTER, "tests/integration/test_sweeps.py", "tests/integration/test_server.py")
+LONGEST = (
+    ON_ONE_CLUSTER,
+    "tests/integration/test_sweeps.py",
+    "tests/integration/test_kubernetes.py",
+    "tests/integration/test_server.py",
+    "tests/deployments/predictor/runtimes/test_torch.py",
+    "tests/tuning/test_registry.py",
+    "tests/deployments/test_openapi.py",
+    "tests/deployments/store/test_store.py",
+)
 """What to begin with, so that no process is left alone with one of them at the end."""
 
+HERE = Path(__file__).parent
 
-SOAK = Path(__file__).with_name("soak")
+SOAK = HERE / "soak"
+
+SERVING = tuple(
+    HERE / name
+    for name in (
+        "configs",
+        "deployments/controller",
+        "deployments/gateway",
+        "deployments/protocols",
+        "deployments/validation",
+        "test_readme.py",
+    )
+)
+"""About half of the fast tests: those that import Ray Serve, none that imports scikit-learn."""
+
+SHARE = os.environ.get("FAST_TESTS")
+"""Which of the fast tests this process collects: "serving" or "others"; unset for all."""
 
 
 class FilesTogether(LoadScopeScheduling):
@@ -31,14 +62,23 @@ class FilesTogether(LoadScopeScheduling):
         return ON_ONE_CLUSTER if nodeid.startswith(ON_ONE_CLUSTER) else nodeid.partition("::")[0]
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether | EachScheduling:
     """Replace pytest-xdist's own: its groups by mark say nothing to pytest 9.2."""
-    return FilesTogether(config, log)
+    each = config.getoption("dist") == "each"
+    return EachScheduling(config, log) if each else FilesTogether(config, log)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the soak alone unless it is asked for: what it imports takes every process seconds."""
-    return True if collection_path == SOAK and config.option.markexpr != "soak" else None
+    """Leave alone what others collect, since imports are much of what the fast tests cost.
+
+    The soak is collected only where it is asked for.
+    """
+    if collection_path == SOAK and config.option.markexpr != "soak":
+        return True
+    if SHARE is None or collection_path.suffix != ".py":
+        return None
+    serving = any(collection_path.is_relative_to(path) for path in SERVING)
+    return True if serving != (SHARE == "serving") else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

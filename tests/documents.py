@@ -107,7 +107,7 @@ def http_request(command: Command) -> HttpRequest:
             case _:
                 assert not word.startswith("-"), f"{command.place}: unknown option {word}"
                 url = word
-    found = re.fullmatch(r"localhost:(8000|8081)(/.*)", url)
+    found = re.fullmatch(r"localhost:(8000|8080|8081)(/.*)", url)
     assert found is not None, f"{command.place}: asks {url!r}"
     way = method or ("GET" if body is None else "POST")
     return HttpRequest(way, found[2], headers, body, int(found[1]))

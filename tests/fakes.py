@@ -14,7 +14,9 @@ from deployments.schema import application_name
 from deployments.traffic.table import (
     Batching,
     Endpoint,
+    Mirroring,
     ModelRoutes,
+    Remembering,
     Route,
     RouteState,
     RoutingTable,
@@ -165,6 +167,7 @@ def make_route(
     signature: Signature = SIGNATURE,
     reason: str = "",
     endpoints: tuple[Endpoint, ...] = (),
+    mirror: int = 0,
 ) -> Route:
     """A route that is ready and has all the traffic, unless said otherwise."""
     return Route(
@@ -178,17 +181,22 @@ def make_route(
         platform="sklearn",
         reason=reason,
         endpoints=endpoints,
+        mirror=mirror,
     )
 
 
 def make_table(
-    revision: int = 1, settled: bool = True, **models: tuple[Route, ...]
+    revision: int = 1,
+    settled: bool = True,
+    mirroring: Mirroring = Mirroring(),  # noqa: B008, frozen
+    feedback: Remembering | None = None,
+    **models: tuple[Route, ...],
 ) -> RoutingTable:
     """A table of models with their routes; an underscore in a name stands for a hyphen."""
     return RoutingTable(
         revision,
         {
-            name.replace("_", "-"): ModelRoutes(routes, BATCHING, deadline_s=30.0)
+            name.replace("_", "-"): ModelRoutes(routes, BATCHING, 30.0, mirroring, feedback)
             for name, routes in models.items()
         },
         settled,

@@ -12,7 +12,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from deployments import controlclient
+from deployments.analysisspec import AnalysisSpec, RuleSpec, SignalSpec
 from deployments.cli import _parser as rayfleet_parser
+from deployments.controlspec import ControlSpec
 from deployments.errors import (
     DeadlineExceededError,
     FleetError,
@@ -27,6 +30,7 @@ from deployments.errors import (
     SlowRequestError,
     UnsupportedMediaError,
 )
+from deployments.feedbackspec import FeedbackSpec
 from deployments.gateway import calls
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.documentation import description
@@ -38,9 +42,15 @@ from deployments.protocols.datatypes import DTYPES
 from deployments.protocols.infer_rules import RESERVED_PARAMETERS
 from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
 from deployments.protocols.statuses import grpc_name, mlflow_error, open_inference_error
+from deployments.rolloutspec import (
+    AnalysisStepSpec,
+    PauseSpec,
+    RolloutSpec,
+    StepSpec,
+    WebhookSpec,
+)
 from deployments.schema import (
     AutoscalingSpec,
-    ControlSpec,
     ExpressSpec,
     FleetSpec,
     ModelSpec,
@@ -53,8 +63,11 @@ from tests.deployments.gateway.hosted import Surroundings
 from tests.documents import DOCS, README, REPOSITORY, options, rows, section
 from tuning import cluster, home, registry, tracking
 from tuning.__main__ import GENERATE, _generate_parser, _sweep_parser
+from tuning.commands import COMMANDS
+from tuning.comparison import RequireBetterSpec
 from tuning.data import BUNDLED, DataSpec
 from tuning.folds import FoldsSpec
+from tuning.selecting.rules import ParsimonySpec, SelectionSpec
 from tuning.space import DISTRIBUTIONS
 from tuning.spec import ResourcesSpec, SchedulerSpec, SearcherSpec, SweepSpec
 from tuning.trainers import tensorflow, torch
@@ -64,6 +77,8 @@ from tuning.trainers.sklearn import ESTIMATORS
 from tuning.trainers.torch import TorchOptions
 
 SERVING = REPOSITORY / "docs" / "serving.md"
+FEEDBACK = REPOSITORY / "docs" / "feedback.md"
+ROLLOUTS = REPOSITORY / "docs" / "rollouts.md"
 TUNING = REPOSITORY / "docs" / "tuning.md"
 PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
 
@@ -74,16 +89,28 @@ SPECS = [
     pytest.param(LogsSpec, SERVING, "Logs", id="logs"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
+    pytest.param(FeedbackSpec, FEEDBACK, "Settings", id="feedback"),
     pytest.param(PoolSpec, SERVING, "Pools", id="pools"),
     pytest.param(RayActorOptionsSpec, SERVING, "Resources", id="actor-options"),
     pytest.param(TorchSpec, SERVING, "PyTorch", id="torch"),
     pytest.param(AutoscalingSpec, SERVING, "Autoscaling", id="autoscaling"),
+    pytest.param(RolloutSpec, ROLLOUTS, "Settings", id="rollout"),
+    pytest.param(StepSpec, ROLLOUTS, "Steps", id="steps"),
+    pytest.param(PauseSpec, ROLLOUTS, "Pause", id="pause"),
+    pytest.param(AnalysisStepSpec, ROLLOUTS, "Analysis step", id="analysis-step"),
+    pytest.param(AnalysisSpec, ROLLOUTS, "Analysis", id="analysis"),
+    pytest.param(SignalSpec, ROLLOUTS, "Signals", id="signals"),
+    pytest.param(RuleSpec, ROLLOUTS, "Rules", id="rules"),
+    pytest.param(WebhookSpec, ROLLOUTS, "Webhooks", id="webhooks"),
     pytest.param(SweepSpec, TUNING, "Sweep", id="sweep"),
     pytest.param(DataSpec, TUNING, "Data", id="data"),
     pytest.param(FoldsSpec, TUNING, "Folds", id="folds"),
     pytest.param(ResourcesSpec, TUNING, "Resources", id="trial-resources"),
     pytest.param(SchedulerSpec, TUNING, "Scheduler", id="scheduler"),
     pytest.param(SearcherSpec, TUNING, "Searcher", id="searcher"),
+    pytest.param(SelectionSpec, TUNING, "Selection", id="selection"),
+    pytest.param(ParsimonySpec, TUNING, "Parsimony", id="parsimony"),
+    pytest.param(RequireBetterSpec, TUNING, "Better than the champion", id="require-better"),
 ]
 
 EVERYTHING = "\n".join(path.read_text() for path in (README, *DOCS))
@@ -104,7 +131,7 @@ def test_table_has_every_field_with_its_default(
 def test_no_spec_is_left_out() -> None:
     listed = {param.values[0] for param in SPECS}
 
-    assert set(nested(FleetSpec, ModelsSpec, SweepSpec)) <= listed
+    assert set(nested(FleetSpec, ModelsSpec, SweepSpec, SelectionSpec)) <= listed
 
 
 def shown_default(field: Any) -> str:
@@ -167,15 +194,21 @@ def test_what_a_sweep_can_name_is_mentioned(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parser", "path"),
+    ("parser", "path", "headings"),
     [
-        pytest.param(rayfleet_parser(), SERVING, id="rayfleet"),
-        pytest.param(_sweep_parser(), TUNING, id="tuning"),
-        pytest.param(_generate_parser(), TUNING, id="generate-data"),
+        pytest.param(rayfleet_parser(), SERVING, ("Commands", "Rollout commands"), id="rayfleet"),
+        pytest.param(_sweep_parser(), TUNING, ("Commands",), id="tuning"),
+        pytest.param(_generate_parser(), TUNING, ("Commands",), id="generate-data"),
+        *(
+            pytest.param(each.parser(), TUNING, ("Commands",), id=name)
+            for name, each in COMMANDS.items()
+        ),
     ],
 )
-def test_every_command_and_option_is_documented(parser: argparse.ArgumentParser, path: Any) -> None:
-    text = section(path, "Commands")
+def test_every_command_and_option_is_documented(
+    parser: argparse.ArgumentParser, path: Any, headings: tuple[str, ...]
+) -> None:
+    text = "".join(section(path, heading) for heading in headings)
 
     missing = [
         name
@@ -184,7 +217,9 @@ def test_every_command_and_option_is_documented(parser: argparse.ArgumentParser,
     ]
 
     assert missing == []
-    assert GENERATE in TUNING.read_text()
+    assert [name for name in (GENERATE, *COMMANDS) if f"`{name} " not in text] == [] or (
+        path != TUNING
+    )
 
 
 def test_every_environment_variable_is_documented() -> None:
@@ -192,7 +227,7 @@ def test_every_environment_variable_is_documented() -> None:
 
     variables = {
         value
-        for module in (home, cluster)
+        for module in (home, cluster, controlclient)
         for name, value in vars(module).items()
         if name.endswith("_VARIABLE")
     }

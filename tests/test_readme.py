@@ -23,6 +23,7 @@ from benchmarks.pool import parser as pool_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
 from deployments.controller.api import NewDeployment
+from deployments.controller.feedback_api import Item, Results
 from deployments.errors import RequestError
 from deployments.gateway.grpc_methods import add_to_server
 from deployments.mlflow_plugin import TARGET
@@ -31,8 +32,16 @@ from deployments.protocols.open_inference import decode_infer
 from deployments.protocols.tensors import Layout, Request, Signature, TensorSpec
 from deployments.schema import FleetSpec
 from deployments.serveconfig import schema_faults
+from deployments.training.views import NewSweep
 from deployments.userconfig import ModelsSpec
 from deployments.validation import IMPORT_PATH
+from tests.cluster_commands import (
+    check_bash,
+    check_docker,
+    check_git,
+    check_helm,
+    check_kubectl,
+)
 from tests.documents import (
     DOCUMENTS,
     README,
@@ -45,7 +54,9 @@ from tests.documents import (
     options,
 )
 from tuning.__main__ import GENERATE, _generate, _generate_parser, _sweep_parser
+from tuning.commands import COMMANDS as TUNING_COMMANDS
 from tuning.home import resolve_home
+from tuning.selecting.rules import SelectionSpec
 from tuning.spec import SweepSpec, check_sweep
 
 FIRST_SCREEN = 25
@@ -120,10 +131,8 @@ def check_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> No
 
 def check_python(command: Command) -> None:
     match command.words[1:]:
-        case ("-m", "tuning", "generate-data", *rest):
-            check_arguments(_generate_parser(), rest)
         case ("-m", "tuning", *rest):
-            check_arguments(_sweep_parser(), rest)
+            check_tuning(rest)
         case ("-m", "benchmarks.serving", *rest):
             check_arguments(benchmark_parser(), rest)
         case ("-m", "benchmarks.pool", *rest):
@@ -136,6 +145,16 @@ def check_python(command: Command) -> None:
             assert block_that_begins(f"# {script}\n").language == "python"
         case other:
             pytest.fail(f"nothing checks python {other}")
+
+
+def check_tuning(words: Sequence[str]) -> None:
+    name = words[0]
+    if name == GENERATE:
+        check_arguments(_generate_parser(), words[1:])
+    elif name in TUNING_COMMANDS:
+        check_arguments(TUNING_COMMANDS[name].parser(), words[1:])
+    else:
+        check_arguments(_sweep_parser(), words)
 
 
 def check_ray(command: Command) -> None:
@@ -191,8 +210,13 @@ def check_monitor(command: Command) -> None:
 
 
 CHECKS: dict[str, Callable[[Command], None]] = {
+    "bash": check_bash,
     "curl": lambda command: None,  # below
+    "docker": check_docker,
     "export": check_export,
+    "git": check_git,
+    "helm": check_helm,
+    "kubectl": check_kubectl,
     "lint-imports": check_tool,
     "make": check_make,
     "mlflow": check_mlflow,
@@ -237,7 +261,7 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_the_text_names_exist(path: Path) -> None:
-    for word in re.findall(r"`((?:configs|docs|tests|\.ci)/[\w./-]+)`", path.read_text()):
+    for word in re.findall(r"`((?:configs|docs|tests|kuberay|\.ci)/[\w./-]+)`", path.read_text()):
         example = word == "tests/deployments/traffic/test_split.py"  # where its test would be
         assert example or (REPOSITORY / word).exists(), word
 
@@ -261,6 +285,8 @@ def test_yaml_is_a_valid_config(block: Block) -> None:
         FleetSpec.load(raw["args"], where=block.place)
     elif "groups" in raw:
         check_rules(block)
+    elif "tie_breaks" in raw:
+        SelectionSpec.load(raw, where=block.place)
     elif "models" in raw:
         ModelsSpec.load(raw, where=block.place)
     else:
@@ -303,7 +329,14 @@ def test_curl_asks_what_the_control_api_understands(command: Command) -> None:
     request = http_request(command)
 
     if request.body is None:
-        assert re.fullmatch(r"/api/v1/deployments/[a-z]+", request.path)
+        deployments = r"deployments/[a-z-]+(/versions/\d+/differences)?"
+        assert re.fullmatch(rf"/api/v1/({deployments}|training/[a-z/-]+)", request.path)
+    elif request.path == "/api/v1/training":
+        SweepSpec.load(NewSweep.model_validate_json(request.body).spec, where=command.place)
+    elif request.path == "/api/v1/feedback":
+        Item.model_validate_json(request.body)
+        (result,) = Results.model_validate_json(command.output).results
+        assert result.model_dump_json() == command.output[len('{"results":[') : -2]
     else:
         body = NewDeployment.model_validate_json(request.body)
         ModelsSpec.load({"models": {body.name: body.spec}})

@@ -2,6 +2,7 @@
 
 Exit status: 0 a version is registered, 1 the sweep ended without one, 2 the command or a
 config was refused before any work, 130 it was interrupted and the same command resumes it.
+What can be done with sweeps that have run is in `tuning.commands`.
 """
 
 import argparse
@@ -15,7 +16,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from tuning.authentication import ADDRESS_VARIABLE, present_token
-from tuning.errors import ConfigError, SweepError, TrackingError
+from tuning.commands import COMMANDS, run_command
+from tuning.errors import ConfigError, NotReproducedError, SweepError, TrackingError
 from tuning.home import resolve_home
 from tuning.probes import require_ray
 from tuning.quiet import quieten
@@ -29,13 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quieten()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if given[:1] == [GENERATE]:
-            return _generate(_generate_parser().parse_args(given[1:]))
-        return _sweep(_sweep_parser().parse_args(given))
+        return _run(given)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    except (SweepError, TrackingError) as error:
+    except (NotReproducedError, SweepError, TrackingError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, most likely; the ledger is whole
@@ -47,16 +47,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _run(given: list[str]) -> int:
+    if given[:1] == [GENERATE]:
+        return _generate(_generate_parser().parse_args(given[1:]))
+    if given and given[0] in COMMANDS:
+        return run_command(given[0], given[1:], _Console(highlight=False))
+    return _sweep(_sweep_parser().parse_args(given))
+
+
 def _sweep_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuning",
         description="Run a sweep and register its winner. Interrupted or killed, the same "
         "command resumes it; finished, it shows the result again.",
-        epilog=f"`python -m tuning {GENERATE} --help` makes up data to try things out with.",
+        epilog="Also: python -m tuning COMMAND --help, COMMAND one of "
+        f"{', '.join((*COMMANDS, GENERATE))}.",
     )
     parser.add_argument("sweep", type=Path, metavar="SWEEP.yaml", help="the sweep's spec")
     parser.add_argument(
         "--restart", action="store_true", help="forget an earlier sweep of this name"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="register even if it is no better than the champion"
     )
     parser.add_argument("--trials", type=int, metavar="N", help="instead of the spec's n_trials")
     parser.add_argument("--seed", type=int, metavar="N", help="instead of the spec's seed")
@@ -99,7 +111,14 @@ def _sweep(options: argparse.Namespace) -> int:
     from tuning.lifecycle import run_sweep  # noqa: PLC0415, Ray and MLflow, for a valid spec
 
     console = _Console(highlight=False)
-    run_sweep(task, home=resolve_home(), console=console, where=where, restart=options.restart)
+    run_sweep(
+        task,
+        home=resolve_home(),
+        console=console,
+        where=where,
+        restart=options.restart,
+        force=options.force,
+    )
     return 0
 
 

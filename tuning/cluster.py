@@ -65,6 +65,9 @@ def ray_cluster(resources: ResourcesSpec) -> Iterator[Cluster]:
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=OBJECT_STORE_BYTES,
+            # A process for each core, of which Tune's actors, with an environment of their
+            # own, would use none (Ray 2.60).
+            _system_config={"prestart_worker_first_driver": False},
         )
     else:
         with muted_stderr():

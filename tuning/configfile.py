@@ -192,6 +192,8 @@ def _place(parts: Sequence[int | str], given: Any, *, missing: bool) -> str:
 
     place = ""
     for index, part in enumerate(parts):
+        if isinstance(part, str) and part.startswith("<"):
+            continue  # tag of a union's member, as no key of ours is spelled
         if isinstance(given, Mapping):
             key = next((key for key in given if str(key) == str(part)), None)
             if key is None and not is_missing(index):

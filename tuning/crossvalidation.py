@@ -6,6 +6,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean, pstdev
 
+import pandas as pd
+
+from tuning.data import Labels, Rows
+from tuning.folds import Positions
 from tuning.space import Params
 from tuning.trainers.trainer import Fold, Trainer
 
@@ -70,6 +74,26 @@ def cross_validate(
         # The last fold ended before its last epoch, which nobody could foresee.
         progress = len(folds) * epochs
         yield replace(report, progress=progress, fold_complete=True, complete=True)
+
+
+def cut_folds(
+    rows: Rows, labels: Labels, folds: Sequence[tuple[Positions, Positions]]
+) -> list[Fold]:
+    """Cut training rows into folds, by the positions that each fits and validates."""
+    return [
+        Fold(
+            rows=take_rows(rows, fit),
+            labels=labels[fit],
+            validation_rows=take_rows(rows, validate),
+            validation_labels=labels[validate],
+        )
+        for fit, validate in folds
+    ]
+
+
+def take_rows(rows: Rows, positions: Positions) -> Rows:
+    """Pick rows of a matrix or of a frame."""
+    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]
 
 
 def fold_scores(reports: Sequence[Report], metric: str) -> dict[int, float]:

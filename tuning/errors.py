@@ -3,6 +3,8 @@
 TuningError
 ├── ConfigError            a file or an argument asks for what cannot be done; nothing was started
 ├── SweepError             a sweep ran and ended without a version to register
+│   └── NotBetterError     it has a winner, which is no better than the champion
+├── NotReproducedError     a trial that was run again has other scores
 └── TrackingError          MLflow was away for too long; the same command writes what it missed
 """
 
@@ -20,6 +22,14 @@ class ConfigError(TuningError):
 
 class SweepError(TuningError):
     """A sweep could not produce a winner; nothing was registered."""
+
+
+class NotBetterError(SweepError):
+    """The winner was not registered, since it is no better than the champion; says by how much."""
+
+
+class NotReproducedError(TuningError):
+    """A trial that was run again scored otherwise; the message has both numbers."""
 
 
 class TrackingError(TuningError):

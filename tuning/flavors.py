@@ -44,6 +44,10 @@ class Flavor(Protocol):
         """Log the model to the active run, with MLflow's own arguments."""
         ...
 
+    def load(self, uri: str) -> Any:
+        """Load a model that `log` stored, as the trainer made it."""
+        ...
+
 
 class SklearnFlavor:
     """Answers class codes, shape (rows,)."""
@@ -70,6 +74,13 @@ class SklearnFlavor:
             model, serialization_format="skops", skops_trusted_types=trusted, **arguments
         )
         return logged
+
+    def load(self, uri: str) -> Any:
+        """Load the pipeline."""
+        import mlflow.sklearn  # noqa: PLC0415, as above
+
+        import_skops()
+        return mlflow.sklearn.load_model(uri)
 
 
 class PytorchFlavor:
@@ -98,6 +109,12 @@ class PytorchFlavor:
         )
         return logged
 
+    def load(self, uri: str) -> Any:
+        """Load the module onto the CPU."""
+        import mlflow.pytorch  # noqa: PLC0415, as above
+
+        return mlflow.pytorch.load_model(uri, map_location="cpu")
+
 
 class TensorflowFlavor:
     """Answers float32 probabilities, shape (rows, classes)."""
@@ -122,6 +139,12 @@ class TensorflowFlavor:
 
         logged: ModelInfo = mlflow.tensorflow.log_model(model, **arguments)
         return logged
+
+    def load(self, uri: str) -> Any:
+        """Load the Keras model."""
+        import mlflow.tensorflow  # noqa: PLC0415, as above
+
+        return mlflow.tensorflow.load_model(uri)
 
 
 FLAVORS: Mapping[str, Flavor] = {

@@ -122,6 +122,7 @@ class Ledger:
         """Forget the sweep; MLflow keeps what it knows of it."""
         # The manifest goes first: without it, trials left by a crash here mean nothing.
         (self.folder / "sweep.json").unlink(missing_ok=True)
+        (self.folder / "ending.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "trials", ignore_errors=True)
 
     def _write(self, path: Path, value: Any) -> None:

@@ -6,18 +6,25 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import ray
+from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
+from msgspec import structs
 from rich.console import Console
 
 from tuning.book import Book
 from tuning.cluster import Cluster, ray_cluster, require_room
 from tuning.crossvalidation import fold_scores, mean_and_std
-from tuning.data import Labels, Rows
-from tuning.errors import ConfigError, SweepError, TrackingError, TuningError
+from tuning.errors import (
+    ConfigError,
+    NotBetterError,
+    SweepError,
+    TrackingError,
+    TuningError,
+)
 from tuning.flavors import require_flavor
 from tuning.gauges import SweepGauges
 from tuning.home import Home
@@ -25,6 +32,7 @@ from tuning.ledger import Ledger, Manifest, Outcome, Trial, locked
 from tuning.probes import without_password
 from tuning.progress import Progress, outcome_table
 from tuning.quiet import muted_stderr
+from tuning.refit import Fit, remote_fit
 from tuning.registry import (
     HOLDOUT_SCORE,
     Winner,
@@ -34,21 +42,31 @@ from tuning.registry import (
     open_registry,
     register,
 )
+from tuning.reporting.facts import Ending, write_ending
+from tuning.reporting.making import REPORT_FILE, new_ending, note_fitted, write_report
+from tuning.runs import SPEC_FILE, plain_spec
+from tuning.selecting.champion import Contender, judge_contender
 from tuning.selection import select
-from tuning.space import Params
 from tuning.spec import SweepSpec, Task
 from tuning.suggestion import Suggestions
 from tuning.sweep import make_workload, run_trials
 from tuning.tracking import MLFLOW_ERRORS, Tracker, abandon_run, reachable
-from tuning.trainable import fit_winner
 from tuning.trainers.factory import in_one_line
-from tuning.trainers.trainer import Metrics
+from tuning.workload import fit_winner
 
-Fit = Callable[[Params, Rows, Labels], tuple[Any, Metrics]]
-"""Fits all training rows with these parameters, and scores these hold-out rows."""
+REFUSED = "rayfleet.refused"
+"""Tag of a sweep's run: why its winner was not registered."""
 
 
-def run_sweep(task: Task, *, home: Home, console: Console, where: str, restart: bool) -> Outcome:
+def run_sweep(
+    task: Task,
+    *,
+    home: Home,
+    console: Console,
+    where: str,
+    restart: bool,
+    force: bool = False,
+) -> Outcome:
     """Run a sweep, or what is left of it, and register its winner.
 
     Args:
@@ -57,9 +75,11 @@ def run_sweep(task: Task, *, home: Home, console: Console, where: str, restart: 
         console: Where progress is shown.
         where: The spec's file, for faults.
         restart: Whether to forget an earlier sweep of this name.
+        force: Whether to register a winner that is no better than the champion.
 
     Raises:
         ConfigError: It runs already, began with another spec or other data, or no trial fits.
+        NotBetterError: The spec wants better than the champion, and the winner is not.
         SweepError: No trial completed.
         TrackingError: MLflow was away for too long.
         KeyboardInterrupt: By SIGINT or SIGTERM; the same call resumes.
@@ -74,7 +94,7 @@ def run_sweep(task: Task, *, home: Home, console: Console, where: str, restart: 
             if manifest.outcome is not None:
                 return _already_finished(task, ledger, manifest.outcome, home, console)
             try:
-                outcome = _Run(task, ledger, manifest, home, console).to_the_end()
+                outcome = _Run(task, ledger, manifest, home, console, where, force).to_the_end()
             except ConfigError:
                 # Refused before its first trial, it must not tie the next spec of its name.
                 if not ledger.trials():
@@ -149,6 +169,8 @@ class _Run:
     manifest: Manifest
     home: Home
     console: Console
+    where: str
+    force: bool
 
     def to_the_end(self) -> Outcome:
         spec = self.task.spec
@@ -161,10 +183,13 @@ class _Run:
             try:
                 with ray_cluster(spec.resources) as cluster:
                     opening.join()
+                    tracker.attach(SPEC_FILE, plain_spec(spec))
                     outcome, winner = self._run(tracker, progress, cluster)
                 tracker.close()
             except BaseException as error:
-                status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+                status = {KeyboardInterrupt: "KILLED", NotBetterError: "FINISHED"}.get(
+                    type(error), "FAILED"
+                )
                 opening.wait()
                 trials = self.ledger.trials()
                 tracker.abort(trials, status, keep=bool(trials) or status == "KILLED")
@@ -184,8 +209,22 @@ class _Run:
         folder = self.ledger.folder
         run_trials(self.task, shared, book, folder=folder, max_concurrent=limit)
 
-        fit = partial(fit_winner, workload) if cluster.own else self._fit_on_cluster(shared)
+        # A trial's resources may be elsewhere. On a machine of our own, though, a second
+        # process would only import the framework that this one needs anyway, to log.
+        resources = self.task.spec.resources
+        fit = partial(fit_winner, workload) if cluster.own else remote_fit(shared, resources)
         return self._register(tracker, progress, book.trials, fit)
+
+    def _report(self, tracker: Tracker, outcome: Outcome | None) -> None:
+        """Write the page about the sweep, here and into MLflow; it is no reason to fail."""
+        try:
+            manifest = replace(self.manifest, outcome=outcome)
+            report = write_report(self.ledger, manifest)
+        except Exception as error:  # noqa: BLE001, as above
+            self.console.print(f"no report: {in_one_line(error)}", markup=False)
+            return
+        tracker.attach(REPORT_FILE, report.html)
+        self.console.print(f"report: {report.path}", markup=False, soft_wrap=True)
 
     def _register(
         self, tracker: Tracker, progress: Progress, trials: list[Trial], fit: Fit
@@ -210,7 +249,7 @@ class _Run:
         except (TuningError, KeyboardInterrupt):
             raise
         except Exception as error:  # noqa: BLE001, a user's own code, or a model of no flavor
-            tracker.note_failure(traceback.format_exc())
+            tracker.attach("traceback.txt", traceback.format_exc())
             cause = getattr(error, "cause", None) or error  # Ray's error wraps the trainer's
             raise SweepError(
                 f"{spec.name}: trial {winner.number} won, but its refit on all training rows "
@@ -218,18 +257,17 @@ class _Run:
                 f"under run {tracker.parent_id}"
             ) from None
         holdout_score = float(version.tags[HOLDOUT_SCORE])
-        self._summarize(tracker, winner, holdout_score)
-        return (
-            Outcome(
-                model=version.name,
-                version=str(version.version),
-                alias=alias,
-                trial=winner.number,
-                holdout_score=holdout_score,
-                sweep_run_id=tracker.parent_id,
-            ),
-            winner,
+        outcome = Outcome(
+            model=version.name,
+            version=str(version.version),
+            alias=alias,
+            trial=winner.number,
+            holdout_score=holdout_score,
+            sweep_run_id=tracker.parent_id,
         )
+        self._report(tracker, outcome)
+        self._summarize(tracker, winner, holdout_score)
+        return outcome, winner
 
     def _version(
         self, tracker: Tracker, progress: Progress, winner: Trial, fit: Fit
@@ -240,28 +278,47 @@ class _Run:
         version = find_version(client, spec.model, tracker.parent_id)
         if version is None:
             progress.say(f"fitting trial {winner.number} on all training rows")
+            fitted = cache(partial(fit, winner.params, *self.task.holdout_rows))
             with muted_stderr():
                 require_flavor(self.task.trainer.flavor).prepare()
-                model, holdout = fit(winner.params, *self.task.holdout_rows)
+                self._require_better(client, tracker, winner, lambda: fitted()[0])
+                model, holdout = fitted()
             if spec.metric not in holdout:
                 raise KeyError(f"score() reports no {spec.metric!r}")
-            fitted = Winner(winner, tracker.run_id(winner), tracker.parent_id, model, holdout)
+            run_ids = tracker.run_id(winner), tracker.parent_id
             progress.say("registering")
             with muted_stderr():
-                version = register(client, self.task, fitted)
+                note_fitted(self.ledger, self._ending(tracker, winner), self.task, model, holdout)
+                version = register(client, self.task, Winner(winner, *run_ids, model, holdout))
         return version, give_alias(client, version)
 
-    def _fit_on_cluster(self, workload: Any) -> Fit:
-        # A trial's resources may be elsewhere. On a machine of our own, though, a second
-        # process would only import the framework that this one needs anyway, to log.
-        resources = self.task.spec.resources
-        remote = ray.remote(fit_winner).options(num_cpus=resources.cpu, num_gpus=resources.gpu)
+    def _ending(self, tracker: Tracker, winner: Trial) -> Ending:
+        return new_ending(self.task, self.where, tracker.parent_id, tracker.run_id(winner))
 
-        def fit(params: Params, rows: Rows, labels: Labels) -> tuple[Any, Metrics]:
-            fitted: tuple[Any, Metrics] = ray.get(remote.remote(workload, params, rows, labels))
-            return fitted
-
-        return fit
+    def _require_better(
+        self, client: MlflowClient, tracker: Tracker, winner: Trial, model: Callable[[], Any]
+    ) -> None:
+        spec = self.task.spec
+        if spec.require_better is None or self.force:
+            return
+        contender = Contender(
+            task=self.task,
+            trial_run_id=tracker.run_id(winner),
+            scores=list(fold_scores(winner.reports, spec.metric).values()),
+            metric=spec.metric,
+            sign=1.0 if spec.mode == "max" else -1.0,
+            model=model,
+        )
+        verdict = judge_contender(client, spec.model, contender, spec.require_better)
+        if not verdict.better:
+            tracker.summarize({}, {REFUSED: verdict.reason})
+            ending = self._ending(tracker, winner)
+            write_ending(self.ledger.folder, structs.replace(ending, refused=verdict.reason))
+            self._report(tracker, None)
+            raise NotBetterError(
+                f"{spec.name}: trial {winner.number} won, but nothing was registered: "
+                f"{verdict.reason}; --force registers it nevertheless"
+            )
 
     def _summarize(self, tracker: Tracker, winner: Trial, holdout_score: float) -> None:
         metric = self.task.spec.metric

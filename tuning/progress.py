@@ -1,8 +1,12 @@
-"""What the terminal shows: a live line where there is one, a line per trial elsewhere."""
+"""What the terminal shows: where the sweep stands, live, and a line for each trial's end.
+
+Where there is no terminal, the lines are all there is.
+"""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from statistics import fmean
 
 from rich.console import Console
 from rich.live import Live
@@ -13,6 +17,7 @@ from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.ledger import Outcome, Trial, TrialState
 from tuning.selection import select
 from tuning.spec import SweepSpec
+from tuning.standing import Standing, standing_lines
 
 REFRESH_PER_S = 4
 
@@ -38,7 +43,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._console.is_terminal:
             self._live = Live(
-                get_renderable=self._line,
+                get_renderable=self._panel,
                 console=self._console,
                 refresh_per_second=REFRESH_PER_S,
                 transient=True,
@@ -106,10 +111,35 @@ class Progress:
     def _elapsed(self) -> str:
         return f"{self._clock() - self._began_at_s:6.1f} s"
 
-    def _line(self) -> Text:
-        counts = f"  {self._counts()}" if self._trials else ""
-        line = f"{self._elapsed()}  {self._spec.name}: {self._phase}{counts}"
-        return Text(line, no_wrap=True, overflow="ellipsis")
+    def standing(self) -> Standing:
+        """Sum up the trials so far."""
+        spec, trials = self._spec, list(self._trials.values())
+        best = select(trials, metric=spec.metric, mode=spec.mode)
+        mean, std = (
+            (None, 0.0)
+            if best is None
+            else mean_and_std(fold_scores(best.reports, spec.metric).values())
+        )
+        took = [each.ended_at_s - each.started_at_s for each in trials if each.ended_at_s]
+        return Standing(
+            name=spec.name,
+            phase=self._phase,
+            n_trials=spec.n_trials,
+            counts=Counter(str(each.state) for each in trials),
+            metric=spec.metric,
+            elapsed_s=self._clock() - self._began_at_s,
+            trial_s=fmean(took) if took else 0.0,
+            best=mean,
+            best_std=std,
+            best_trial=None if best is None else best.number,
+            best_params={} if best is None else best.params,
+            cpu=spec.resources.cpu,
+            gpu=spec.resources.gpu,
+        )
+
+    def _panel(self) -> Text:
+        lines = standing_lines(self.standing())
+        return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
 
 def outcome_table(spec: SweepSpec, outcome: Outcome, winner: Trial) -> Table:

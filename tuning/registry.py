@@ -6,7 +6,10 @@ the next call recognizes: a version is found by the run of its sweep.
 """
 
 import json
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -23,6 +26,7 @@ from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.flavors import make_signature, pinned_requirements, require_flavor
 from tuning.home import Home
 from tuning.ledger import Trial
+from tuning.seen import ROWS_FILE, encode_hashes, row_hashes
 from tuning.spec import Task
 from tuning.tracking import DATA_HASH, GIT_COMMIT, SWEEP, TRIAL_ID, git_commit
 from tuning.trainers.trainer import Metrics
@@ -37,6 +41,7 @@ HOLDOUT_SCORE = "rayfleet.holdout_score"
 HOLDOUT = "rayfleet.holdout"
 CLASSES = "rayfleet.classes"
 ALIAS = "rayfleet.alias"
+SELECTION = "rayfleet.selection"
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -55,6 +60,8 @@ class Winner:
     model: Any
     holdout: Metrics
     """What the refitted model scored on the rows that no fold saw."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """More of the version's tags."""
 
 
 def open_registry(home: Home) -> MlflowClient:
@@ -67,7 +74,16 @@ def open_registry(home: Home) -> MlflowClient:
 def find_version(client: MlflowClient, model: str, sweep_run_id: str) -> ModelVersion | None:
     """Find the version that a sweep registered; None if it did not get there."""
     for version in client.search_model_versions(f"name = '{model}'"):
-        if version.tags.get(SWEEP_RUN_ID) == sweep_run_id:
+        # One that a selection made of its trials is not the sweep's own.
+        if version.tags.get(SWEEP_RUN_ID) == sweep_run_id and SELECTION not in version.tags:
+            return version
+    return None
+
+
+def find_trial_version(client: MlflowClient, model: str, trial_run_id: str) -> ModelVersion | None:
+    """Find the version that was made of a trial; None if there is none."""
+    for version in client.search_model_versions(f"name = '{model}'"):
+        if version.tags.get(TRIAL_RUN_ID) == trial_run_id:
             return version
     return None
 
@@ -98,6 +114,7 @@ def register(client: MlflowClient, task: Task, winner: Winner) -> ModelVersion:
             pip_requirements=pinned_requirements(flavor.packages),
             metadata=_metadata(task, winner, tags),
         )
+    _remember_rows(client, task, winner.sweep_run_id)
     try:
         client.create_registered_model(spec.model)
     except MlflowException as error:
@@ -131,6 +148,15 @@ def give_alias(client: MlflowClient, version: ModelVersion) -> str:
     return alias
 
 
+def _remember_rows(client: MlflowClient, task: Task, run_id: str) -> None:
+    """Keep by which to tell new rows from those that the model was fitted on."""
+    seen = encode_hashes(row_hashes(task.select_raw(task.split.training)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ROWS_FILE
+        path.write_bytes(seen)
+        client.log_artifact(run_id, str(path))
+
+
 def version_tags(task: Task, winner: Winner) -> dict[str, str]:
     """Say where a version came from and how good it was, as strings."""
     spec = task.spec
@@ -149,6 +175,7 @@ def version_tags(task: Task, winner: Winner) -> dict[str, str]:
         HOLDOUT_SCORE: repr(winner.holdout[spec.metric]),
         HOLDOUT: json.dumps(dict(winner.holdout)),
         CLASSES: json.dumps(task.table.classes),
+        **winner.tags,
     }
     commit = git_commit()
     return tags if commit is None else {**tags, GIT_COMMIT: commit}

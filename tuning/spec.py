@@ -19,7 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from tuning.comparison import RequireBetterSpec
 from tuning.configfile import Spec, read_spec
+from tuning.crossvalidation import take_rows
 from tuning.data import DataSpec, Labels, Rows, Table, load_table
 from tuning.errors import ConfigError
 from tuning.flavors import require_flavor
@@ -131,6 +133,9 @@ class SweepSpec(Spec):
     seed: Seed = 0
     """Of the search and of every fit; `folds.seed` is apart, to compare on equal folds."""
 
+    require_better: RequireBetterSpec | None = None
+    """Whether the winner must beat the champion in a paired test; null: no."""
+
     @field_validator("experiment")
     @classmethod
     def _experiment_names_a_folder(cls, value: str) -> str:
@@ -191,9 +196,12 @@ class Task:
         """Rows and labels that no fold sees, as the model wants them."""
         return self._select(self.split.holdout)
 
+    def select_raw(self, positions: Any) -> Rows:
+        """Pick rows as the data has them, whoever the trainer is."""
+        return take_rows(self.table.rows, positions)
+
     def _select(self, positions: Any) -> tuple[Rows, Labels]:
-        rows = self.table.rows
-        chosen = rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]
+        chosen = self.select_raw(positions)
         return model_rows(chosen, self.trainer.row_shape), self.table.labels[positions]
 
 

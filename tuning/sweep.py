@@ -21,7 +21,8 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 from tuning.book import Book
 from tuning.ledger import Trial, TrialState
 from tuning.spec import SchedulerSpec, SweepSpec, Task
-from tuning.trainable import SweepTrial, Workload
+from tuning.trainable import SweepTrial
+from tuning.workload import Workload
 
 TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard file per trial

@@ -36,6 +36,7 @@ SWEEP_ID = "rayfleet.sweep_id"
 TRIAL_ID = "rayfleet.trial_id"
 TRIAL_STATE = "rayfleet.trial_state"
 TRACEBACK = "rayfleet.traceback"
+PARAMS = "rayfleet.params"
 DATA_HASH = "rayfleet.data_hash"
 GIT_COMMIT = "rayfleet.git_commit"
 
@@ -156,9 +157,9 @@ class Tracker:
             lambda: self._client.log_batch(self._parent_id, metrics=points, tags=pairs)
         )
 
-    def note_failure(self, traceback: str) -> None:
-        """Note in the parent run why there is no version although a trial won."""
-        self._outbox.put(lambda: self._client.log_text(self._parent_id, traceback, "traceback.txt"))
+    def attach(self, name: str, text: str) -> None:
+        """Add a file to the parent run, or replace it."""
+        self._outbox.put(lambda: self._client.log_text(self._parent_id, text, name))
 
     def flush(self) -> None:
         """Wait until everything noted so far is written.
@@ -198,9 +199,7 @@ class Tracker:
             MLFLOW_USER: _user(),
             DATA_HASH: self._manifest.data_sha256,
         }
-        commit = git_commit()
-        if commit is not None:
-            known[GIT_COMMIT] = commit
+        known |= {GIT_COMMIT: commit} if (commit := git_commit()) else {}
         run_id = self._found_or_created(f"tags.`{SWEEP_ID}` = '{self._manifest.sweep_id}'", known)
         params = [
             Param(key, value[:PARAM_LENGTH]) for key, value in _flat(self._manifest.spec).items()
@@ -280,6 +279,7 @@ class Tracker:
                     SWEEP: self._spec.name,
                     TRIAL_ID: number,
                     TRIAL_STATE: TrialState.RUNNING,
+                    PARAMS: json.dumps(trial.params)[:TAG_LENGTH],
                     MLFLOW_PARENT_RUN_ID: self._parent_id,
                     MLFLOW_RUN_NAME: f"{self._spec.name}-{trial.number:03d}",
                     MLFLOW_USER: _user(),

@@ -7,35 +7,12 @@ and keeps its imported framework and its folds.
 
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from ray.tune import Trainable
 
-from tuning.crossvalidation import Report, cross_validate
-from tuning.data import Labels, Rows
-from tuning.folds import Positions
-from tuning.trainers.factory import make_trainer
-from tuning.trainers.trainer import Fold, Metrics, Problem, Trainer
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What all trials of a sweep share; it crosses the object store once for each actor."""
-
-    trainer: str
-    options: Mapping[str, Any]
-    problem: Problem
-    metric: str
-    rows: Rows
-    """Training rows only: the hold-out never reaches a trial."""
-    labels: Labels
-    folds: tuple[tuple[Positions, Positions], ...]
-
-    def make_trainer(self) -> Trainer:
-        """Build the trainer anew, in the process that uses it."""
-        return make_trainer(self.trainer, self.problem, self.options)
+from tuning.crossvalidation import Report, cross_validate, cut_folds
+from tuning.workload import Workload
 
 
 class SweepTrial(Trainable):
@@ -47,7 +24,7 @@ class SweepTrial(Trainable):
             raise ValueError("bind the workload with tune.with_parameters")
         self._workload = workload
         self._trainer = workload.make_trainer()
-        self._folds = [_fold(workload, fit, validate) for fit, validate in workload.folds]
+        self._folds = cut_folds(workload.rows, workload.labels, workload.folds)
         self._reports = self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -77,25 +54,3 @@ class SweepTrial(Trainable):
             metric=self._workload.metric,
             epochs=self._workload.problem.epochs,
         )
-
-
-def fit_winner(
-    workload: Workload, params: Any, holdout_rows: Rows, holdout_labels: Labels
-) -> tuple[Any, Metrics]:
-    """Fit all training rows and score the hold-out, once."""
-    trainer = workload.make_trainer()
-    model = trainer.refit(params, workload.rows, workload.labels)
-    return model, trainer.score(model, holdout_rows, holdout_labels)
-
-
-def _fold(workload: Workload, fit: Positions, validate: Positions) -> Fold:
-    return Fold(
-        rows=_take(workload.rows, fit),
-        labels=workload.labels[fit],
-        validation_rows=_take(workload.rows, validate),
-        validation_labels=workload.labels[validate],
-    )
-
-
-def _take(rows: Rows, positions: Positions) -> Rows:
-    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]

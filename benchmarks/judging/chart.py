@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from benchmarks.judging.measures import (
     JUDGE,
@@ -16,6 +15,9 @@ from benchmarks.judging.measures import (
     FalseAborts,
     Success,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLORS = {JUDGE: "#1f77b4", TRUSTING: "#2ca02c", THRESHOLD: "#ff9d3b", MANN_WHITNEY: "#9467bd"}
 
@@ -33,6 +35,8 @@ def draw(
     caption: str,
 ) -> None:
     """Write the chart; the suffix of the path says in which format."""
+    from matplotlib.figure import Figure  # noqa: PLC0415, slower than --help should be
+
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     _draw_aborts(left, aborts, alpha)
@@ -45,7 +49,7 @@ def draw(
     figure.savefig(path, dpi=110)
 
 
-def _draw_aborts(panel: Axes, aborts: Sequence[FalseAborts], alpha: float) -> None:
+def _draw_aborts(panel: "Axes", aborts: Sequence[FalseAborts], alpha: float) -> None:
     """Draw one curve for each scenario and rule; zero is drawn at the bottom."""
     labelled: set[str] = set()
     for found in aborts:
@@ -61,7 +65,7 @@ def _draw_aborts(panel: Axes, aborts: Sequence[FalseAborts], alpha: float) -> No
     panel.legend(fontsize=8, frameon=False)
 
 
-def _draw_delays(panel: Axes, delays: Sequence[Delay]) -> None:
+def _draw_delays(panel: "Axes", delays: Sequence[Delay]) -> None:
     rates = [100 * delay.rate for delay in delays]
     fixed = [delay.fixed for delay in delays]
     panel.plot(rates, fixed, "o--", color="#333333", label="fixed size, power 0.8", linewidth=1)
@@ -76,7 +80,7 @@ def _draw_delays(panel: Axes, delays: Sequence[Delay]) -> None:
     panel.legend(fontsize=8, frameon=False)
 
 
-def _draw_successes(panel: Axes, successes: Sequence[Success]) -> None:
+def _draw_successes(panel: "Axes", successes: Sequence[Success]) -> None:
     for weight in sorted({success.weight for success in successes}):
         found = [success for success in successes if success.weight == weight]
         rates = [100 * success.rate for success in found]

@@ -123,8 +123,8 @@ def _report(plan: Plan, log: Log, own: Reading, console: Console) -> None:
         console.print(table)
     findings = judge(results)
     console.print(report.bar_table(findings))
-    for line in (*report.NOT_MEASURED, *(f"no time for {skipped}" for skipped in log.skipped)):
-        console.print(line, markup=False)
+    for skipped in log.skipped:
+        console.print(f"no time for {skipped}", markup=False)
     console.print(caption, markup=False)
 
     found = versions({measurement.target for measurement in results.measurements})

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from benchmarks.serving.readings import Reading
 from benchmarks.serving.results import Results
 from benchmarks.serving.targets import Role
 
@@ -96,6 +97,20 @@ def pair(case: str, target: str, other: str, connections: int) -> Callable[[Resu
     return measure
 
 
+def latency(
+    case: str, target: str, other: str, figure: Callable[[Reading], float]
+) -> Callable[[Results], Ratio | None]:
+    """A latency of a target at constant arrivals, divided by that of another one."""
+
+    def measure(results: Results) -> Ratio | None:
+        ours, theirs = (results.find(case, name, None) for name in (target, other))
+        if ours is None or theirs is None:
+            return None
+        return Ratio(figure(ours) / figure(theirs), other)
+
+    return measure
+
+
 def ahead(text: str, case: str, connections: int = 32) -> Bar:
     """The bar of being ahead of every peer that can serve a case."""
     return Bar(text, Sense.ABOVE, 1.0, rate(case, "direct", Role.PEER, connections))
@@ -152,6 +167,18 @@ BARS = (
             pair("split", "split", "unsplit", connections),
         )
         for connections in (32, 64)
+    ),
+    Bar(
+        "100 % mirrored, arrivals at 30 % of peak, p50, not mirrored",
+        Sense.AT_MOST,
+        1.1,
+        latency("shadow", "shadowed", "unshadowed", lambda reading: reading.p50_ms),
+    ),
+    Bar(
+        "100 % mirrored, arrivals at 30 % of peak, p99, not mirrored",
+        Sense.AT_MOST,
+        1.1,
+        latency("shadow", "shadowed", "unshadowed", lambda reading: reading.p99_ms),
     ),
 )
 """In the order of the report."""

@@ -34,8 +34,20 @@ class Case:
 
     connections: tuple[int, ...] = (32,)
 
-    open_loop: bool = False
-    """Whether latencies at 70 % of the target's peak are measured too."""
+    open_load: float | None = None
+    """Share of a peak at which requests arrive in the open loop; None does without it."""
+
+    open_peak: str | None = None
+    """The target whose peak that is, measured before the others; None takes each one's own."""
+
+    open_times: int = 1
+    """How many times as long the open loop is measured as the closed one."""
+
+    @property
+    def open_title(self) -> str:
+        """Name the open loop's load."""
+        whose = "each one's" if self.open_peak is None else self.open_peak
+        return f"arrivals at {self.open_load or 0:.0%} of {whose} peak".replace("%", " %")
 
 
 PEERS = ("mlserver", "mlflow", "bentoml", "ray-serve", "ray-serve-haproxy", "ray-serve-batched")
@@ -52,7 +64,7 @@ CASES: Mapping[str, Case] = {
             *(*PEERS, "uvicorn", "uvicorn-batched"),
         ),
         connections=(1, 8, 32, 64),
-        open_loop=True,
+        open_load=0.7,
     ),
     "batch32": Case(
         "logistic regression, 32 rows",
@@ -65,6 +77,14 @@ CASES: Mapping[str, Case] = {
         "iris",
         ("express", "direct", "mlserver"),
         wires=(Wire.GRPC,),
+    ),
+    "shadow": Case(
+        "100 % mirrored to a second version",
+        "iris",
+        ("unshadowed", "shadowed"),
+        open_load=0.3,
+        open_peak="unshadowed",
+        open_times=3,
     ),
     "split": Case("10 % to a second version", "iris", ("split", "unsplit"), connections=(32, 64)),
     "breast-cancer": Case(

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from benchmarks.serving.cases import CASES
 from benchmarks.serving.report import load_title
 from benchmarks.serving.results import Measurement, Results
 from benchmarks.serving.targets import TARGETS, Role
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLORS = {Role.OURS: "#1f77b4", Role.PEER: "#ff9d3b", Role.BARE: "#b0b0b0", Role.LIMIT: "#707070"}
 
@@ -22,6 +23,8 @@ ROOM_FOR_LABELS = 1.25
 
 def draw(path: Path, results: Results, *, caption: str) -> None:
     """Write the chart; the suffix of the path says in which format."""
+    from matplotlib.figure import Figure  # noqa: PLC0415, slower than --help should be
+
     loads = list(results.loads())
     columns = min(COLUMNS, len(loads))
     rows = math.ceil(len(loads) / columns)
@@ -31,14 +34,14 @@ def draw(path: Path, results: Results, *, caption: str) -> None:
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, (case, connections) in zip(panels, loads, strict=False):
         _draw_panel(panel, results.of(case, connections))
-        panel.set_title(f"{CASES[case].title}\n{load_title(connections)}", fontsize=10)
+        panel.set_title(f"{CASES[case].title}\n{load_title(case, connections)}", fontsize=10)
     for panel in panels[len(loads) :]:
         panel.set_visible(False)
     figure.supxlabel(caption, fontsize=8, color="#555555")
     figure.savefig(path, dpi=110)
 
 
-def _draw_panel(panel: Axes, measurements: Sequence[Measurement]) -> None:
+def _draw_panel(panel: "Axes", measurements: Sequence[Measurement]) -> None:
     is_open = measurements[0].connections is None
     titles = [TARGETS[measurement.target].title for measurement in measurements]
     colors = [COLORS[TARGETS[measurement.target].role] for measurement in measurements]

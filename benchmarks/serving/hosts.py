@@ -221,6 +221,7 @@ HOSTS: Mapping[str, Host] = {
     "inline": Host(rayfleet(transport="inline")),
     "split": Host(rayfleet(transport="direct", traffic={"champion": 90, "challenger": 10})),
     "unsplit": Host(rayfleet(transport="direct", num_replicas=2)),
+    "shadowed": Host(rayfleet(transport="direct", mirror={"challenger": 100})),
     "no-window": Host(rayfleet(transport="handle", batch_wait_timeout_s=0)),
     "1ms-window": Host(rayfleet(transport="handle", batch_wait_timeout_s=0.001)),
     "mlserver": Host(mlserver, "mlserver"),

@@ -17,9 +17,6 @@ from benchmarks.serving.targets import TARGETS, Role
 RATIOS = {"x peer": Role.PEER, "x bare": Role.BARE, "x limit": Role.LIMIT}
 """Columns that compare: heading and the role whose fastest target is 1.00 in it."""
 
-NOT_MEASURED = ("shadowing 100 % to a second version: not measured, Rayfleet does not shadow yet",)
-"""What is wanted and cannot be measured."""
-
 
 def ratio(results: Results, measurement: Measurement, role: Role) -> float | None:
     """Divide requests/s by those of the fastest target of a role in the same case and load.
@@ -32,17 +29,17 @@ def ratio(results: Results, measurement: Measurement, role: Role) -> float | Non
     return None if best is None else measurement.middle.requests_per_s / best[1].requests_per_s
 
 
-def load_title(connections: int | None) -> str:
-    """Name a load."""
+def load_title(case: str, connections: int | None) -> str:
+    """Name a load of a case."""
     if connections is None:
-        return "arrivals at 70 % of each one's peak"
+        return CASES[case].open_title
     return "1 connection" if connections == 1 else f"{connections} connections"
 
 
 def tables(results: Results) -> Iterator[Table]:
     """Lay the medians out for a terminal, one table for each case and load."""
     for case, connections in results.loads():
-        table = _table(f"{CASES[case].title}, {load_title(connections)}")
+        table = _table(f"{CASES[case].title}, {load_title(case, connections)}")
         table.add_column("target", no_wrap=True)
         headings = ("requests/s", "p50 ms", "p99 ms", *RATIOS, "faults")
         for heading in headings:
@@ -116,7 +113,6 @@ def write_json(
             }
             for finding in findings
         ],
-        "not_measured": NOT_MEASURED,
         "measurements": [
             {
                 "case": measurement.case,

@@ -31,6 +31,7 @@ from benchmarks.serving.running import (
     running,
     wait_until_ready,
 )
+from benchmarks.serving.shadow import mirrored, require_copies, scrape, wait_for_copies
 from benchmarks.serving.split import wait_for_split
 from benchmarks.serving.targets import TARGETS, Door
 from benchmarks.serving.workload import Model, make_workload
@@ -40,9 +41,6 @@ WARM_UP_S = 1
 
 FIRST_VISIT_S = 40.0
 """How long a server is expected to take that was not measured yet, seconds."""
-
-OPEN_LOAD = 0.7
-"""Share of a target's own peak at which requests arrive in the open loop."""
 
 Key = tuple[str, str, int | None]
 """Case, target, connections: what one measurement is about."""
@@ -127,7 +125,8 @@ class Log:
         """Keep a reading and show it."""
         case, target, connections = key
         self.readings[key].append(reading)
-        load = f"{connections:3} connections" if connections else "70 % of peak   "
+        share = f"{CASES[case].open_load or 0:.0%} of peak"
+        load = f"{connections:3} connections" if connections else f"{share:15}"
         shown = f"round {number}  {case:8} {target:18} {load} {reading.requests_per_s:9,.0f} /s"
         faults = f"  {reading.faults} faults" if reading.faults else ""
         self.console.print(
@@ -142,6 +141,21 @@ class Log:
             reason = f"{reason} {str(error.stderr).strip()[-500:]}"
         self.failures[what] = reason
         self.console.print(f"{what} failed: {reason}", markup=False)
+
+    def peak_per_s(self, case: str, target: str | None) -> float:
+        """The most requests/s of a target in its last round.
+
+        Raises:
+            StartError: It was not measured.
+        """
+        last = [
+            found[-1].requests_per_s
+            for (name, other, connections), found in self.readings.items()
+            if (name, other) == (case, target) and connections is not None
+        ]
+        if not last:
+            raise StartError(f"{case}: {target} was not measured, whose peak is wanted")
+        return max(last)
 
     def results(self) -> Results:
         """All readings by what they are about."""
@@ -244,9 +258,16 @@ def _measure_target(
         wait_until_ready(url, process=process, log=visit.output)
         if target == "split":
             wait_for_split(aim)
+        if target == "shadowed":
+            wait_for_copies(aim)
         _warm_up(aim, plan.connections_of(CASES[case]))
-        for connections, reading in _readings(case, aim, plan):
+        copies = []
+        for connections, reading in _readings(case, target, aim, plan, log):
             log.note(visit.number, (case, target, connections), reading)
+            if target == "shadowed":
+                copies.append(mirrored(scrape(aim)))
+        if target == "shadowed":
+            require_copies(*copies[-2:])
     except (StartError, subprocess.SubprocessError, OSError, ValueError) as error:
         log.fail(what, error)
 
@@ -266,13 +287,19 @@ def _warm_up(aim: Aim, connections: tuple[int, ...]) -> None:
         raise StartError(f"answers wrongly: {reading.faults} faults in {WARM_UP_S} s")
 
 
-def _readings(name: str, aim: Aim, plan: Plan) -> Iterator[tuple[int | None, Reading]]:
+def _readings(
+    name: str, target: str, aim: Aim, plan: Plan, log: Log
+) -> Iterator[tuple[int | None, Reading]]:
     case = CASES[name]
     peak_per_s = 0.0
     for connections in plan.connections_of(case):
         reading = drive(aim, connections=connections, duration_s=plan.duration_s)
         peak_per_s = max(peak_per_s, reading.requests_per_s)
         yield connections, reading
-    if case.open_loop:
-        rate_per_s = OPEN_LOAD * peak_per_s
-        yield None, drive_openly(aim, rate_per_s=rate_per_s, duration_s=plan.duration_s)
+    if case.open_load is None:
+        return
+    if case.open_peak not in {None, target}:
+        peak_per_s = log.peak_per_s(name, case.open_peak)
+    rate_per_s = case.open_load * peak_per_s
+    duration_s = case.open_times * plan.duration_s
+    yield None, drive_openly(aim, rate_per_s=rate_per_s, duration_s=duration_s)

@@ -69,6 +69,8 @@ TARGETS: Mapping[str, Target] = {
     "inline": Target("Rayfleet, express and inline", Role.OURS, "inline", EXPRESS),
     "split": Target("direct, 90 % and 10 %", Role.OURS, "split", EXPRESS),
     "unsplit": Target("direct, two replicas", Role.OURS, "unsplit", EXPRESS),
+    "unshadowed": Target("direct, not mirrored", Role.OURS, "direct", EXPRESS),
+    "shadowed": Target("direct, 100 % mirrored", Role.OURS, "shadowed", EXPRESS),
     "no-window": Target("Rayfleet, no window", Role.BARE, "no-window", HTTP),
     "1ms-window": Target("Rayfleet, 1 ms window", Role.BARE, "1ms-window", HTTP),
     "mlserver": Target(

@@ -1,12 +1,12 @@
 """The control API: FastAPI, since here OpenAPI pages matter and microseconds do not."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from ipaddress import ip_address
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +15,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.controller.control import Control, DeploymentView
+from deployments.controller.differences import DifferencesView
+from deployments.controller.rolloutapi import rollout_routes
+from deployments.controller.rolloutviews import RolloutDesk
 from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
 from deployments.protocols.statuses import ErrorResponse, open_inference_error
 from deployments.schema import ExpressSpec
@@ -24,6 +27,8 @@ MAX_BODY_BYTES = 1024 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 Name = Annotated[str, Path(description="A hosted model.", max_length=256)]
+
+VersionName = Annotated[str, Path(description="One of its versions.", max_length=20)]
 
 
 class Problem(BaseModel):
@@ -72,13 +77,15 @@ class NewDeployment(Settings):
     """As it is registered in MLflow."""
 
 
-def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the statuses of errors, for the API's pages."""
     words = {
         400: "Malformed; the text says what and where.",
-        404: "No such model.",
-        409: "The model is the config's, or is hosted already.",
+        401: "The signature is missing, wrong or old.",
+        404: "No such model, version, rollout or sweep.",
+        409: "It contradicts what there is; the text says who owns that, or what runs.",
         413: "The body is larger than 1 MiB.",
-        503: "The registry or the store is away; see `Retry-After`.",
+        503: "The registry, the store or Ray's job API is away; see `Retry-After`.",
     }
     return {code: {"model": Problem, "description": words[code]} for code in codes}
 
@@ -97,7 +104,9 @@ def make_api(
     control: Control,
     ready: Callable[[], Awaitable[None]],
     express: ExpressSpec | None = None,
+    routers: Sequence[APIRouter] = (),
     *,
+    rollouts: RolloutDesk | None = None,
     only_loopback: bool,
 ) -> ASGIApp:
     """Build the application.
@@ -106,6 +115,8 @@ def make_api(
         control: Answers.
         ready: Returns once the store was read, or raises a DependencyError.
         express: The port for predictions, if there is one.
+        routers: What else it answers.
+        rollouts: Answers what is about rollouts; None leaves that out.
         only_loopback: Whether it listens on loopback alone; then requests that a browser
             was tricked into sending, under another host's name, are refused.
     """
@@ -119,7 +130,7 @@ def make_api(
         dependencies=[Depends(ready)],
     )
 
-    @api.get("/api/v1/fleet", responses=_problems(503))
+    @api.get("/api/v1/fleet", responses=problems(503))
     async def get_fleet(request: Request) -> FleetView:
         """The fleet as a whole, and where it predicts."""
         table = control.table
@@ -130,39 +141,58 @@ def make_api(
             inference_url=_seen_from(express, request.url.hostname),
         )
 
-    @api.get("/api/v1/deployments", responses=_problems(503))
+    @api.get("/api/v1/deployments", responses=problems(503))
     async def list_deployments() -> Deployments:
         """Every hosted model with its versions."""
         return Deployments(deployments=control.deployments())
 
-    @api.get("/api/v1/deployments/{name}", responses=_problems(400, 404, 503))
+    @api.get("/api/v1/deployments/{name}", responses=problems(400, 404, 503))
     async def get_deployment(name: Name) -> DeploymentView:
         """One hosted model with its versions."""
         return control.deployment(name)
 
-    @api.post("/api/v1/deployments", status_code=201, responses=_problems(400, 404, 409, 413, 503))
+    @api.post("/api/v1/deployments", status_code=201, responses=problems(400, 404, 409, 413, 503))
     async def create_deployment(body: NewDeployment) -> DeploymentView:
         """Host a registered model; it is ready once its versions say so."""
         return await control.host(body.name, body.spec, new=True)
 
-    @api.put("/api/v1/deployments/{name}", responses=_problems(400, 404, 409, 413, 503))
+    @api.put("/api/v1/deployments/{name}", responses=problems(400, 404, 409, 413, 503))
     async def update_deployment(name: Name, body: Settings) -> DeploymentView:
         """Replace the settings of a model that was added through this API."""
         return await control.host(name, body.spec, new=False)
 
     @api.delete(
-        "/api/v1/deployments/{name}", status_code=204, responses=_problems(400, 404, 409, 503)
+        "/api/v1/deployments/{name}", status_code=204, responses=problems(400, 404, 409, 503)
     )
     async def delete_deployment(name: Name) -> None:
         """Host a model no longer that was added through this API."""
         await control.delete(name)
 
+    _show_differences(api, control)
+    if rollouts is not None:
+        api.include_router(rollout_routes(rollouts, problems))
+    return _finished(api, routers, only_loopback=only_loopback)
+
+
+def _finished(api: FastAPI, routers: Sequence[APIRouter], *, only_loopback: bool) -> ASGIApp:
+    for router in routers:
+        api.include_router(router)
     api.add_exception_handler(FleetError, _handler(open_inference_error))
     api.add_exception_handler(RequestValidationError, _handler(_validation_error))
     api.add_exception_handler(HTTPException, _handler(_http_error))
     if only_loopback:
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     return _Limited(api)
+
+
+def _show_differences(api: FastAPI, control: Control) -> None:
+    @api.get(
+        "/api/v1/deployments/{name}/versions/{version}/differences",
+        responses=problems(400, 404, 503),
+    )
+    async def get_differences(name: Name, version: VersionName) -> DifferencesView:
+        """How a version answers what is mirrored to it, beside the stable version."""
+        return control.version_differences(name, version)
 
 
 def _seen_from(express: ExpressSpec | None, host: str | None) -> str | None:

@@ -18,14 +18,12 @@ from deployments.controller.pools import PoolDeployment, is_ours
 from deployments.controller.transports import runtime_of
 from deployments.logspec import LogsSpec
 from deployments.predictor.autoscaling import POLICY
+from deployments.predictor.predictor import DEPLOYMENT
 from deployments.predictor.runtimes.runtime import RuntimeOptions
 from deployments.predictor.served import ServedPredictor
 from deployments.predictor.servedpool import ServedPool
 from deployments.schema import ModelSpec
 from deployments.userconfig import PoolSpec
-
-DEPLOYMENT = "Predictor"
-"""Name of the only deployment in a version's application, or a pool's."""
 
 GATEWAY = "Gateway"
 """Name of the ingress in the fleet's own application."""

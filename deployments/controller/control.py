@@ -2,19 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from deployments.controller.decide import Observation
-from deployments.controller.faults import model_faults
+from deployments.controller.differences import DifferencesView, FleetDifferences
+from deployments.controller.faults import model_faults, rollout_faults
 from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
-from deployments.errors import DependencyError, MalformedRequestError, NotFoundError
+from deployments.controller.views import View
+from deployments.errors import DependencyError, FleetError, MalformedRequestError, NotFoundError
+from deployments.rolloutspec import rollout_fault
 from deployments.schema import ModelSpec
-from deployments.traffic.table import ModelRoutes, Route, RoutingTable
+from deployments.telemetry import Snapshot
+from deployments.traffic.table import ModelRoutes, Route, RoutingTable, Track
 from deployments.userconfig import ModelsSpec, pool_fault
 from tuning.errors import ConfigError
 from tuning.probes import without_password
@@ -22,19 +26,16 @@ from tuning.probes import without_password
 logger = logging.getLogger(__name__)
 
 
-class View(BaseModel):
-    """Base of what the control API shows."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
 class VersionView(View):
     """One hosted version of a model."""
 
     version: str
-    track: Literal["stable", "canary"]
+    track: Track
     weight: int = Field(ge=0, le=100)
     """Percent of the model's requests."""
+
+    mirror: int = Field(ge=0, le=100)
+    """Percent of stable's requests that it gets too, its answers unseen."""
 
     state: Literal["LOADING", "READY", "UNAVAILABLE"]
     reason: str
@@ -68,7 +69,7 @@ class DeploymentView(View):
     """All its settings, with defaults."""
 
     versions: list[VersionView]
-    """Canaries first, the stable version last."""
+    """Shadows and canaries first, the stable version last."""
 
 
 class Control:
@@ -81,6 +82,7 @@ class Control:
         registry_uri: str,
         table: Callable[[], RoutingTable],
         wake: Callable[[], None],
+        snapshots: Callable[[], Sequence[Snapshot]] = tuple,
     ) -> None:
         """Begin.
 
@@ -90,7 +92,10 @@ class Control:
             registry_uri: Its address, to name it.
             table: The table in force.
             wake: Has the controller look at once.
+            snapshots: What the gateways have counted.
         """
+        self.differences = FleetDifferences()
+        self._snapshots = snapshots
         self._hosted = hosted
         self._registry = registry
         self._registry_uri = registry_uri
@@ -122,9 +127,25 @@ class Control:
             name=name,
             origin=origin.value,
             ready=routes is not None and routes.ready,
-            spec=self._hosted.spec(name).model_dump(mode="json"),
+            spec=self._hosted.spec(name).model_dump(mode="json", by_alias=True),
             versions=_versions(routes),
         )
+
+    def version_differences(self, name: str, version: str) -> DifferencesView:
+        """How the answers of a version that mirrors a model's stable one compare.
+
+        Raises:
+            NotFoundError: The model is not hosted, or nothing is known of such a version.
+        """
+        self._hosted.spec(name)
+        routes = self._table().models.get(name)
+        view = self.differences.view(name, version, self._snapshots())
+        if not view.is_known and (routes is None or routes.route(version) is None):
+            hosted = ", ".join(route.version for route in routes.routes) if routes else ""
+            raise NotFoundError(
+                f"model {name!r} has no version {version!r}, hosted: {hosted or 'none'}"
+            )
+        return view
 
     async def refresh(self) -> None:
         """Take over what other clusters have stored.
@@ -162,7 +183,7 @@ class Control:
             else:
                 self._hosted.require_own(name)
             await self._require_hostable(name, spec)
-            await _reached("fleet store", self._hosted.save, name, spec)
+            await reached("fleet store", self._hosted.save, name, spec)
             self._wake()
         logger.info("%s: %s through the API", name, "added" if new else "settings changed")
         return self.deployment(name)
@@ -177,7 +198,7 @@ class Control:
         """
         async with self._changing:
             self._hosted.require_own(name)
-            await _reached("fleet store", self._hosted.remove, name)
+            await reached("fleet store", self._hosted.remove, name)
             self._wake()
         logger.info("%s: removed through the API", name)
 
@@ -205,12 +226,12 @@ class Control:
 
     async def _require_hostable(self, name: str, spec: ModelSpec) -> None:
         specs = {name: spec}
-        view = await _reached("model registry", self._registry.look, specs)
+        view = await reached("model registry", self._registry.look, specs)
         if name not in view.aliases:
             shown = without_password(self._registry_uri)
             raise NotFoundError(f"model {name!r} is not in the model registry at {shown}")
-        faults = list(model_faults(specs, view, self._registry_uri))
-        fault = pool_fault(spec, self._hosted.pools)
+        faults = [*model_faults(specs, view, self._registry_uri), *rollout_faults(specs, {})]
+        fault = pool_fault(spec, self._hosted.pools) or rollout_fault(spec, self._hosted.rollouts)
         if fault is not None:
             raise MalformedRequestError(f"spec.{fault}")
         if faults:
@@ -226,9 +247,17 @@ def _checked(name: str, settings: Mapping[str, Any]) -> ModelSpec:
     return spec
 
 
-async def _reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
+async def reached(what: str, call: Callable[..., Any], *args: Any) -> Any:
+    """Call a dependency in a thread.
+
+    Raises:
+        FleetError: What it raised on purpose.
+        DependencyError: It raised whatever its driver does.
+    """
     try:
         return await asyncio.to_thread(call, *args)
+    except FleetError:
+        raise
     except Exception as error:  # any driver, any network
         first = (str(error).splitlines() or [""])[0]
         raise DependencyError(what, f"{type(error).__name__}: {first}") from error
@@ -241,8 +270,9 @@ def _versions(routes: ModelRoutes | None) -> list[VersionView]:
 def _version(route: Route) -> VersionView:
     return VersionView(
         version=route.version,
-        track=route.track.value,
+        track=route.track,
         weight=route.weight,
+        mirror=route.mirror,
         state=route.state.value,
         reason=route.reason,
         application=route.host,

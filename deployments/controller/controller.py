@@ -6,54 +6,49 @@ registry, from Serve's status and from the fleet store.
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import astuple
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import ray
 from msgspec.structs import replace
 from ray import serve
 from sqlalchemy.exc import SQLAlchemyError
 
-from deployments.controller.api import is_loopback, make_api
 from deployments.controller.applications import Applications
-from deployments.controller.changes import log_changes
+from deployments.controller.changes import log_changes, stored_table
 from deployments.controller.control import Control
 from deployments.controller.counters import FleetCounters
-from deployments.controller.decide import (
-    Decision,
-    Observation,
-    decide,
-    is_moving,
-)
+from deployments.controller.decide import Decision, Observation, decide
 from deployments.controller.dependencies import Dependencies
 from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
-from deployments.controller.faults import model_faults, pool_faults
+from deployments.controller.faults import model_faults, pool_faults, rollout_faults
+from deployments.controller.feedback import Feedback
 from deployments.controller.gauges import fleet_gauges
 from deployments.controller.hosted import HostedModels
+from deployments.controller.moving import is_moving
+from deployments.controller.opening import open_door
 from deployments.controller.pools import pooled_models, versions_in
 from deployments.controller.proofs import Proofs
 from deployments.controller.registry import Registry
 from deployments.controller.retirements import Retirements
+from deployments.controller.rolloutdesk import Desk
+from deployments.controller.rollouts import make_rollouts
 from deployments.errors import ConfigError, DependencyError
 from deployments.logs import log_as_serve_does
 from deployments.settings import Settings
+from deployments.store.feedback import FeedbackStore
+from deployments.store.rollouts import RolloutStore
 from deployments.store.store import FleetStore, StoredFailure
 from deployments.telemetry import Snapshot
-from deployments.traffic.table import (
-    EMPTY,
-    Endpoint,
-    RoutingTable,
-    decode_revision,
-    decode_table,
-    encode_table,
-)
+from deployments.traffic.differences import Report
+from deployments.traffic.feedback import Remembered
+from deployments.traffic.table import EMPTY, Endpoint, RoutingTable, encode_table
 from deployments.userconfig import ModelsSpec
 
 logger = logging.getLogger(__name__)
@@ -75,6 +70,8 @@ class Controller:
         log_as_serve_does()
         self._settings = settings
         self._clock = clock
+        self._dependencies = Dependencies()
+        self._guarded = self._dependencies.call
         self._registry = Registry(settings.tracking_uri, settings.registry_uri)
         self._registry_view = RegistryView()
         self._registry_due_at_s = 0.0
@@ -88,15 +85,18 @@ class Controller:
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)
         self._hosted = HostedModels(self._store)
+        self._counters = FleetCounters(self._store, clock)
         self._control = Control(
             self._hosted,
             self._registry,
             settings.registry_uri,
             lambda: self._table,
             self._look_at_once,
+            self._counters.merged,
         )
         self._door: ControlDoor | None = None
-        self._counters = FleetCounters(self._store, clock)
+        feedback = FeedbackStore(self._store.engine)
+        self._feedback = Feedback(feedback, lambda: self._hosted.specs, clock)
         self._fingerprints: dict[str, str] = {}
         self._failures: dict[str, Failure] = {}
         self._retirements = Retirements(clock)
@@ -109,8 +109,10 @@ class Controller:
         self._restored = False
         self._restoring = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
-        self._dependencies = Dependencies(logger)
-        self._guarded = self._dependencies.call
+        wake = self._look_later
+        self._rollouts = make_rollouts(self._store, self._registry, cluster, wake)
+        rows = RolloutStore(self._store.engine)
+        self._desk = Desk(self._hosted, self._registry, rows, lambda: self._table, wake, clock)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take a new set of models; nothing restarts for it.
@@ -120,14 +122,21 @@ class Controller:
         """
         spec = ModelsSpec.load(user_config, path="user_config")
         await self._refuse_what_cannot_be_hosted(spec)
-        self._hosted.configure(spec.models, spec.pools)
+        self._hosted.configure(spec.models, spec.pools, spec.rollouts)
         self._look_at_once()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(self._run())
-            self._open_door()
+            self._door = open_door(
+                self._settings,
+                self._control,
+                self._feedback,
+                self._desk,
+                ready=self._require_restored,
+                look=self._look_at_once,
+            )
 
     async def poll(
-        self, gateway: str, revision: int, snapshot: Snapshot
+        self, gateway: str, revision: int, snapshot: Snapshot, reports: Sequence[Report] = ()
     ) -> tuple[int, bytes] | None:
         """Hold a gateway's question until there is a newer table, for a second at most.
 
@@ -135,12 +144,14 @@ class Controller:
             gateway: Who asks.
             revision: Of the table that it has applied, which is thereby acknowledged.
             snapshot: All that it has counted.
+            reports: Of differences that mirroring found.
 
         Returns:
             Revision and bytes of a newer table; None when there is none.
         """
         self._retirements.acknowledged(gateway, revision)
         self._counters.report(snapshot)
+        self._control.differences.hear(gateway, reports)
         if revision > self._table.revision and self._table.settled:
             # The store was lost, and our revisions began anew: gateways would ignore them.
             self._set_table(replace(self._table, revision=revision + 1))
@@ -182,13 +193,16 @@ class Controller:
         """Whether every live gateway acts on a table of this revision, or a later one."""
         return self._retirements.all_have(revision)
 
+    async def remember(self, answers: list[Remembered]) -> bool:
+        """Keep what a gateway answered for feedback; tells whether the store has it."""
+        return await self._guarded("fleet store", self._feedback.remember, answers) is True
+
     async def counters(self, snapshot: Snapshot) -> list[Snapshot]:
         """Take the asking gateway's snapshot; return every gateway's, persisted, and our own."""
         self._counters.report(snapshot)
         await self._guarded("fleet store", self._counters.flush)
-        wanted = self._applications.gateways_wanted
-        gauges = fleet_gauges(self._table, self._dependencies.reachable, wanted)
-        return [*self._counters.merged(), gauges]
+        wanted, reachable = self._applications.gateways_wanted, self._dependencies.reachable
+        return [*self._counters.merged(), fleet_gauges(self._table, reachable, wanted)]
 
     def check_health(self) -> None:
         """Serve restarts the controller when its loop has ended."""
@@ -199,25 +213,20 @@ class Controller:
         """Serve awaits it when the controller is replaced."""
         if self._door is not None:
             await self._door.close()
+        await self._guarded("fleet store", self._rollouts.release)
 
     def _look_at_once(self) -> None:
         self._registry_due_at_s = 0.0
         self._wake.set()
 
-    def _open_door(self) -> None:
-        spec = self._settings.control
-        if spec is not None:
-            api = make_api(
-                self._control,
-                self._require_restored,
-                self._settings.express,
-                only_loopback=is_loopback(spec.host),
-            )
-            self._door = ControlDoor(api, spec)
+    def _look_later(self) -> None:
+        """Have the loop look at once, from any thread."""
+        if self._loop is not None:
+            self._loop.get_loop().call_soon_threadsafe(self._wake.set)
 
     async def _require_restored(self) -> None:
         if not await self._restore_once():
-            reason = self._dependencies.trouble.get("fleet store", "unknown")
+            reason = self._dependencies.trouble("fleet store") or "unknown"
             raise DependencyError("fleet store", reason)
 
     async def _refuse_what_cannot_be_hosted(self, spec: ModelsSpec) -> None:
@@ -230,6 +239,7 @@ class Controller:
         faults = [
             *model_faults(spec.models, view, self._settings.registry_uri, hosted=hosted),
             *pool_faults(spec.pools),
+            *rollout_faults(spec.models, spec.rollouts),
         ]
         if faults:
             raise ConfigError("\n".join(f"user_config.{fault}" for fault in faults))
@@ -256,7 +266,7 @@ class Controller:
         applications = await asyncio.to_thread(self._applications.look, self._fingerprints)
         if applications is None:
             return False
-        seen = Observation(
+        observed = Observation(
             specs=self._hosted.specs,
             registry=self._registry_view,
             applications=applications,
@@ -270,6 +280,12 @@ class Controller:
             pools=self._hosted.pools,
             proven=self._proofs.proven,
         )
+        templates = self._hosted.rollouts
+        if await self._guarded("fleet store", self._rollouts.tick, observed, templates):
+            self._look_at_once()
+        if not self._rollouts.is_read:
+            return True  # nobody knows yet which versions rollouts need
+        seen = dataclasses.replace(observed, asked=self._rollouts.asked)
         decision = decide(seen)
         await self._publish(decision.table)
         await self._apply(decision)
@@ -288,7 +304,7 @@ class Controller:
         """Read what an earlier controller left; the store may be away for a while."""
         await self._guarded("fleet store", self._store.migrate)
         body = await self._guarded("fleet store", self._store.load_table)
-        if "fleet store" in self._dependencies.trouble:
+        if self._dependencies.trouble("fleet store") is not None:
             return False
         self._fingerprints = await asyncio.to_thread(self._store.load_fingerprints)
         for row in await asyncio.to_thread(self._store.load_failures):
@@ -298,19 +314,18 @@ class Controller:
         await asyncio.to_thread(self._counters.restore)
         await self._control.refresh()
         if body is not None and self._table is EMPTY:
-            self._set_table(_stored_table(body))
+            self._set_table(stored_table(body))
             self._doors.restore(self._table)
         return True
 
     async def _look_at_registry(self) -> None:
-        now_s = self._clock()
-        if now_s < self._registry_due_at_s:
+        now_s, poll_s = self._clock(), self._settings.registry_poll_s
+        if now_s < self._registry_due_at_s <= now_s + poll_s:  # a clock may be set back
             return
-        self._registry_due_at_s = now_s + self._settings.registry_poll_s
+        self._registry_due_at_s = now_s + poll_s
         await self._refresh_hosted()
-        view = await self._guarded(
-            "registry", self._registry.look, self._hosted.specs, self._hosted.pools
-        )
+        specs, pools, more = self._hosted.specs, self._hosted.pools, self._rollouts.versions
+        view = await self._guarded("registry", self._registry.look, specs, pools, more)
         if view is not None:
             self._registry_view = view
         self._match_pools()
@@ -379,14 +394,7 @@ class Controller:
             if self._failures.get(name) != failure:
                 logger.warning("%s could not be loaded: %s", name, failure.reason)
         self._failures = dict(failures)
-        rows = [StoredFailure(name, *astuple(failure)) for name, failure in failures.items()]
+        rows = [
+            StoredFailure(name, *dataclasses.astuple(failure)) for name, failure in failures.items()
+        ]
         await self._guarded("fleet store", self._store.save_failures, rows)
-
-
-def _stored_table(body: bytes) -> RoutingTable:
-    try:
-        return decode_table(body)
-    except msgspec.DecodeError as error:
-        logger.warning("the stored routing table is of another release: %s", error)
-        # Gateways that live on hold that revision, and would ignore an older one.
-        return replace(EMPTY, revision=decode_revision(body))

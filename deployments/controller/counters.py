@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from deployments.store.store import FleetStore, StoredCounters
+from deployments.controller.counts import fold
+from deployments.store.store import PAST, FleetStore, StoredCounters
 from deployments.telemetry import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,12 @@ GONE_AFTER_S = 15.0
 
 FORGET_AFTER_S = 86_400.0
 """How long the counters of a gateway that is gone are shown."""
+
+CLUSTER_GONE_AFTER_S = 7 * 86_400.0
+"""A cluster of which no gateway has reported for this long is gone, as after an upgrade."""
+
+SWEEP_S = 3_600.0
+"""Between two looks for such clusters, seconds."""
 
 
 class FleetCounters:
@@ -39,12 +46,13 @@ class FleetCounters:
         self._shown: dict[str, tuple[Snapshot, float]] = {}
         self._persisted: dict[str, int] = {}
         self._restored: set[str] = set()
+        self._swept_at_s = -SWEEP_S
 
     def restore(self) -> None:
         """Take over what an earlier controller persisted."""
         for row in self._store.load_counters():
             snapshot = msgspec.json.decode(row.body, type=Snapshot)
-            if row.gateway not in self._latest:
+            if row.gateway not in self._latest and row.gateway != PAST:
                 self._latest[row.gateway] = (snapshot, row.reported_at_s)
                 self._persisted[row.gateway] = row.sequence
                 self._restored.add(row.gateway)
@@ -71,6 +79,7 @@ class FleetCounters:
             finally:
                 self._shown = latest
             self._forget(latest)
+            self._sweep()
 
     def merged(self) -> list[Snapshot]:
         """All that may be shown now, in a stable order."""
@@ -99,9 +108,15 @@ class FleetCounters:
         forgotten = [gateway for gateway, (_, at_s) in latest.items() if at_s < horizon_s]
         if not forgotten:
             return
-        self._store.forget_counters(forgotten)
+        self._store.forget_counters(forgotten, fold)
         for gateway in forgotten:
             del latest[gateway]
             self._latest.pop(gateway, None)
             self._persisted.pop(gateway, None)
             self._restored.discard(gateway)
+
+    def _sweep(self) -> None:
+        now_s = self._clock()
+        if now_s - self._swept_at_s >= SWEEP_S:
+            self._store.forget_clusters(now_s - CLUSTER_GONE_AFTER_S, fold)
+            self._swept_at_s = now_s

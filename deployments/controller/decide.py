@@ -41,18 +41,21 @@ from deployments.controller.pools import (
     pool_endpoints,
     wanted_mark,
 )
+from deployments.controller.shares import NOTHING_ASKED, Asked
 from deployments.controller.transports import POOLED, Choice, choose_transport, runtime_of
+from deployments.controller.wanted import Wanted, resolve, wanted_versions
 from deployments.controller.weights import effective_weights
 from deployments.protocols.tensors import Layout, Signature
-from deployments.schema import ModelSpec, application_name, is_version
+from deployments.schema import ModelSpec, application_name
 from deployments.traffic.table import (
     Batching,
     Endpoint,
+    Mirroring,
     ModelRoutes,
+    Remembering,
     Route,
     RouteState,
     RoutingTable,
-    Track,
     TransportKind,
 )
 from deployments.userconfig import PoolSpec, parse_pool_application
@@ -85,6 +88,9 @@ class Observation:
 
     proven: frozenset[str] = frozenset()
     """Pooled versions that a replica has loaded, by their name as an application."""
+
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    """What rollouts ask for, by model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +134,10 @@ def decide(seen: Observation) -> Decision:
         *due_pools(seen.pools, seen.applications, failures, seen.now_s)
     ]
     for model, spec in sorted(seen.specs.items()):
-        wanted, stable = _wanted(seen, model, spec)
-        states = {version: _state(seen, failures, model, version) for version in wanted}
-        models[model] = _routes(
-            seen, model, spec, effective_weights(wanted, states, stable), states, stable
-        )
-        deploy += _deployments(seen, failures, model, spec, wanted)
+        wanted = _wanted(seen, model, spec)
+        states = {version: state_of(seen, failures, model, version) for version in wanted.weights}
+        models[model] = _routes(seen, model, spec, wanted, states)
+        deploy += _deployments(seen, failures, model, spec, wanted.weights)
 
     table = RoutingTable(
         revision=seen.table.revision,
@@ -147,63 +151,18 @@ def decide(seen: Observation) -> Decision:
     return Decision(table, tuple(deploy), _deletions(seen, table, deploy), failures, prove)
 
 
-def is_moving(seen: Observation, decision: Decision) -> bool:
-    """Whether the next observation is likely to differ without anybody asking for it."""
-    routes = [route for model in decision.table.models.values() for route in model.routes]
-    leaving = set(seen.applications) - {route.host for route in routes}
-    return bool(
-        decision.deploy
-        or decision.delete
-        or decision.table != seen.table
-        or any(route.state is RouteState.LOADING for route in routes)
-        or any(state.status == "DEPLOYING" for state in seen.applications.values())
-        or any(not is_wanted_pool(name, seen.pools) for name in leaving)
-    )
+def _wanted(seen: Observation, model: str, spec: ModelSpec) -> Wanted:
+    def is_ready(version: str) -> bool:
+        return state_of(seen, {}, model, version)[0] is RouteState.READY
+
+    before, asked = seen.table.models.get(model), seen.asked.get(model, NOTHING_ASKED)
+    return wanted_versions(model, spec, seen.registry, before, is_ready, asked)
 
 
-def _wanted(seen: Observation, model: str, spec: ModelSpec) -> tuple[dict[str, int], str | None]:
-    """Resolve the traffic of a model to versions and their nominal weights, stable last.
-
-    Returns:
-        The weights by version, and which version is stable; None while there is none.
-    """
-    before = seen.table.models.get(model)
-    if not seen.registry.answered:
-        # Until the registry has answered once, what served before is all that is known.
-        if before is None:
-            return {}, None
-        weights = {route.version: route.weight for route in before.routes}
-        return weights, before.stable.version if before.stable else None
-
-    wanted: dict[str, int] = {}
-    keys = [key for key in spec.traffic if key != spec.stable_key]
-    for key in (*keys, spec.stable_key):
-        version = _resolve(seen.registry, model, key)
-        if version is not None:
-            # A version under two keys is one route; it takes the later place.
-            weight = wanted.pop(version, 0)
-            wanted[version] = weight + spec.traffic[key]
-    stable = _resolve(seen.registry, model, spec.stable_key)
-    previous = before.stable if before else None
-    if previous is not None and not _is_ready(seen, model, stable):
-        # The next stable version is not there yet: the last one stays.
-        wanted[previous.version] = wanted.pop(previous.version, 0)
-        stable = previous.version
-    return wanted, stable
-
-
-def _resolve(registry: RegistryView, model: str, key: str) -> str | None:
-    version = key if is_version(key) else registry.aliases.get(model, {}).get(key)
-    return version if version is not None and (model, version) in registry.versions else None
-
-
-def _is_ready(seen: Observation, model: str, version: str | None) -> bool:
-    return version is not None and _state(seen, {}, model, version)[0] is RouteState.READY
-
-
-def _state(
+def state_of(
     seen: Observation, failures: Mapping[str, Failure], model: str, version: str
 ) -> tuple[RouteState, str]:
+    """How far a version has come, and why not further."""
     state = _host_state(seen, failures, model, version)
     return _proof_state(seen, failures, model, version) if state[0] is RouteState.READY else state
 
@@ -233,7 +192,7 @@ def _proof_state(
     seen: Observation, failures: Mapping[str, Failure], model: str, version: str
 ) -> tuple[RouteState, str]:
     spec, name = seen.specs[model], application_name(model, version)
-    stable = _resolve(seen.registry, model, spec.stable_key)
+    stable = resolve(seen.registry, model, spec.stable_key)
     unproven = spec.pool is not None and name not in seen.proven
 
     def answers(other: str) -> bool:
@@ -262,22 +221,22 @@ def _routes(
     seen: Observation,
     model: str,
     spec: ModelSpec,
-    weights: Mapping[str, int],
+    wanted: Wanted,
     states: Mapping[str, tuple[RouteState, str]],
-    stable: str | None,
 ) -> ModelRoutes:
+    weights = _weights(seen, model, wanted, states)
     routes = []
     for version in weights:
         host = _host(seen, model, version)
         pool = host if parse_pool_application(host) is not None else None
         facts = _facts(seen, model, version)
-        transport = _transport(seen, model, version, spec, is_stable=version == stable)
+        transport = _transport(seen, model, version, spec, is_stable=version == wanted.stable)
         if pool is not None:
             transport = POOLED
         is_elsewhere = transport.kind is TransportKind.HANDLE or pool is not None
         route = Route(
             version=version,
-            track=Track.STABLE if version == stable else Track.CANARY,
+            track=wanted.track(version),
             weight=weights[version],
             application=application_name(model, version),
             state=states[version][0],
@@ -291,6 +250,7 @@ def _routes(
             endpoints=() if is_elsewhere else seen.endpoints.get(host, ()),
             pool=pool,
             size_bytes=facts.size_bytes or 0,
+            mirror=wanted.mirrors.get(version, 0),
         )
         routes.append(route)
     return ModelRoutes(
@@ -303,7 +263,37 @@ def _routes(
             max_queued_requests=spec.max_queued_requests,
         ),
         deadline_s=spec.request_deadline_s or seen.deadline_s,
+        mirroring=Mirroring(spec.mirror_tolerance, spec.mirror_samples),
+        feedback=_remembering(spec),
     )
+
+
+def _weights(
+    seen: Observation,
+    model: str,
+    wanted: Wanted,
+    states: Mapping[str, tuple[RouteState, str]],
+) -> dict[str, int]:
+    if model in seen.asked:
+        # A version on trial that has lost its last replica gets nothing more: its requests
+        # need not wait for another one, as stable's would have to.
+        away = {
+            version: (RouteState.LOADING, "")
+            for version in wanted.weights
+            if version != wanted.stable and not is_there(seen, model, version)
+        }
+        states = {**states, **away}
+    return effective_weights(wanted.weights, states, wanted.stable)
+
+
+def is_there(seen: Observation, model: str, version: str) -> bool:
+    """Whether the application that holds a version answers."""
+    return is_answering(seen.applications.get(_host(seen, model, version)))
+
+
+def _remembering(spec: ModelSpec) -> Remembering | None:
+    given = spec.feedback
+    return Remembering(given.sample, given.output) if given is not None else None
 
 
 def _transport(

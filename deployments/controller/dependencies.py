@@ -1,39 +1,42 @@
-"""Calls of what may be away: the registry and the fleet store."""
+"""Services that may be away for a while: the controller goes on without them."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
 
+logger = logging.getLogger(__name__)
+
 
 class Dependencies:
-    """Knows of each dependency whether its last call succeeded."""
+    """Calls them, and says once when one goes and when it is back."""
 
-    def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
-
-        self.trouble: dict[str, str] = {}
-        """Why the last call failed, by dependency; without those that can be reached."""
+    def __init__(self) -> None:
+        self._trouble: dict[str, str] = {}
 
         self.reachable: dict[str, bool] = {}
         """Whether the last call succeeded, by dependency; without those never called."""
 
+    def trouble(self, what: str) -> str | None:
+        """Why one could not be reached at the last call; None when it could."""
+        return self._trouble.get(what)
+
     async def call(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
-        """Call a dependency in a thread; say once when it goes and when it is back.
+        """Call one in a thread.
 
         Returns:
-            What the call does; None where it failed.
+            What it returned; None when it cannot be reached.
         """
         try:
             result = await asyncio.to_thread(call, *args)
         except Exception as error:  # noqa: BLE001, any driver, any network: we must go on
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            if what not in self.trouble:
-                self._logger.warning("%s cannot be reached, going on without it: %s", what, reason)
-            self.trouble[what] = reason
+            if what not in self._trouble:
+                logger.warning("%s cannot be reached, going on without it: %s", what, reason)
+            self._trouble[what] = reason
             self.reachable[what] = False
             return None
         self.reachable[what] = True
-        if self.trouble.pop(what, None) is not None:
-            self._logger.info("%s is back", what)
+        if self._trouble.pop(what, None) is not None:
+            logger.info("%s is back", what)
         return result

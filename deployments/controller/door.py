@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from deployments.schema import ControlSpec
+from deployments.controlspec import ControlSpec
 
 logger = logging.getLogger(__name__)
 

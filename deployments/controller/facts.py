@@ -30,6 +30,6 @@ class RegistryView:
     """Version by alias, by registered model."""
 
     versions: Mapping[tuple[str, str], VersionFacts] = field(default_factory=dict)
-    """Facts by (model, version), for the versions that traffic names."""
+    """Facts by (model, version), for the versions that traffic or mirror names."""
 
     answered: bool = False

@@ -12,6 +12,8 @@ from ray.runtime_env import RuntimeEnv
 from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.transports import inline_obstacle, runtime_of
 from deployments.predictor.gpu_budget import budget_fault
+from deployments.rollout.strategies import faults
+from deployments.rolloutspec import RolloutSpec
 from deployments.schema import CANARY_ALIAS, ModelSpec, TorchSpec, is_version
 from deployments.userconfig import PoolSpec
 from tuning.configfile import meant, unknown_key
@@ -67,6 +69,18 @@ def pool_faults(pools: Mapping[str, PoolSpec]) -> Iterator[str]:
             yield f"pools.{pool}.ray_actor_options.{fault}"
 
 
+def rollout_faults(
+    specs: Mapping[str, ModelSpec], templates: Mapping[str, RolloutSpec]
+) -> Iterator[str]:
+    """Find what is wrong with rollouts beyond their spelling, as `rollouts.NAME...: what`."""
+    given = {f"rollouts.{name}": settings for name, settings in templates.items()}
+    for model, hosting in specs.items():
+        if isinstance(hosting.rollout, RolloutSpec):
+            given[f"models.{model}.rollout"] = hosting.rollout
+    for path, settings in given.items():
+        yield from (f"{path}.{fault}" for fault in faults(settings))
+
+
 def runtime_env_fault(value: Any) -> str | None:
     """Say what Ray 2.60 would drop without a word, or refuse only once a replica starts."""
     if value is None:
@@ -90,16 +104,17 @@ def runtime_env_fault(value: Any) -> str | None:
 
 def _version_faults(path: str, model: str, spec: ModelSpec, view: RegistryView) -> Iterator[str]:
     aliases = view.aliases[model]
-    for key in spec.traffic:
+    for key in (*spec.traffic, *spec.mirror):
+        place = f"{path}.{'traffic' if key in spec.traffic else 'mirror'}"
         version = key if is_version(key) else aliases.get(key)
         if version is None:
             # The canary comes and goes; the others are set by hand, or misspelt.
             if key != CANARY_ALIAS or key == spec.stable_key:
-                yield f"{path}.traffic: {_unknown_alias(key, aliases)}"
+                yield f"{place}: {_unknown_alias(key, aliases)}"
             continue
         facts = view.versions.get((model, version))
         if facts is None:
-            yield f"{path}.traffic: version {version!r} is not registered"
+            yield f"{place}: version {version!r} is not registered"
         elif spec.runtime not in {"auto", "pyfunc", facts.native}:
             allowed = ", ".join(["auto", *filter(None, [facts.native]), "pyfunc"])
             yield (

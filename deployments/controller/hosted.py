@@ -13,9 +13,10 @@ from enum import StrEnum
 
 from deployments.controller.pools import matched_specs
 from deployments.errors import ConflictError, NotFoundError
+from deployments.rolloutspec import RolloutSpec
 from deployments.schema import ModelSpec
 from deployments.store.store import FleetStore
-from deployments.userconfig import NO_POOLS, PoolSpec
+from deployments.userconfig import NO_POOLS, NO_ROLLOUTS, PoolSpec
 from tuning.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class HostedModels:
         self._added: dict[str, ModelSpec] = {}
         self._matched: Mapping[str, ModelSpec] = {}
         self._pools: Mapping[str, PoolSpec] = {}
+        self._rollouts: Mapping[str, RolloutSpec] = {}
 
     @property
     def specs(self) -> Mapping[str, ModelSpec]:
@@ -47,6 +49,11 @@ class HostedModels:
     def pools(self) -> Mapping[str, PoolSpec]:
         """The config's pools."""
         return self._pools
+
+    @property
+    def rollouts(self) -> Mapping[str, RolloutSpec]:
+        """The config's templates."""
+        return self._rollouts
 
     def spec(self, name: str) -> ModelSpec:
         """Settings of a hosted model.
@@ -74,11 +81,15 @@ class HostedModels:
         raise NotFoundError(f"model {name!r} is not hosted")
 
     def configure(
-        self, specs: Mapping[str, ModelSpec], pools: Mapping[str, PoolSpec] = NO_POOLS
+        self,
+        specs: Mapping[str, ModelSpec],
+        pools: Mapping[str, PoolSpec] = NO_POOLS,
+        rollouts: Mapping[str, RolloutSpec] = NO_ROLLOUTS,
     ) -> None:
-        """Take the config's models and pools."""
+        """Take the config's models, pools and templates of rollouts."""
         self._configured = dict(specs)
         self._pools = dict(pools)
+        self._rollouts = dict(rollouts)
         self.match(self._matched)
 
     def match(self, registered: Iterable[str]) -> None:
@@ -116,7 +127,7 @@ class HostedModels:
 
     def save(self, name: str, spec: ModelSpec) -> None:
         """Host a model, or host it differently. Blocks."""
-        self._store.save_hosted(name, spec.model_dump_json(exclude_unset=True))
+        self._store.save_hosted(name, spec.model_dump_json(exclude_unset=True, by_alias=True))
         self._added[name] = spec
 
     def remove(self, name: str) -> None:

@@ -29,7 +29,7 @@ def _is(model: str, spec: ModelSpec, seen: Observation, route: Route) -> bool:
     mark = fingerprint(spec)
     match route.state:
         case RouteState.LOADING:
-            return route.track is Track.CANARY  # it gets traffic once it is ready, with these
+            return route.track is not Track.STABLE  # it gets traffic once it is ready, with these
         case RouteState.UNAVAILABLE:
             # With other settings it failed; with these it is still to be tried.
             failure = seen.failures.get(route.application)

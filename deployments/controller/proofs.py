@@ -8,8 +8,8 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
-from deployments.controller.applications import DEPLOYMENT
 from deployments.controller.pools import Proof
+from deployments.predictor.predictor import DEPLOYMENT
 
 PROOF_TIMEOUT_S = 120.0
 """Longest wait for a version to be loaded, seconds."""

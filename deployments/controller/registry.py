@@ -44,16 +44,22 @@ class Registry:
         self._facts: dict[tuple[str, str], VersionFacts] = {}
 
     def look(
-        self, specs: Mapping[str, ModelSpec], pools: Mapping[str, PoolSpec] = NO_POOLS
+        self,
+        specs: Mapping[str, ModelSpec],
+        pools: Mapping[str, PoolSpec] = NO_POOLS,
+        more: Iterable[tuple[str, str]] = (),
     ) -> RegistryView:
         """Read all aliases in one query, and the facts of versions not seen before.
 
         Args:
             specs: The models of interest.
             pools: Those that their patterns take are of interest, too.
+            more: And these versions, by model and version.
         """
         aliases = self._aliases()
-        named = set(_named({**matched_specs(pools, aliases), **specs}, aliases))
+        hosted = {**matched_specs(pools, aliases), **specs}
+        asked = {(model, version) for model, version in more if model in aliases}
+        named = set(_named(hosted, aliases)) | asked
         unread = sorted(named - self._facts.keys())
         if unread:
             with ThreadPoolExecutor(READERS, thread_name_prefix="registry") as readers:
@@ -61,7 +67,35 @@ class Registry:
         facts = {key: self._facts[key] for key in named if key in self._facts}
         return RegistryView(aliases=aliases, versions=facts, answered=True)
 
-    def _client(self) -> MlflowClient:
+    def aliases_of(self, model: str) -> dict[str, str] | None:
+        """Versions of one model by alias, as they are now; None if it is not registered."""
+        try:
+            found = self.client().get_registered_model(model)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
+        return {alias: str(version) for alias, version in found.aliases.items()}
+
+    def missing(self, versions: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Those of some versions, by model and version, that are not registered."""
+        return frozenset(each for each in versions if not self._is_registered(*each))
+
+    def _is_registered(self, model: str, version: str) -> bool:
+        try:
+            self.client().get_model_version(model, version)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return False
+            raise
+        return True
+
+    def client(self) -> MlflowClient:
+        """Its own client; blocks the first time.
+
+        Raises:
+            Exception: It is away.
+        """
         # Opened by the first look rather than at the start: a database may be away, and
         # must not keep the controller from starting.
         if self._opened is None:
@@ -74,7 +108,7 @@ class Registry:
         found: dict[str, dict[str, str]] = {}
         token: str | None = None
         while True:
-            page = self._client().search_registered_models(max_results=1000, page_token=token)
+            page = self.client().search_registered_models(max_results=1000, page_token=token)
             for model in page:
                 found[model.name] = {alias: str(v) for alias, v in model.aliases.items()}
             token = page.token
@@ -103,7 +137,7 @@ def _named(
     specs: Mapping[str, ModelSpec], aliases: Mapping[str, Mapping[str, str]]
 ) -> Iterable[tuple[str, str]]:
     for model, spec in specs.items():
-        for key in spec.traffic:
+        for key in (*spec.traffic, *spec.mirror):
             version = key if is_version(key) else aliases.get(model, {}).get(key)
             if model in aliases and version is not None:
                 yield model, version

@@ -11,7 +11,6 @@ raised is run again one request at a time, so that one bad row fails only its ow
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -25,15 +24,26 @@ from deployments.errors import (
     PredictionError,
     ReplicaLostError,
 )
+from deployments.gateway.batch_counts import count_batch, count_time
 from deployments.gateway.batch_limit import LARGEST_ROWS, SHARE, BatchLimit, suited
 from deployments.gateway.joining import AnyRequest, join, shape_of
 from deployments.gateway.line import Line
 from deployments.gateway.transport import ReplicaGoneError, VersionTransport
-from deployments.gateway.waiting import BatchAnswer, Deadlines, Ending, Flight, Share, Waiting
+from deployments.gateway.waiting import (
+    BatchAnswer,
+    Deadlines,
+    Ending,
+    Flight,
+    Onlooker,
+    Sender,
+    Share,
+    Waiting,
+    settle,
+)
 from deployments.gateway.window import AdaptiveWindow
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch, Outputs, Request, has_nan
-from deployments.telemetry import BATCH, IN_FLIGHT, LAST_ANSWER, PREDICT, QUEUE, Cell, Counters
+from deployments.telemetry import IN_FLIGHT, Cell, Counters, Labels
 from deployments.traffic.table import Batching
 
 logger = logging.getLogger(__name__)
@@ -57,6 +67,7 @@ class VersionQueue:
     replicas: int
     counters: Counters
     clock: Callable[[], float]
+    onlookers: tuple[Onlooker, ...] = ()
 
     _window: AdaptiveWindow = field(default_factory=AdaptiveWindow)
     _limit: BatchLimit = field(default_factory=BatchLimit)
@@ -74,12 +85,15 @@ class VersionQueue:
         self._deadlines = Deadlines(self._expire, self.clock)
         self._unanswered = self._gauge()
 
-    async def answer(self, request: Request, deadline_s: float) -> Outputs:
+    async def answer(
+        self, request: Request, deadline_s: float, sender: Sender | None = None
+    ) -> Outputs:
         """Queue a request and wait for its outputs.
 
         Args:
             request: Checked against the version's signature.
             deadline_s: Longest wait from now, seconds.
+            sender: Whose it is, for onlookers.
 
         Raises:
             OverloadedError: The queue is full.
@@ -89,25 +103,18 @@ class VersionQueue:
             ModelNotReadyError: The version is going away.
         """
         end: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-
-        def told(ending: Ending) -> None:
-            if end.done():
-                return  # cancelled in this turn of the loop
-            if isinstance(ending, Share):
-                end.set_result(ending.outputs)
-            elif isinstance(ending, asyncio.CancelledError):
-                end.cancel()
-            else:
-                end.set_exception(ending)
-
-        waiting = self.put(request, deadline_s, told)
+        waiting = self.put(request, deadline_s, partial(settle, end), sender)
         try:
             return await end
         finally:
             self.give_up(waiting)
 
     def put(
-        self, request: AnyRequest, deadline_s: float, told: Callable[[Ending], None]
+        self,
+        request: AnyRequest,
+        deadline_s: float,
+        told: Callable[[Ending], None],
+        sender: Sender | None = None,
     ) -> Waiting:
         """Queue a request.
 
@@ -116,6 +123,7 @@ class VersionQueue:
             deadline_s: As above.
             told: Called once with how it ended, unless it is given up before: with what
                 `answer` gives or raises. Must not raise.
+            sender: As for `answer`.
 
         Raises:
             OverloadedError: The queue is full.
@@ -124,7 +132,7 @@ class VersionQueue:
         if len(self._line) >= limit:
             raise OverloadedError(self.model, limit)
         now_s = self.clock()
-        waiting = Waiting(request, shape_of(request), told, now_s, deadline_s)
+        waiting = Waiting(request, shape_of(request), told, now_s, deadline_s, sender)
         self._line.join(waiting)
         self._deadlines.add(waiting)
         self._unanswered.value += 1
@@ -143,6 +151,11 @@ class VersionQueue:
         """Requests waiting or in flight."""
         return len(self._line) + self._requests_in_flight
 
+    @property
+    def has_line(self) -> bool:
+        """Whether requests wait to be sent."""
+        return bool(self._line)
+
     def resize(self, track: str, batching: Batching, replicas: int) -> None:
         """Take new settings; requests that wait are judged by them from now on."""
         unanswered = self._unanswered.value
@@ -154,8 +167,12 @@ class VersionQueue:
         self.replicas = replicas
         self._pump_soon()
 
+    @property
+    def _labels(self) -> Labels:
+        return self.model, self.version, self.track
+
     def _gauge(self) -> Cell:
-        return self.counters.cell(IN_FLIGHT, (self.model, self.version, self.track))
+        return self.counters.cell(IN_FLIGHT, self._labels)
 
     def _end(self, waiting: Waiting) -> None:
         waiting.ended = True
@@ -180,6 +197,9 @@ class VersionQueue:
         flight.waiting -= 1
         if flight.waiting == 0:
             flight.give_up()
+            now_s = self.clock()
+            if now_s - flight.started_s > self._window.typical_s:  # leaving early says nothing
+                count_time(self.counters, self._labels, flight.batch, now_s)
 
     def _pump_soon(self, delay_s: float = 0.0) -> None:
         # On the next turn of the loop, so that requests read in this turn share a batch.
@@ -270,7 +290,7 @@ class VersionQueue:
 
     def _launch(self, batch: list[Waiting]) -> None:
         started_s = self.clock()
-        flight = Flight(batch, started_s, len(batch), _nothing)
+        flight = Flight(batch, started_s, len(batch))
         for item in batch:
             item.flight = flight
         self._window.sent()
@@ -364,24 +384,17 @@ class VersionQueue:
             error = PredictionError(self.model, self.version, reason)
             self._run_alone_or_fail(batch, error)
             return
-        labels = (self.model, self.version, self.track)
-        self.counters.observe(PREDICT, labels, prediction.predict_s)
-        self.counters.observe(BATCH, labels, rows)
-        self.counters.set(LAST_ANSWER, labels, time.time())
-        waits = self.counters.distribution(QUEUE, labels)
-        answer = BatchAnswer(outputs, rows)
+        answer = BatchAnswer(outputs, rows, prediction.predict_s)
         sent_s = started_s + prediction.wait_s
+        count_batch(self.counters, self._labels, batch, rows, sent_s, prediction.predict_s)
         start = 0
         for item in batch:
             stop = start + item.request.rows
-            waits.observe(sent_s - item.arrived_s)
             self._tell(item, Share(answer, start, stop, alone))
             start = stop
+        for onlooker in self.onlookers:
+            onlooker.saw(batch, answer)
 
     def _fail(self, batch: list[Waiting], error: BaseException) -> None:
         for item in batch:
             self._tell(item, error)
-
-
-def _nothing() -> None:
-    pass

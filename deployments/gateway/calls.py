@@ -14,7 +14,7 @@ from deployments.errors import FleetError, MalformedRequestError
 from deployments.gateway.inference import Inference
 from deployments.gateway.joining import AnyRequest
 from deployments.gateway.waiting import Ending
-from deployments.protocols.statuses import origin
+from deployments.protocols.statuses import Origin, origin
 from deployments.protocols.tensors import Outputs, Request, has_nan
 from deployments.telemetry import ERRORS, LATENCY, REQUESTS, Counters
 from deployments.traffic.table import Route
@@ -49,6 +49,12 @@ class Call(msgspec.Struct, kw_only=True):
     model: str = ""
     version: str = ""
     track: str = ""
+    routing_key: str | None = None
+    """The header's; None or empty without one."""
+
+    given_id: str = ""
+    """Names the request where its body does not."""
+
     counted: bool = False
     failed_version: bool = False
 
@@ -141,6 +147,7 @@ class Calls:
             route = self.inference.choose(call.model, given_id)
         call.version, call.track = route.version, route.track
         call.request_id = call.request_id or given_id
+        call.routing_key, call.given_id = routing_key, given_id
         return route, given_id
 
     async def answer(self, call: Call, route: Route, request: Request) -> Outputs:
@@ -150,7 +157,7 @@ class Calls:
             FleetError: What `Inference.answer` raises.
         """
         queue = self.inference.queue(call.model, route)
-        return self.answered(call, await queue.answer(request, self._left_s(call)))
+        return self.answered(call, await queue.answer(request, self._left_s(call), call))
 
     def put(
         self, call: Call, route: Route, request: AnyRequest, told: Callable[[Ending], None]
@@ -164,7 +171,7 @@ class Calls:
             FleetError: What `Inference.queue` and `VersionQueue.put` raise.
         """
         queue = self.inference.queue(call.model, route)
-        return partial(queue.give_up, queue.put(request, self._left_s(call), told))
+        return partial(queue.give_up, queue.put(request, self._left_s(call), told, call))
 
     def answered(self, call: Call, outputs: Outputs) -> Outputs:
         """Take note of what a version answered."""
@@ -178,10 +185,14 @@ class Calls:
 
     def count_error(self, call: Call, error: FleetError, code: str) -> None:
         """Count what a call failed with; `count` is due as well."""
-        if call.counted:
-            self.counters.add(ERRORS, (*_labels(call), code, origin(error)))
+        arose = origin(error)
         if self.lines is not None:
-            call.error, call.origin = type(error).__name__, origin(error)
+            call.error, call.origin = type(error).__name__, arose
+        if not call.counted:
+            return
+        if arose == Origin.VERSION:
+            call.failed_version = False  # one failure, however many reasons
+        self.counters.add(ERRORS, (*_labels(call), code, arose))
 
     def count(self, call: Call, code: str) -> None:
         """Count an answer, good or bad."""
@@ -192,10 +203,10 @@ class Calls:
         seconds = self.clock() - call.started_s
         self.counters.observe(LATENCY, labels, seconds)
         if call.failed_version:
-            self.counters.add(ERRORS, (*labels, code, "version"))
+            self.counters.add(ERRORS, (*labels, code, Origin.VERSION))
         if self.lines is not None:
             if call.failed_version:
-                call.error, call.origin = "NaN", "version"
+                call.error, call.origin = "NaN", Origin.VERSION
             self.lines.note(call, code, seconds)
 
 

@@ -108,6 +108,16 @@ class FlatCall:
         self.started_s = started_s
         self.keep_alive = keep_alive
 
+    @property
+    def routing_key(self) -> str | None:
+        """See `Sender.routing_key`."""
+        return self.head.routing_key
+
+    @property
+    def given_id(self) -> str:
+        """See `Sender.given_id`."""
+        return self.request_id.decode("latin-1")
+
     def told(self, ending: Ending) -> None:
         """Hear how it ended."""
         self._end(self, ending)
@@ -174,7 +184,7 @@ class FlatCalls:
         )  # fmt: skip
         left_s = min(head.timeout_s - (self._clock() - started_s), way.deadline_s)
         try:
-            call.waiting = lane.queue.put(request, left_s, call.told)
+            call.waiting = lane.queue.put(request, left_s, call.told, call)
         except FleetError as error:
             self._end_generally(call, error)
         return call

@@ -38,6 +38,7 @@ from deployments.schema import ExpressSpec, parse_application_name
 from deployments.settings import Settings
 from deployments.store.store import FleetStore
 from deployments.telemetry import Counters
+from deployments.traffic.feedback import Remembered
 from deployments.traffic.table import Route, RoutingTable, decode_table
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,9 @@ class Gateway(InferenceServicer):
         self._kept = Path(settings.tables_folder) / f"{cluster}.json"
         self._store = FleetStore(settings.store_url, cluster)
         self._settled = asyncio.Event()
-        self._following = asyncio.get_running_loop().create_task(self._follow())
+        loop = asyncio.get_running_loop()
+        self._following = loop.create_task(self._follow())
+        self._shipping = loop.create_task(self._inference.memory.keep_shipping(self._ship))
         # KubeRay moves traffic here once the application is RUNNING, so it must not be
         # before the models are.
         await self._settled.wait()
@@ -125,6 +128,8 @@ class Gateway(InferenceServicer):
         doors = [door for door in (self._express, self._grpc) if door is not None]
         deadline_s = self._settings.request_deadline_s
         await asyncio.gather(*[door.drain(deadline_s) for door in doors])
+        self._shipping.cancel()
+        await self._inference.memory.ship(self._ship)
 
     def _load(self, route: Route) -> Predictor:
         """A copy of a version for this process."""
@@ -157,6 +162,7 @@ class Gateway(InferenceServicer):
             try:
                 update = await asyncio.wait_for(self._poll(), POLL_TIMEOUT_S)
             except (RayError, RayServeException, TimeoutError) as error:
+                self._inference.mirroring.unheard()
                 if not away:
                     logger.warning("controller cannot be reached, keeping the table: %s", error)
                     away = True
@@ -174,10 +180,21 @@ class Gateway(InferenceServicer):
                 logger.info("applied routing table %d", revision)
 
     async def _poll(self) -> tuple[int, bytes] | None:
+        reports = self._inference.mirroring.reports()
         answer: tuple[int, bytes] | None = await self._controller.poll.remote(
-            self._id, self._inference.table.revision, self._counters.snapshot()
+            self._id, self._inference.table.revision, self._counters.snapshot(), reports
         )
+        self._inference.mirroring.heard(reports)
         return answer
+
+    async def _ship(self, answers: list[Remembered]) -> bool:
+        try:
+            taken = await asyncio.wait_for(
+                self._controller.remember.remote(answers), POLL_TIMEOUT_S
+            )
+        except (RayError, RayServeException, TimeoutError):
+            return False
+        return bool(taken)
 
     def _put_in_force(self, table: RoutingTable) -> None:
         self._pools.update(table.pools)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 from deployments.errors import ModelNotReadyError, NotFoundError
 from deployments.gateway.batching import VersionQueue
+from deployments.gateway.memory import Memory
+from deployments.gateway.mirroring import Mirroring
 from deployments.gateway.transport import VersionTransport
 from deployments.protocols.tensors import Outputs, Request
 from deployments.telemetry import REVISION, Counters
@@ -38,6 +40,8 @@ class Inference:
         self._leaving: dict[str, tuple[VersionQueue, float]] = {}
         self._longest_s = 0.0
         self._forgetting: asyncio.TimerHandle | None = None
+        self.mirroring = Mirroring(counters, clock)
+        self.memory = Memory(counters)
 
     @property
     def table(self) -> RoutingTable:
@@ -52,6 +56,8 @@ class Inference:
                 if route.state is RouteState.READY:
                     queues[route.application] = self._queue(model, routes, route)
         self._keep_leaving(queues, table)
+        self.mirroring.follow(table, queues)
+        self.memory.follow(table, queues)
         self._queues = queues
         self._table = table
         applied, self._applied = self._applied, asyncio.Event()
@@ -157,6 +163,8 @@ class Inference:
         now_s = self._clock()
         self._longest_s = max((model.deadline_s for model in table.models.values()), default=0.0)
         left = {name: (queue, now_s) for name, queue in self._queues.items()}
+        for queue, _ in left.values():
+            queue.onlookers = ()
         self._leaving = {
             name: kept for name, kept in (self._leaving | left).items() if name not in queues
         }

@@ -13,10 +13,10 @@ from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.controller.applications import DEPLOYMENT
 from deployments.errors import FleetError, ModelNotReadyError, PredictionError
 from deployments.predictor.pool import Target
 from deployments.predictor.prediction import Prediction
+from deployments.predictor.predictor import DEPLOYMENT
 from deployments.protocols.tensors import Batch
 from deployments.schema import parse_application_name
 from deployments.traffic.table import Route

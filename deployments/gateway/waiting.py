@@ -5,8 +5,8 @@ of the loop, and a timer for each request cost as much as decoding the request.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,11 +20,12 @@ SWEEP_S = 0.001
 class BatchAnswer:
     """What a version answered to a batch; the requests in it share it."""
 
-    __slots__ = ("outputs", "rows", "written")
+    __slots__ = ("outputs", "predict_s", "rows", "written")
 
-    def __init__(self, outputs: Outputs, rows: int) -> None:
+    def __init__(self, outputs: Outputs, rows: int, predict_s: float) -> None:
         self.outputs = outputs
         self.rows = rows
+        self.predict_s = predict_s
         self.written: Any = None
         """Whatever the first of its requests made of it for all of them."""
 
@@ -50,6 +51,44 @@ Ending = Share | BaseException
 """How a wait ends: with an answer, an error, or `CancelledError` where the loop ends."""
 
 
+def settle(end: "asyncio.Future[Outputs]", ending: Ending) -> None:
+    """Tell who waits for a future."""
+    if end.done():
+        return  # cancelled in this turn of the loop
+    if isinstance(ending, Share):
+        end.set_result(ending.outputs)
+    elif isinstance(ending, asyncio.CancelledError):
+        end.cancel()
+    else:
+        end.set_exception(ending)
+
+
+class Sender(Protocol):
+    """Whose request it is, as far as anybody may want to know."""
+
+    @property
+    def routing_key(self) -> str | None:
+        """The header's; None or empty without one."""
+        ...
+
+    @property
+    def given_id(self) -> str:
+        """Names the request where its body does not."""
+        ...
+
+
+class Onlooker(Protocol):
+    """Sees every batch that a version has answered."""
+
+    def saw(self, batch: "Sequence[Waiting]", answer: BatchAnswer) -> None:
+        """Look at a batch whose requests have been told. Must be quick."""
+        ...
+
+
+def _nothing() -> None:
+    pass
+
+
 class Flight(msgspec.Struct, eq=False):
     """A batch on its way."""
 
@@ -59,7 +98,7 @@ class Flight(msgspec.Struct, eq=False):
     waiting: int
     """How many still wait for it."""
 
-    give_up: Callable[[], object]
+    give_up: Callable[[], object] = _nothing
     """Ends it; to be called when nobody waits for it any more."""
 
 
@@ -68,7 +107,7 @@ class Waiting:
 
     __slots__ = (
         "alone", "arrived_s", "deadline_s", "ended", "expires_s", "flight", "lost", "request",
-        "shape", "told",
+        "sender", "shape", "told",
     )  # fmt: skip
 
     def __init__(
@@ -78,8 +117,10 @@ class Waiting:
         told: Callable[[Ending], None],
         arrived_s: float,
         deadline_s: float,
+        sender: Sender | None = None,
     ) -> None:
         self.request = request
+        self.sender = sender
         self.shape = shape
         self.told = told
         self.arrived_s = arrived_s

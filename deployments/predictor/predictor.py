@@ -20,6 +20,9 @@ from deployments.protocols.tensors import Batch
 
 logger = logging.getLogger(__name__)
 
+DEPLOYMENT = "Predictor"
+"""Name of the only deployment in a version's application, or a pool's."""
+
 INLINE_S = 0.001
 """A model that predicts faster than this runs on the event loop; a thread would cost more."""
 

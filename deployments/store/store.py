@@ -2,14 +2,23 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    case,
+    create_engine,
+    delete,
+    event,
+    insert,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 
@@ -20,6 +29,15 @@ from deployments.store.schema import (
     load_failures,
     routing_tables,
 )
+
+PAST = "past"
+"""Stands for the gateways that are forgotten; its counters are theirs together."""
+
+NO_CLUSTER = ""
+"""Stands for the clusters that are forgotten."""
+
+Fold = Callable[[Sequence[bytes]], bytes]
+"""Adds counters up."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -61,12 +79,21 @@ class FleetStore:
         self._cluster = cluster
         self._clock = clock
 
+    @property
+    def engine(self) -> Engine:
+        """Its connections, for what all clusters share."""
+        return self._engine
+
     def migrate(self) -> None:
         """Bring the schema up to this release; harmless when it already is."""
+        # Of all who open a store, the controller alone migrates it.
+        from alembic import command  # noqa: PLC0415, as slow as the rest of this module
+        from alembic.config import Config  # noqa: PLC0415
+
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with self._engine.begin() as connection:
-            _lock_schema(connection)
+            _lock(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -118,20 +145,85 @@ class FleetStore:
         rows = self._load(gateway_counters, *_names(StoredCounters))
         return [StoredCounters(*row) for row in rows]
 
-    def forget_counters(self, gateways: Iterable[str]) -> None:
-        """Drop the counters of gateways that left long ago."""
+    def forget_counters(self, gateways: Iterable[str], fold: Fold) -> None:
+        """Add the counters of gateways that left long ago to `PAST`, and drop them."""
+        left = {(self._cluster, gateway) for gateway in gateways}
         with self._engine.begin() as connection:
-            connection.execute(
-                delete(gateway_counters).where(
-                    gateway_counters.c.cluster == self._cluster,
-                    gateway_counters.c.gateway.in_(list(gateways)),
-                )
-            )
+            _lock(connection)
+            self._fold(connection, left, self._cluster, fold)
+
+    def forget_clusters(self, before_s: float, fold: Fold) -> None:
+        """Do the same with all gateways of other clusters of which none reported after a time."""
+        columns = gateway_counters.c
+        query = select(columns.cluster, columns.gateway, columns.reported_at_s)
+        others = columns.cluster.not_in([self._cluster, NO_CLUSTER])
+        with self._engine.begin() as connection:
+            _lock(connection)
+            rows = connection.execute(query.where(others)).all()
+            alive = {row.cluster for row in rows if row.reported_at_s >= before_s}
+            left = {(row.cluster, row.gateway) for row in rows if row.cluster not in alive}
+            self._fold(connection, left, NO_CLUSTER, fold)
+
+    def load_all_counters(
+        self, known: Mapping[tuple[str, str], int]
+    ) -> tuple[set[tuple[str, str]], dict[tuple[str, str], StoredCounters]]:
+        """What gateways of all clusters have counted.
+
+        Args:
+            known: By cluster and gateway, the sequence that need not be read again.
+
+        Returns:
+            All that there are, and those that changed.
+        """
+        columns = gateway_counters.c
+        place = tuple_(columns.cluster, columns.gateway, columns.sequence)
+        read = place.in_([(*key, sequence) for key, sequence in known.items()])
+        body = case((read, None), else_=columns.body)
+        # One statement, so that nobody folds rows between what it reads.
+        names = columns.cluster, columns.gateway, columns.sequence, columns.reported_at_s
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(*names, body)).all()
+        changed = {
+            (cluster, gateway): StoredCounters(gateway, sequence, found, at_s)
+            for cluster, gateway, sequence, at_s, found in rows
+            if found is not None
+        }
+        return {(row[0], row[1]) for row in rows}, changed
+
+    def _counters_of(
+        self, connection: Connection, keys: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], StoredCounters]:
+        wanted = [gateway_counters.c[name] for name in ("cluster", *_names(StoredCounters))]
+        place = tuple_(gateway_counters.c.cluster, gateway_counters.c.gateway)
+        rows = connection.execute(select(*wanted).where(place.in_(list(keys)))) if keys else ()
+        return {(row[0], row[1]): StoredCounters(*row[1:]) for row in rows}
+
+    def _fold(
+        self, connection: Connection, left: Set[tuple[str, str]], cluster: str, fold: Fold
+    ) -> None:
+        place = tuple_(gateway_counters.c.cluster, gateway_counters.c.gateway)
+        # Whoever is read here was not folded by another process meanwhile: they lock, too.
+        found = self._counters_of(connection, left)
+        if not found:
+            return
+        target = (cluster, PAST)
+        before = self._counters_of(connection, [target]).get(target)
+        bodies = [row.body for row in found.values()]
+        row = {
+            "cluster": cluster,
+            "gateway": PAST,
+            "sequence": 1 if before is None else before.sequence + 1,
+            "body": fold(bodies if before is None else [before.body, *bodies]),
+            "reported_at_s": self._clock(),
+        }
+        connection.execute(delete(gateway_counters).where(place.in_(list(found))))
+        connection.execute(delete(gateway_counters).where(place.in_([target])))
+        connection.execute(insert(gateway_counters), row)
 
     def save_hosted(self, name: str, spec: str) -> None:
         """Remember a model that was added through the API, with its settings as JSON."""
         with self._engine.begin() as connection:
-            statement = _insert(connection, hosted_models).values(
+            statement = insert_or(connection, hosted_models).values(
                 name=name, spec=spec, written_at_s=self._clock()
             )
             row = {key: statement.excluded[key] for key in ("spec", "written_at_s")}
@@ -169,7 +261,7 @@ class FleetStore:
         ours = [{"cluster": self._cluster, **row} for row in rows]
         if not ours:
             return
-        statement = _insert(connection, table)
+        statement = insert_or(connection, table)
         keys = [column.name for column in table.primary_key]
         values = {
             column.name: statement.excluded[column.name]
@@ -182,7 +274,7 @@ class FleetStore:
         connection.execute(upsert, ours)
 
 
-def _insert(connection: Connection, table: Table) -> Any:
+def insert_or(connection: Connection, table: Table) -> Any:
     """An insert that can say what happens to a row that is there, in the database's dialect."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
@@ -221,8 +313,8 @@ def _connect(url: str) -> Engine:
     return engine
 
 
-def _lock_schema(connection: Connection) -> None:
-    """Let two processes that start at the same time migrate one after the other."""
+def _lock(connection: Connection) -> None:
+    """Let two processes migrate, or add rows up, one after the other."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7300417)")
     elif connection.dialect.name == "sqlite":

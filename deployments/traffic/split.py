@@ -8,6 +8,9 @@ from deployments.traffic.table import Route
 BUCKETS = 10_000
 """Resolution of the split: a hundredth of a percent."""
 
+MIRROR = "\0mirror"
+"""Salt: no model's name has it."""
+
 
 def choose(model: str, routes: Sequence[Route], key: str) -> Route | None:
     """Pick the route whose share of the buckets holds the key.
@@ -34,6 +37,15 @@ def choose(model: str, routes: Sequence[Route], key: str) -> Route | None:
         if position < edge:
             return route
     return weighted[-1]
+
+
+def is_mirrored(model: str, percent: int, key: str) -> bool:
+    """Whether a request to stable is also sent to a version that mirrors so many percent.
+
+    Keys that one version of a model mirrors are mirrored by all with a larger share; which
+    version answers them says nothing about it.
+    """
+    return percent >= 100 or bucket(f"{model}{MIRROR}", key) < percent * BUCKETS // 100
 
 
 def bucket(model: str, key: str) -> int:

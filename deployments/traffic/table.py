@@ -17,6 +17,21 @@ class Track(StrEnum):
 
     STABLE = "stable"
     CANARY = "canary"
+    SHADOW = "shadow"
+
+    PREVIOUS = "previous"
+    """Was stable before, and is kept warm in case that it must be again."""
+
+    ARM_1 = "arm-1"
+    """The first version of an A/B test that is compared with stable; and so on."""
+
+    ARM_2 = "arm-2"
+    ARM_3 = "arm-3"
+    ARM_4 = "arm-4"
+    ARM_5 = "arm-5"
+    ARM_6 = "arm-6"
+    ARM_7 = "arm-7"
+    ARM_8 = "arm-8"
 
 
 class RouteState(StrEnum):
@@ -99,6 +114,9 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size_bytes: int = 0
     """Of the model's files; 0 where the registry does not say."""
 
+    mirror: int = 0
+    """Percent of the stable version's requests that are sent to this one, too, once READY."""
+
     @property
     def host(self) -> str:
         """Serve application that holds the replicas."""
@@ -115,12 +133,31 @@ class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     latency_target_s: float | None = None
 
 
+class Mirroring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How mirrored answers are compared with stable's; see `mirrorspec.MirrorSpec`."""
+
+    tolerance: float = 0.0
+    samples: int = 0
+
+
+class Remembering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which answers are remembered for feedback; see `feedbackspec.FeedbackSpec`."""
+
+    sample: float
+    output: str | None = None
+
+
 class ModelRoutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The hosted versions of one model; canaries first, the stable version last."""
+    """The hosted versions of one model; shadows and canaries first, the stable version last."""
 
     routes: tuple[Route, ...]
     batching: Batching
     deadline_s: float
+
+    mirroring: Mirroring = Mirroring()
+
+    feedback: Remembering | None = None
+    """None remembers none."""
 
     @property
     def stable(self) -> Route | None:

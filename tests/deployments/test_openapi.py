@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 import uvicorn
 
-from deployments.controller.api import make_api
+from deployments.controller.api import make_api, problems
+from deployments.controller.training_api import training_router
 from deployments.haproxy import free_port
 from deployments.store.store import FleetStore
+from deployments.training.training import Training
+from tests.deployments.controller.desks import FakeDesk, make_rollout
 from tests.deployments.controller.test_api import Fixture
 from tests.deployments.gateway.hosted import SPLIT, Fleet
+from tests.deployments.training.fake_jobs import FakeJobs
+from tests.tuning.sequential import home_at, sweep
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMATHESIS = REPOSITORY / ".venvs" / "clients" / "bin" / "schemathesis"
@@ -76,9 +81,16 @@ def test_control_api(tmp_path: Path) -> None:
     store = FleetStore(f"sqlite:///{tmp_path / 'fleet.db'}", "one")
     store.migrate()
     fixture = Fixture(store)
-
-    with served(make_api(fixture.control, fixture._ready, only_loopback=True)) as url:
+    home = home_at(tmp_path / "home")
+    sweep(home, "forest")
+    training = Training(FakeJobs(), home)
+    desk = FakeDesk(make_rollout())
+    routers = [training_router(training, problems)]
+    api = make_api(
+        fixture.control, fixture._ready, None, routers, rollouts=desk, only_loopback=True
+    )
+    with served(api) as url:
         said = fuzz(url, tmp_path)
 
-    assert "Tested: 6" in said
+    assert "Tested: 21" in said
     store.close()

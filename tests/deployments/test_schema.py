@@ -23,15 +23,16 @@ def models(**changes: Any) -> dict[str, Any]:
     [
         pytest.param(
             {"model": {}},
-            "FILE: unknown key 'model' (did you mean 'models'?), allowed: models, pools",
+            "FILE: unknown key 'model' (did you mean 'models'?), allowed: models, pools, rollouts",
             id="typo-at-the-top",
         ),
         pytest.param(
             models(trafic={"champion": 100}),
             "FILE: models.m: unknown key 'trafic' (did you mean 'traffic'?), allowed:"
-            " autoscaling_config, batch_wait_timeout_s, gpu_memory_mib, latency_target_s,"
-            " max_batch_size, max_concurrent_batches, max_queued_requests, num_replicas, pool,"
-            " ray_actor_options, request_deadline_s, runtime, torch, traffic, transport",
+            " autoscaling_config, batch_wait_timeout_s, feedback, gpu_memory_mib, latency_target_s,"
+            " max_batch_size, max_concurrent_batches, max_queued_requests, mirror, mirror_samples,"
+            " mirror_tolerance, num_replicas, pool, ray_actor_options, request_deadline_s, rollout,"
+            " runtime, torch, traffic, transport",
             id="typo-in-a-model",
         ),
         pytest.param(
@@ -56,6 +57,27 @@ def models(**changes: Any) -> dict[str, Any]:
             models(traffic={"champion": 99}),
             "FILE: models.m.traffic: weights {champion: 99} sum to 99, must sum to 100",
             id="weights-below-100",
+        ),
+        pytest.param(
+            models(traffic={"champion": 90, "2": 10}, mirror={2: 50}),
+            "FILE: models.m: mirror: '2' is in traffic, where its answers are used",
+            id="mirrored-and-answering",
+        ),
+        pytest.param(
+            models(mirror={"challenger": 101}),
+            "FILE: models.m.mirror.challenger: 101: should be less than or equal to 100",
+            id="mirrored-above-100",
+        ),
+        pytest.param(
+            models(mirror={2: 1, "2": 1}),
+            "FILE: models.m.mirror: [2, '2']: a version stands twice, as a number and as text",
+            id="mirrored-twice",
+        ),
+        pytest.param(
+            models(mirror_tolerance=1, mirror_samples=101),
+            "FILE: models.m.mirror_tolerance: 1: should be less than 1\n"
+            "FILE: models.m.mirror_samples: 101: should be less than or equal to 100",
+            id="mirror-out-of-bounds",
         ),
         pytest.param(
             models(traffic={"champion": 101, "challenger": -1}),

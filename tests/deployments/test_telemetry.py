@@ -3,7 +3,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,6 +20,7 @@ from deployments.telemetry import (
     Snapshot,
     exposition,
 )
+from tests.properties import examples
 
 VERSION = ("churn", "1", "stable")
 REQUEST = (*VERSION, "open_inference")
@@ -86,7 +87,7 @@ def test_a_value_is_in_the_first_bucket_that_reaches_it(rows: int, edge: float) 
     assert min(limit for limit, count in by_edge.items() if count) == edge
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 3)), min_size=1))
 def test_buckets_are_cumulative_and_agree_with_count_and_sum(
     values: list[tuple[float, int]],

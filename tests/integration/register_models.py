@@ -6,6 +6,7 @@ rows and MLflow's own offline predictions for them to the folder given.
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,36 @@ class Heavy(PythonModel):
         return np.asarray(model_input, dtype=np.float64) * 2
 
 
+class Fickle(PythonModel):
+    """Doubles a number in 5 ms, and has a fault that shows in a few of a hundred numbers."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def load_context(self, context: Any) -> None:
+        if self.fault == "torn":
+            raise RuntimeError("weights file is torn")
+        if self.fault == "dies":
+            # Not os.abort, which would write a core file.
+            threading.Timer(3.0, os._exit, [1]).start()
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        values = np.asarray(model_input, dtype=np.float64)
+        rare = values % 33 == 0
+        time.sleep(0.03 if self.fault == "slow" else 0.005)
+        if self.fault == "raises" and rare.any():
+            raise ValueError("multiples of 33 are beyond me")
+        if self.fault == "nan":
+            return np.where(rare, np.nan, values * 2)
+        if self.fault == "differs":
+            return np.where(values % 5 == 0, values, values * 2)
+        return values * 2
+
+
+FICKLE = ("none", "none", "raises", "slow", "nan", "differs", "torn", "dies")
+"""Faults of the versions of `fickle`, from 1 on."""
+
+
 class Broken(PythonModel):
     """Cannot be loaded."""
 
@@ -95,6 +126,8 @@ def main(folder: Path) -> None:
     number = tensors("float64", (-1, 1), "float64", (-1, 1))
     register("moody", "pyfunc", Moody(), number)
     register("broken", "pyfunc", Broken(), number)
+    for fault in FICKLE:
+        register("fickle", "pyfunc", Fickle(fault), number)
     register("tail-00", "pyfunc", Heavy(), number)
     for each in range(1, N_TAIL):
         register_again("tail-00", f"tail-{each:02}")

@@ -80,8 +80,12 @@ class Bench:
 
     def run(self, path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a sweep to its end."""
+        return self.tuning(str(path), *arguments)
+
+    def tuning(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run `python -m tuning`."""
         return subprocess.run(
-            [sys.executable, "-m", "tuning", str(path), *arguments],
+            [sys.executable, "-m", "tuning", *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -127,20 +131,22 @@ class Head:
     """The head of a cluster, started as an operator does."""
 
     address: str
-    dashboard: str
     folder: Path
     token: str
 
 
 @contextmanager
 def ray_head(folder: Path) -> Iterator[Head]:
-    """Start a head on ports and in a folder of its own, beside any other Ray there is."""
+    """Start a head on ports and in a folder of its own, beside any other Ray there is.
+
+    Sweeps need no dashboard, whose nine processes would start first.
+    """
     token = secrets.token_hex(32)
-    port, dashboard_port, client_port = free_ports(3)
+    port, client_port = free_ports(2)
     binary = Path(sys.executable).with_name("ray")
     command = [
         *(str(binary), "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={folder}"),
-        *(f"--port={port}", f"--dashboard-port={dashboard_port}", "--disable-usage-stats"),
+        *(f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"),
         *("--object-store-memory=200000000", f"--ray-client-server-port={client_port}"),
     ]
     with (folder / "head.log").open("w") as log:
@@ -148,16 +154,18 @@ def ray_head(folder: Path) -> Iterator[Head]:
             command,
             stdout=log,
             stderr=log,
-            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
+            env={
+                **os.environ,
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": token,
+                "RAY_prestart_worker_first_driver": "0",  # as in a Ray of a sweep's own
+            },
             start_new_session=True,
         )
         try:
-            dashboard = f"127.0.0.1:{dashboard_port}"
-            wait_until(
-                lambda: head.poll() is not None or (listens(port) and listens(dashboard_port))
-            )
+            wait_until(lambda: head.poll() is not None or listens(port))
             assert head.poll() is None, (folder / "head.log").read_text()
-            yield Head(f"127.0.0.1:{port}", dashboard, folder, token)
+            yield Head(f"127.0.0.1:{port}", folder, token)
         finally:
             head.terminate()
             head.wait(timeout=TIMEOUT_S)

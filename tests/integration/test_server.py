@@ -27,6 +27,7 @@ from tests.integration.hosting import (
     eventually,
     fleet_config,
 )
+from tests.stores import new_mlflow
 
 pytestmark = pytest.mark.ray
 
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.ray
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder with one registered model."""
     home = tmp_path_factory.mktemp("home")
-    uri = f"sqlite:///{home / 'mlflow.db'}"
+    uri = new_mlflow(home)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     experiment = mlflow.create_experiment("models", artifact_location=(home / "files").as_uri())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow.entities import Run
 
 from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_until, wait_until
 from tests.stores import new_mlflow
@@ -183,9 +184,66 @@ def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> No
         f"under run {parent.info.run_id}\n"
     )
     assert parent.info.status == "FAILED"
-    artifacts = [each.path for each in bench.client.list_artifacts(parent.info.run_id)]
-    assert artifacts == ["traceback.txt"]
+    artifacts = {each.path for each in bench.client.list_artifacts(parent.info.run_id)}
+    assert artifacts == {"sweep.json", "traceback.txt"}
     assert bench.client.search_registered_models() == []
+
+
+def test_a_winner_no_better_than_the_champion_is_refused(shared_bench: Bench) -> None:
+    bench = shared_bench
+    champion = bench.run(bench.write(name="first", model="fake", space={"x": 0.9}, n_trials=1))
+    worse = {"model": "fake", "space": {"x": 0.8}, "n_trials": 1, "require_better": {}}
+    path = bench.write(name="second", **worse)
+
+    refused = bench.run(path)
+    forced = bench.run(path, "--force")
+
+    assert champion.returncode == 0, champion.stderr
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "second: trial 0 won, but nothing was registered: not better than the champion, version "
+        "1: accuracy 0.8 against 0.9 on the same 2 folds, p = 1, alpha 0.05; --force registers "
+        "it nevertheless\n"
+    )
+    assert forced.returncode == 0, forced.stderr
+    assert "fake version 2 @challenger" in forced.stdout
+    (parent,) = bench.sweep_runs("second")
+    assert parent.info.status == "FINISHED"
+    assert "not better than the champion" in parent.data.tags["rayfleet.refused"]
+    report = bench.folder / "home" / "sweeps" / "second" / "report.html"
+    artifacts = {each.path for each in bench.client.list_artifacts(parent.info.run_id)}
+    assert {"report.html", "sweep.json", "training_rows.npy"} <= artifacts
+    assert f"report: {report}" in forced.stdout
+    assert "fake version 2 @challenger" in report.read_text()
+
+
+def test_one_trial_at_a_time_equal_sweeps_are_equal(shared_bench: Bench) -> None:
+    bench = shared_bench
+    sweep = {
+        "trainer": "sklearn",
+        "space": {"estimator": "extra_trees", "n_estimators": {"int": [1, 9]}},
+        "folds": {"n_splits": 3},
+        "scheduler": {"kind": "asha", "reduction_factor": 2},
+        "searcher": {"n_startup_trials": 2},
+        "n_trials": 5,
+        "max_concurrent": 1,
+    }
+
+    done = [bench.run(bench.write(name=name, **sweep)) for name in ("one", "two")]
+    one, two = ([(each.data.params, each.data.tags[TRIAL_STATE], fold_scores_of(bench, each))
+                 for each in bench.trial_runs(name)] for name in ("one", "two"))  # fmt: skip
+    again = bench.tuning("reproduce", bench.trial_runs("one")[0].info.run_id)
+
+    assert [each.returncode for each in done] == [0, 0], done
+    assert one == two
+    assert {state for _, state, _ in one} == {"complete", "pruned"}
+    # On the cluster or in a process of one's own: the same numbers.
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "the same accuracy as before" in again.stdout
+
+
+def fold_scores_of(bench: Bench, run: Run) -> list[float]:
+    return [each.value for each in bench.client.get_metric_history(run.info.run_id, "log_loss")]
 
 
 def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_path: Path) -> None:
@@ -204,6 +262,8 @@ def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_pa
 
 
 def test_a_sweep_that_finds_no_ray_ties_no_later_one(bench: Bench) -> None:
+    new_mlflow(bench.folder / "home")
+
     refused = replace(bench, ray_address="plugin://anywhere").run(bench.write())
 
     assert refused.returncode == 2
@@ -272,6 +332,7 @@ def test_interrupted_sweep_resumes_where_it_was(bench: Bench, head: Head, tmp_pa
 def test_killed_sweep_resumes_and_registers_exactly_one_version(
     bench: Bench, head: Head, tmp_path: Path
 ) -> None:
+    new_mlflow(bench.folder / "home")
     folder = tmp_path / "calls"
     folder.mkdir()
     path = bench.write(n_trials=5, options={"folder": str(folder), "hold": 6})

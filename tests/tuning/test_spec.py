@@ -59,6 +59,12 @@ def test_validation_imports_no_heavy_framework() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.ray  # as above
+def test_a_process_that_only_fits_the_winner_imports_no_tune() -> None:
+    program = "import sys, tuning.workload; sys.exit('ray' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_model_and_experiment_have_defaults(tmp_path: Path) -> None:
     spec = read_sweep(write(tmp_path, GOOD))
 
@@ -81,7 +87,7 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             ("n_trials: 2", "n_trails: 2"),
             "unknown key 'n_trails' (did you mean 'n_trials'?), allowed: data, epochs, "
             "experiment, folds, max_concurrent, metric, mode, model, n_trials, name, options, "
-            "resources, scheduler, searcher, seed, space, trainer",
+            "require_better, resources, scheduler, searcher, seed, space, trainer",
             id="unknown-key",
         ),
         pytest.param(("n_trials: 2\n", ""), "n_trials: is missing", id="missing-key"),

@@ -28,7 +28,8 @@ def trial(number: int, *scores: float, **fields: Any) -> Trial:
     complete: dict[str, Any] = {
         "params": {},
         "state": TrialState.COMPLETE,
+        "started_at_s": 1.0,
         "ended_at_s": 2.0,
         "reports": reports(*scores),
     }
-    return Trial(number=number, draws={}, started_at_s=1.0, **(complete | fields))
+    return Trial(number=number, draws={}, **(complete | fields))

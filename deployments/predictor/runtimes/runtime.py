@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-import mlflow
-from mlflow.models.model import get_model_info
-
 from deployments.errors import ConfigError
 from deployments.predictor.gpu_budget import Claim
 from deployments.predictor.runtimes.capped import Cap, CappedRuntime
@@ -98,6 +95,8 @@ def make_runtime(
         raise ConfigError(f"unknown runtime {kind!r}, known: {', '.join(sorted(RUNTIMES))}")
     if options.torch != UNCHANGED and kind != "torch":
         raise ConfigError(f"torch: only the runtime 'torch' reads it, and this one is {kind!r}")
+    import mlflow  # noqa: PLC0415, a second that gateways, which import this, need not spend
+
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_registry_uri(registry_uri)
     model_uri = options.files or model_uri
@@ -127,6 +126,8 @@ def _framework(kind: str, model_uri: str) -> str | None:
     """What takes the GPU's memory: a key of `CAPS`; None when it is none of ours."""
     if kind != "pyfunc":
         return kind if kind in CAPS else None
+    from mlflow.models.model import get_model_info  # noqa: PLC0415, as above
+
     if TENSORFLOW_FLAVORS & get_model_info(model_uri).flavors.keys():
         return "tensorflow"
     return "torch" if importlib.util.find_spec("torch") is not None else None

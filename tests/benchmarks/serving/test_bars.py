@@ -1,6 +1,17 @@
 import pytest
 
-from benchmarks.serving.bars import BARS, Bar, Finding, Ratio, Sense, judge, p50, pair, rate
+from benchmarks.serving.bars import (
+    BARS,
+    Bar,
+    Finding,
+    Ratio,
+    Sense,
+    judge,
+    latency,
+    p50,
+    pair,
+    rate,
+)
 from benchmarks.serving.readings import Reading
 from benchmarks.serving.report import verdict
 from benchmarks.serving.results import Measurement, Results
@@ -25,6 +36,8 @@ RESULTS = Results(
         measured("linear", "mlserver", 64, (9_999, 0.1)),
         measured("split", "split", 32, (1_900, 1.0)),
         measured("split", "unsplit", 32, (2_000, 1.0)),
+        measured("shadow", "unshadowed", None, (900, 1.0)),
+        measured("shadow", "shadowed", None, (900, 1.05)),
     ]
 )
 
@@ -44,6 +57,12 @@ def test_latency_is_held_against_the_quickest_peer() -> None:
 
 def test_pairs_are_compared_by_name() -> None:
     assert pair("split", "split", "unsplit", 32)(RESULTS) == Ratio(0.95, "unsplit")
+
+
+def test_latencies_at_constant_arrivals_are_compared_by_name() -> None:
+    found = latency("shadow", "shadowed", "unshadowed", lambda reading: reading.p99_ms)(RESULTS)
+
+    assert found == Ratio(1.05, "unshadowed")
 
 
 def test_what_was_not_measured_has_no_ratio() -> None:

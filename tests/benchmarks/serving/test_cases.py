@@ -41,7 +41,7 @@ def test_a_full_run_can_judge_every_bar() -> None:
             Measurement(name, target, connections, (Reading(1.0, 1.0, 1.0, 0),))
             for name in plan.cases
             for target in plan.targets_of(CASES[name])
-            for connections in plan.connections_of(CASES[name])
+            for connections in (*plan.connections_of(CASES[name]), None)
         ]
     )
 

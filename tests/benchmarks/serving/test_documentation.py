@@ -31,7 +31,7 @@ def test_every_case_has_its_connections() -> None:
     assert list(table)[1:] == list(CASES)
     for name, case in CASES.items():
         assert [int(number) for number in re.findall(r"\d+", table[name])] == list(case.connections)
-        assert ("constant arrivals" in table[name]) is case.open_loop
+        assert ("constant arrivals" in table[name]) is (case.open_load is not None)
 
 
 def test_every_target_is_there() -> None:

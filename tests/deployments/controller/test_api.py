@@ -14,7 +14,8 @@ from deployments.controller.hosted import HostedModels
 from deployments.errors import DependencyError
 from deployments.schema import ModelSpec
 from deployments.store.store import FleetStore
-from deployments.traffic.table import RoutingTable, TransportKind
+from deployments.traffic.differences import Difference, Report, Sampled, encode_sampled
+from deployments.traffic.table import RoutingTable, Track, TransportKind
 from tests.deployments.controller.registries import FakeRegistry
 from tests.fakes import make_route, make_table
 
@@ -71,7 +72,8 @@ def test_a_model_of_the_config_with_its_versions(fleet: Fixture) -> None:
     assert (body["spec"]["num_replicas"], body["spec"]["max_batch_size"]) == (2, None)
     assert body["versions"] == [
         {
-            "version": "1", "track": "stable", "weight": 100, "state": "READY", "reason": "",
+            "version": "1", "track": "stable", "weight": 100, "mirror": 0, "state": "READY",
+            "reason": "",
             "application": "churn--v1", "replicas": 2, "runtime": route.runtime,
             "transport": "handle", "transport_reason": "",
         }
@@ -216,3 +218,54 @@ def test_the_page_needs_no_internet(fleet: Fixture) -> None:
 )  # fmt: skip
 def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+DIFFERENCES = f"{PATH}/churn/versions/2/differences"
+
+
+def test_differences_of_a_version_that_mirrors(fleet: Fixture) -> None:
+    shadow = make_route(version="2", weight=0, track=Track.SHADOW, mirror=100)
+    fleet.table = make_table(churn=(shadow, make_route()))
+    shown: dict[str, list[Any]] = {"x": [["nan", 1.5, None, "a"]]}
+    found = Difference("r1", "anna", 5.0, 3, 1, None, shown, shown, shown)
+    body = encode_sampled(Sampled(1, (found,)))
+    fleet.control.differences.hear("gateway-1", [Report("churn--v2", 1, body)])
+
+    status, answer = fleet.ask("GET", DIFFERENCES)
+
+    assert status == 200
+    assert (answer["model"], answer["version"], answer["requests"]) == ("churn", "2", 0)
+    assert answer["samples"] == [
+        {
+            "request_id": "r1", "routing_key": "anna", "at_s": 5.0, "rows": 3,
+            "differing_rows": 1, "largest": None, "inputs": shown, "stable": shown,
+            "mirrored": shown,
+        }
+    ]  # fmt: skip
+    assert fleet.ask("GET", f"{PATH}/churn")[1]["versions"][0]["track"] == "shadow"
+
+
+def test_differences_can_be_looked_at_once_the_version_is_gone(fleet: Fixture) -> None:
+    shown: dict[str, list[Any]] = {"x": [1]}
+    found = Difference("r1", "r1", 5.0, 1, 1, 0.5, shown, shown, shown)
+    body = encode_sampled(Sampled(1, (found,)))
+    fleet.control.differences.hear("gateway-1", [Report("churn--v2", 1, body)])
+
+    assert fleet.ask("GET", DIFFERENCES)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        pytest.param(DIFFERENCES, "model 'churn' has no version '2', hosted: 1", id="version"),
+        pytest.param(
+            f"{PATH}/wine/versions/1/differences", "model 'wine' is not hosted", id="model"
+        ),
+    ],
+)
+def test_there_are_no_differences_of_what_is_not_hosted(
+    fleet: Fixture, path: str, said: str
+) -> None:
+    fleet.table = make_table(churn=(make_route(),))
+
+    assert fleet.ask("GET", path) == (404, {"error": said})

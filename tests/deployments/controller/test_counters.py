@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.controller.counters import FORGET_AFTER_S, GONE_AFTER_S, FleetCounters
 from deployments.store.store import FleetStore, StoredCounters
 from deployments.telemetry import IN_FLIGHT, LATENCY, REQUESTS, Counters, Snapshot
 from tests.fakes import FakeClock
+from tests.properties import examples
 
 LABELS = ("churn", "1", "stable", "open_inference")
 
@@ -34,9 +35,12 @@ class MemoryStore(FleetStore):
     def load_counters(self) -> list[StoredCounters]:
         return list(self.rows.values())
 
-    def forget_counters(self, gateways: object) -> None:
+    def forget_counters(self, gateways: object, fold: object) -> None:
         for gateway in gateways:  # type: ignore[attr-defined]
             self.rows.pop(gateway, None)
+
+    def forget_clusters(self, before_s: float, fold: object) -> None:
+        pass
 
 
 def counted(gateway: str = "a", requests: int = 1, sequence: int | None = None) -> Snapshot:
@@ -216,7 +220,7 @@ STEPS: Mapping[str, Callable[[Fleet], object]] = {
 }
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.sampled_from(sorted(STEPS)), max_size=40))
 def test_no_series_ever_runs_backwards(steps: list[str]) -> None:
     fleet = Fleet()

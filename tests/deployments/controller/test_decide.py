@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from deployments.controller.decide import decide, is_moving
+from deployments.controller.decide import decide
 from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.failures import ApplicationState
+from deployments.controller.moving import is_moving
 from deployments.schema import ModelSpec
 from deployments.traffic.table import RoutingTable, Track
 from tests.deployments.controller.observations import (

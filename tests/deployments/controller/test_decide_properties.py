@@ -1,7 +1,8 @@
 from dataclasses import replace
+from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.controller.decide import Observation, decide
@@ -12,6 +13,7 @@ from deployments.traffic.table import EMPTY, RouteState, Track
 from deployments.userconfig import PoolSpec
 from tests.deployments.controller.observations import DEADLINE_S, NOW_S, PLAIN
 from tests.fakes import SIGNATURE
+from tests.properties import examples
 
 VERSIONS = ("1", "2", "3")
 ALIASES = st.dictionaries(
@@ -26,8 +28,19 @@ TRAFFIC = st.sampled_from(
         {"1": 0, "challenger": 100},
     ]
 )
-SPECS = st.builds(ModelSpec, traffic=TRAFFIC, num_replicas=st.sampled_from([None, 2])) | st.builds(
-    ModelSpec, traffic=TRAFFIC, pool=st.just("p")
+MIRRORS = st.dictionaries(
+    st.sampled_from(["champion", "challenger", *VERSIONS]), st.integers(0, 100), max_size=3
+)
+
+
+def hosting(traffic: dict[str, int], mirror: dict[str, int], **settings: Any) -> ModelSpec:
+    """Settings in which nothing is both in traffic and mirrored."""
+    apart = {key: percent for key, percent in mirror.items() if key not in traffic}
+    return ModelSpec(traffic=traffic, mirror=apart, **settings)
+
+
+SPECS = st.builds(hosting, TRAFFIC, MIRRORS, num_replicas=st.sampled_from([None, 2])) | st.builds(
+    hosting, TRAFFIC, MIRRORS, pool=st.just("p")
 )
 STATES = st.builds(
     ApplicationState,
@@ -70,7 +83,7 @@ OBSERVATIONS = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(first=OBSERVATIONS, then=OBSERVATIONS)
 def test_what_holds_for_any_two_ticks(first: Observation, then: Observation) -> None:
     """The second tick starts from the first one's table, with everything else drawn anew."""
@@ -81,15 +94,16 @@ def test_what_holds_for_any_two_ticks(first: Observation, then: Observation) -> 
     routed = set()
     for model, routes in decision.table.models.items():
         assert sum(route.weight for route in routes.routes) in (0, 100)
-        assert [route.track for route in routes.routes[:-1]] == [Track.CANARY] * (
-            len(routes.routes) - 1
-        )
+        assert Track.STABLE not in [route.track for route in routes.routes[:-1]]
         for route in routes.routes:
             assert 0 <= route.weight <= 100
             assert route.weight == 0 or route.state is RouteState.READY
             assert parse_application_name(route.application) == (model, route.version)
             assert route.host == (route.pool or route.application)
             assert route.pool in {None, "p--pool"}
+            assert 0 <= route.mirror <= 100
+            assert route.mirror == 0 or route.track is Track.SHADOW
+            assert route.weight == 0 or route.track is not Track.SHADOW
             routed.add(route.host)
         if routes.ready:
             assert routes.stable is not None
@@ -104,7 +118,7 @@ def test_what_holds_for_any_two_ticks(first: Observation, then: Observation) -> 
     assert decision.table.revision == now.table.revision + changed
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(first=OBSERVATIONS, then=OBSERVATIONS)
 def test_deciding_twice_is_deciding_once(first: Observation, then: Observation) -> None:
     now = replace(then, table=decide(first).table)

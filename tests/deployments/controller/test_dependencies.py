@@ -1,14 +1,10 @@
 """A dependency that is away is said once, and nothing raises for it."""
 
 import asyncio
-import logging
 from typing import Any
 
-import pytest
-
 from deployments.controller.dependencies import Dependencies
-
-LOGGER = logging.getLogger("deployments.controller.controller")
+from tests.lines import kept_lines
 
 
 def away() -> None:
@@ -20,30 +16,30 @@ def call(dependencies: Dependencies, what: str, function: Any, *args: Any) -> An
 
 
 def test_a_call_that_succeeds_gives_its_result() -> None:
-    dependencies = Dependencies(LOGGER)
+    dependencies = Dependencies()
 
     assert call(dependencies, "registry", max, 1, 2) == 2
     assert dependencies.reachable == {"registry": True}
-    assert dependencies.trouble == {}
+    assert dependencies.trouble("registry") is None
 
 
 def test_one_that_fails_gives_none_and_is_remembered_with_its_first_line() -> None:
-    dependencies = Dependencies(LOGGER)
+    dependencies = Dependencies()
 
     assert call(dependencies, "registry", away) is None
     assert dependencies.reachable == {"registry": False}
-    assert dependencies.trouble == {"registry": "ConnectionError: no route to host"}
+    assert dependencies.trouble("registry") == "ConnectionError: no route to host"
 
 
-def test_going_and_coming_back_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, LOGGER.name)
-    dependencies = Dependencies(LOGGER)
+def test_going_and_coming_back_are_logged_once_each() -> None:
+    dependencies = Dependencies()
 
-    for function in (away, away, dict, dict):
-        call(dependencies, "registry", function)
+    with kept_lines("deployments.controller.dependencies") as lines:
+        for function in (away, away, dict, dict):
+            call(dependencies, "registry", function)
 
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [line.getMessage() for line in lines] == [
         "registry cannot be reached, going on without it: ConnectionError: no route to host",
         "registry is back",
     ]
-    assert dependencies.trouble == {}
+    assert dependencies.trouble("registry") is None

@@ -10,8 +10,8 @@ import pytest
 
 from deployments.controller import door
 from deployments.controller.door import ControlDoor
+from deployments.controlspec import ControlSpec
 from deployments.haproxy import free_port
-from deployments.schema import ControlSpec
 
 WITHIN_S = 10.0
 

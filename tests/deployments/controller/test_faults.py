@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from deployments.controller.facts import RegistryView, VersionFacts
-from deployments.controller.faults import model_faults
+from deployments.controller.faults import model_faults, rollout_faults
 from deployments.schema import ModelSpec
+from deployments.userconfig import ModelsSpec
 from tests.fakes import SIGNATURE
 
 TORCH = VersionFacts("torch", SIGNATURE, native="torch")
@@ -51,3 +52,14 @@ def test_torch_settings_are_for_versions_that_the_torch_runtime_runs(
     facts: VersionFacts, n_faults: int
 ) -> None:
     assert len(faults(facts, torch={"compile": True})) == n_faults
+
+
+def test_conditions_of_rollouts_that_cannot_be_read() -> None:
+    rule = {"name": "p99", "query": "up", "successCondition": "result[0] <"}
+    settings = {"analysis": {"rules": [rule]}}
+    spec = ModelsSpec.load({"models": {"m": {"rollout": settings}}, "rollouts": {"t": settings}})
+
+    assert [line.partition(": ")[0] for line in rollout_faults(spec.models, spec.rollouts)] == [
+        "rollouts.t.analysis.rules[0].successCondition",
+        "models.m.rollout.analysis.rules[0].successCondition",
+    ]

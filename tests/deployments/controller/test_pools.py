@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from deployments.controller.decide import Decision, decide, is_moving
+from deployments.controller.decide import Decision, decide
 from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.failures import ApplicationState, Failure
 from deployments.controller.hosted import HostedModels, Origin
+from deployments.controller.moving import is_moving
 from deployments.controller.pools import (
     matched_specs,
     pool_fingerprint,

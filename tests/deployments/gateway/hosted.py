@@ -100,10 +100,21 @@ class Surroundings:
 class Fleet:
     """A gateway, what it counts and what reaches its replicas."""
 
-    def __init__(self, table: RoutingTable = READY, predict: Any = sums) -> None:
+    def __init__(self, table: RoutingTable = READY, predict: Any = sums, **others: Any) -> None:
+        """Begin.
+
+        Args:
+            table: To put in force.
+            predict: What all versions answer.
+            others: What some answer instead, by version: `v2=...`.
+        """
         self.counters = Counters("gateway-1")
         self.transport = FakeTransport(predict)
-        inference = Inference(lambda _: self.transport, self.counters)
+        self.others = {name: FakeTransport(other) for name, other in others.items()}
+        inference = Inference(
+            lambda application: self.others.get(application.rpartition("--")[2], self.transport),
+            self.counters,
+        )
         self.surroundings = Surroundings(self.counters)
         self.app = GatewayApp(inference, self.counters, self.surroundings, MAX_BODY)
         self.servicer = InferenceServicer(inference, self.counters, self.surroundings, MAX_BODY)
@@ -123,6 +134,11 @@ class Fleet:
 
     def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
         return asyncio.run(self.ask(method, path, **options))
+
+    @property
+    def inference(self) -> Inference:
+        """Its table and queues."""
+        return self._inference
 
     def counted(self, family: Any = REQUESTS) -> dict[tuple[str, ...], float]:
         rows = self.counters.snapshot().families[family.name]

@@ -1,14 +1,15 @@
 import asyncio
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.deployments.gateway.hosted import READY, Fleet
 from tests.malformed import HEADERS, WORDS, bodies
+from tests.properties import examples
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     method=st.sampled_from(["GET", "POST", "HEAD", "DELETE"]),
     segments=st.sampled_from(

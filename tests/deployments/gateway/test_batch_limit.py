@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.gateway.batch_limit import SHARE, BatchLimit, suited
@@ -12,6 +12,7 @@ from deployments.gateway.batching import VersionQueue
 from deployments.protocols.tensors import Array, Batch
 from tests.deployments.gateway.queues import ask, busy, make_queue
 from tests.fakes import FakeTransport, loop_time, run_virtually, sums
+from tests.properties import examples
 
 ROW_S = 0.001
 """What the model takes for each row."""
@@ -31,7 +32,7 @@ def test_without_a_target_the_spec_alone_decides() -> None:
     assert BatchLimit().most_rows(32, None) == 32
 
 
-@settings(deadline=None)
+@examples(100)
 @given(fitting=st.integers(1, 2000), seed=st.floats(1e-5, 1.0))
 def test_the_limit_finds_what_fits_and_stays_near_it(fitting: int, seed: float) -> None:
     limit = BatchLimit()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.errors import PredictionError
@@ -16,6 +16,7 @@ from deployments.protocols.tensors import Array, Batch, Layout, Outputs, Request
 from deployments.telemetry import BATCH, IN_FLIGHT, PREDICT, QUEUE
 from tests.deployments.gateway.queues import ask, busy, make_queue, outcomes, value
 from tests.fakes import FakeTransport, run_virtually, sums
+from tests.properties import examples
 
 
 def test_an_idle_queue_sends_at_once() -> None:
@@ -257,7 +258,7 @@ def test_join_keeps_rows_in_order_and_leaves_a_single_request_untouched() -> Non
     assert join([one]).inputs is one.inputs
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(
         st.tuples(st.integers(0, 6), st.integers(0, 1), st.floats(0, 3), st.booleans()),

@@ -1,5 +1,6 @@
 """Who may listen on the express port, and how listening sockets change hands."""
 
+import logging
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -186,8 +188,19 @@ def test_a_killed_neighbour_is_forgotten(claims: list[Claim], tmp_path: Path) ->
     listener.close()
 
 
+@pytest.fixture
+def log() -> Iterator[StringIO]:
+    """What listeners say while a test runs."""
+    text = StringIO()
+    handler = logging.StreamHandler(text)
+    logger = logging.getLogger(Claim.__module__)
+    logger.addHandler(handler)
+    yield text
+    logger.removeHandler(handler)
+
+
 def test_a_folder_too_deep_for_sockets_only_costs_the_handing_over(
-    address: Address, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    address: Address, tmp_path: Path, log: StringIO
 ) -> None:
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
@@ -195,7 +208,7 @@ def test_a_folder_too_deep_for_sockets_only_costs_the_handing_over(
 
     claim.answer_neighbours(Keeper(), "deep")
 
-    assert re.search("cannot hand sockets over at .*AF_UNIX path too long", caplog.text)
+    assert re.search("cannot hand sockets over at .*AF_UNIX path too long", log.getvalue())
     claim.listener().close()
     claim.release()
 

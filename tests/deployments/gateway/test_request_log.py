@@ -13,6 +13,7 @@ from deployments.gateway.request_log import MAX_ID, RequestLog, make_request_log
 from deployments.protocols.tensors import Array, Batch
 from tests.deployments.gateway.hosted import INFER, INVOKE, ROW, Fleet, post
 from tests.deployments.gateway.rpc import on_grpc, raw_request
+from tests.lines import kept_lines
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -24,25 +25,10 @@ def call(**changes: Any) -> HttpCall:
     return HttpCall(method="POST", path="/", headers=headers, **{**named, **changes})
 
 
-class Kept(logging.Handler):
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
 @pytest.fixture
 def lines() -> Iterator[list[logging.LogRecord]]:
-    logger, kept = logging.getLogger("deployments.gateway.request_log"), Kept()
-    logger.addHandler(kept)
-    logger.setLevel(logging.INFO)
-    yield kept.records
-    logger.setLevel(logging.NOTSET)
-    logger.removeHandler(kept)
+    with kept_lines("deployments.gateway.request_log") as records:
+        yield records
 
 
 def test_a_line_names_request_trace_model_version_and_track(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.errors import ModelNotReadyError, PredictionError
@@ -19,6 +19,7 @@ from deployments.predictor.pool import FIRST_RETRY_S, MARGIN_BYTES, MIB, Pool, T
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Batch, Form, Layout
 from tests.fakes import FakeClock
+from tests.properties import examples
 
 BASE = 100 * MIB
 """What the process takes without a model."""
@@ -374,7 +375,7 @@ def test_autoscaling_sees_what_the_gateways_said_last() -> None:
     run(test())
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     asked=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)), min_size=1, max_size=40),
     sizes=st.lists(st.integers(1, 30), min_size=10, max_size=10),

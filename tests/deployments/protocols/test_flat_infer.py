@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.errors import MalformedRequestError
@@ -20,6 +20,7 @@ from deployments.protocols.flat_infer import (
 )
 from deployments.protocols.open_inference import decode_infer, encode_infer
 from deployments.protocols.tensors import Array, Layout, Outputs, Request, Signature, TensorSpec
+from tests.properties import examples
 
 
 def signature(
@@ -149,7 +150,7 @@ REQUESTS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(REQUESTS)
 def test_a_flat_request_is_read_as_the_general_way_reads_it(
     drawn: tuple[tuple[str, tuple[int, ...]], list[list[Any]], str | None],

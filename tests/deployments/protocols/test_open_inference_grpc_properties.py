@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -16,6 +16,7 @@ from deployments.protocols.datatypes import BINARY_ONLY, DTYPES
 from deployments.protocols.open_inference import decode_infer as decode_rest
 from deployments.protocols.open_inference_grpc import FIELDS, decode_infer, encode_infer, parse
 from deployments.protocols.tensors import Array, Layout, Outputs, Request, Signature, TensorSpec
+from tests.properties import examples
 
 UNKNOWN = Signature(Layout.UNKNOWN)
 SIGNATURES = [
@@ -98,7 +99,7 @@ def outcome(decode: Any) -> Request | type[Exception]:
     return request
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(requests(), st.sampled_from(SIGNATURES))
 def test_typed_requests_are_read_as_json_is(
     both: tuple[dict[str, Any], pb.ModelInferRequest], signature: Signature
@@ -114,7 +115,7 @@ def test_typed_requests_are_read_as_json_is(
         assert over_grpc == over_rest
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(arrays_of(), st.sampled_from(SIGNATURES), st.binary(max_size=2))
 def test_raw_requests_are_read_as_binary_ones_are(
     typed: tuple[str, Array], signature: Signature, extra: bytes
@@ -146,7 +147,7 @@ def assert_same(one: Request, other: Request) -> None:
         np.testing.assert_array_equal(array, other.inputs[name])
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(arrays_of(), st.booleans())
 def test_an_answer_sent_back_as_a_request_is_the_same_tensor(
     typed: tuple[str, Array], binary: bool
@@ -170,7 +171,7 @@ def test_an_answer_sent_back_as_a_request_is_the_same_tensor(
         np.testing.assert_array_equal(back, array)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=80))
 def test_no_bytes_raise_anything_but_a_request_error(body: bytes) -> None:
     for signature in SIGNATURES:

@@ -3,7 +3,7 @@ import json
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -11,6 +11,7 @@ from deployments.errors import RequestError
 from deployments.protocols.datatypes import DTYPES, ITEM_BYTES
 from deployments.protocols.open_inference import Encoded, decode_infer, encode_infer
 from deployments.protocols.tensors import Array, Layout, Outputs, Request, Signature, TensorSpec
+from tests.properties import examples
 
 UNKNOWN = Signature(Layout.UNKNOWN)
 TENSOR = Signature(
@@ -45,7 +46,7 @@ def tensors(draw: st.DrawFn, datatypes: list[str]) -> tuple[str, Array]:
     return datatype, draw(arrays.arrays(DTYPES[datatype], shape, elements=elements))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(tensors([*NUMBERS, "BYTES"]))
 def test_binary_answer_sent_back_as_a_request_is_the_same_tensor(
     datatype_array: tuple[str, Array],
@@ -64,7 +65,7 @@ def test_binary_answer_sent_back_as_a_request_is_the_same_tensor(
     np.testing.assert_array_equal(request.inputs["x"], array)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(tensors([word for word in [*NUMBERS, "BYTES"] if word != "FP16"]))
 def test_json_answer_sent_back_as_a_request_is_the_same_tensor(
     datatype_array: tuple[str, Array],
@@ -77,7 +78,7 @@ def test_json_answer_sent_back_as_a_request_is_the_same_tensor(
     np.testing.assert_array_equal(request.inputs["x"], array)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.binary(max_size=60),
     st.one_of(st.none(), st.text(max_size=5), st.integers(0, 60).map(str)),
@@ -90,7 +91,7 @@ def test_no_bytes_raise_anything_but_a_request_error(
         decode_infer(content, header, signature)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.sampled_from(sorted(DTYPES)),
     st.lists(st.integers(0, 4), min_size=1, max_size=2),
@@ -115,7 +116,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.fixed_dictionaries(
         {

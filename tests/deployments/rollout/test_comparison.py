@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.rollout.comparison import (
@@ -17,6 +17,7 @@ from deployments.rollout.sequences import Floats, log_e_value
 from deployments.rollout.signals import Counts, Kind, Signal, Sums
 from deployments.rollout.wealth import SHARE_PRIOR, Side, share_growth
 from tests.deployments.rollout.rollouts import ERRORS, observed
+from tests.properties import examples
 
 REWARD = Signal("reward", Kind.REWARD, allowed=0.02)
 DIFFERING = Signal("differing share", Kind.DIFFERING, allowed=0.05)
@@ -40,7 +41,7 @@ def segment(
 
 
 @given(SIZES, SHARES, SHARES, MARGINS)
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_evidence_of_a_rise_grows_with_the_canary_s_failures_and_falls_with_stable_s(
     size: int, canary: float, stable: float, margin: float
 ) -> None:
@@ -56,7 +57,7 @@ def test_evidence_of_a_rise_grows_with_the_canary_s_failures_and_falls_with_stab
 
 
 @given(SIZES, SHARES, SHARES, MARGINS)
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_a_canary_that_is_better_is_a_stable_that_is_worse(
     size: int, canary: float, stable: float, margin: float
 ) -> None:
@@ -69,7 +70,7 @@ def test_a_canary_that_is_better_is_a_stable_that_is_worse(
 
 
 @given(st.integers(1, 500), st.integers(1, 20), st.integers(2, 9), MARGINS)
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_clusters_count_as_one_request_each(
     requests: int, bad: int, size: int, margin: float
 ) -> None:

@@ -2,7 +2,7 @@ import pickle
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.rollout.evidence import (
@@ -16,6 +16,7 @@ from deployments.rollout.evidence import (
 )
 from deployments.rollout.signals import Counts, Kind, Signal, Sums
 from tests.deployments.rollout.rollouts import ERRORS, Batch, observed
+from tests.properties import examples
 
 DIFFERING = Signal("differing share", Kind.DIFFERING, allowed=0.05)
 REWARD = Signal("reward", Kind.REWARD, allowed=0.05)
@@ -110,7 +111,7 @@ def test_a_signal_that_joins_later_begins_there() -> None:
     assert segments(joined) == segments(evidence)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.integers(1, 10**9), st.integers(1, 10**9))
 def test_a_class_holds_the_odds_of_its_batches(canary: int, stable: int) -> None:
     power = odds_class(canary, stable)
@@ -163,7 +164,7 @@ def test_mirrored_answers_need_no_stable_side() -> None:
 
 
 @given(st.lists(BATCHES.map(possible), max_size=6), st.integers(2, 5))
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_batches_with_equal_shares_may_be_split_or_joined(batches: list[Batch], times: int) -> None:
     parts = [batch for batch in batches for _ in range(times)]
     whole = [
@@ -183,7 +184,7 @@ def sums(evidence: Evidence) -> list[tuple[int, int | None, Sums, Sums]]:
         lambda batches: st.tuples(st.just(batches), st.permutations(batches))
     )
 )
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_the_order_of_batches_in_a_step_does_not_matter(
     pair: tuple[list[Batch], list[Batch]],
 ) -> None:

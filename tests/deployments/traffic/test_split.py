@@ -1,12 +1,13 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.traffic.split import BUCKETS, bucket, choose
+from deployments.traffic.split import BUCKETS, bucket, choose, is_mirrored
 from deployments.traffic.table import Route, Track
 from tests.fakes import make_route
+from tests.properties import examples
 
 
 def split(canary: int) -> tuple[Route, ...]:
@@ -57,13 +58,13 @@ def test_a_canary_gets_its_share_of_many_keys(percent: int) -> None:
     assert hits == pytest.approx(n_keys * share, abs=4 * (n_keys * share * (1 - share)) ** 0.5)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(key=st.text(), percent=st.integers(0, 100))
 def test_the_same_key_always_goes_to_the_same_version(key: str, percent: int) -> None:
     assert chosen("m", split(percent), key) == chosen("m", split(percent), key)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(
     key=st.text(),
     before=st.integers(0, 100),
@@ -76,7 +77,7 @@ def test_raising_a_canary_moves_keys_to_it_and_none_away(key: str, before: int, 
         assert chosen("m", split(high), key) == "2"
 
 
-@settings(deadline=None)
+@examples(100)
 @given(key=st.text(max_size=20), weights=st.lists(st.integers(0, 33), min_size=3, max_size=3))
 def test_raising_one_of_several_canaries_gives_no_key_back_to_stable(
     key: str, weights: list[int]
@@ -108,7 +109,7 @@ def test_where_the_model_ends_and_the_key_begins_matters() -> None:
     assert bucket("ab", "c") != bucket("a", "bc")
 
 
-@settings(deadline=None)
+@examples(100)
 @given(key=st.text(max_size=50))
 def test_any_key_has_a_bucket(key: str) -> None:
     assert 0 <= bucket("m", key) < BUCKETS
@@ -117,3 +118,32 @@ def test_any_key_has_a_bucket(key: str) -> None:
 def test_a_key_keeps_its_bucket_on_every_machine_and_release() -> None:
     # By hand: blake2b of "churn", a zero byte and "user-1", its first 8 bytes little-endian.
     assert bucket("churn", "user-1") == 7472
+
+
+@pytest.mark.parametrize("percent", [0, 1, 10, 50, 99, 100])
+def test_a_version_mirrors_its_share_of_many_keys(percent: int) -> None:
+    n_keys = 20_000
+
+    share = sum(is_mirrored("m", percent, str(key)) for key in range(n_keys)) / n_keys
+
+    # Five standard deviations of a fair draw.
+    assert share == pytest.approx(percent / 100, abs=5 * 0.5 / n_keys**0.5)
+    assert percent not in {0, 100} or share == percent / 100
+
+
+def test_raising_a_mirror_adds_keys_and_takes_none_away() -> None:
+    keys = [str(key) for key in range(2_000)]
+
+    few = {key for key in keys if is_mirrored("m", 10, key)}
+    more = {key for key in keys if is_mirrored("m", 30, key)}
+
+    assert few < more
+
+
+def test_mirroring_says_nothing_about_the_split() -> None:
+    keys = [str(key) for key in range(20_000)]
+
+    mirrored = [key for key in keys if is_mirrored("m", 50, key)]
+    to_canary = sum(chosen("m", split(canary=50), key) == "2" for key in mirrored)
+
+    assert to_canary / len(mirrored) == pytest.approx(0.5, abs=5 * 0.5 / len(mirrored) ** 0.5)

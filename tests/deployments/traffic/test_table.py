@@ -1,6 +1,6 @@
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.protocols.tensors import Layout, Signature, TensorSpec
@@ -17,6 +17,7 @@ from deployments.traffic.table import (
     encode_table,
 )
 from tests.fakes import make_route, make_table
+from tests.properties import examples
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SPECS = st.builds(
@@ -54,7 +55,7 @@ MODELS = st.builds(
 )
 
 
-@settings(deadline=None)
+@examples(100)
 @given(
     st.builds(
         RoutingTable,

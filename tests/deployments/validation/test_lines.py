@@ -281,6 +281,17 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
             id="misspelt-alias-of-the-canary",
         ),
         pytest.param(
+            hosting(churn={"mirror": {"shadoww": 100}}),
+            f"FILE: {MODELS}.models.churn.mirror: no version has the alias 'shadoww',"
+            " aliases: champion",
+            id="misspelt-alias-of-a-shadow",
+        ),
+        pytest.param(
+            hosting(churn={"mirror": {7: 100}}),
+            f"FILE: {MODELS}.models.churn.mirror: version '7' is not registered",
+            id="mirrored-version-that-is-not-there",
+        ),
+        pytest.param(
             hosting(bare={}),
             f"FILE: {MODELS}.models.bare.traffic: no version has the alias 'champion',"
             " aliases: none",
@@ -372,9 +383,16 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
         ),
         pytest.param(
             "",
-            "FILE: holds no keys, allowed: a fleet config (applications: ...) or a sweep"
-            " (name: ...)",
+            "FILE: holds no keys, allowed: a fleet config (applications: ...), a sweep"
+            " (name: ...) or a selection (model: ...)",
             id="empty-file",
+        ),
+        pytest.param(
+            {"name": "best", "model": "iris", "filters": ["accuracy > 1"]},
+            "FILE: filters[0]: 'accuracy > 1': no condition, allowed: metrics.NAME >= 0.9,"
+            " params.NAME = 'text', tags.NAME LIKE 'a%'; with any of =, !=, >, >=, <, <=, LIKE,"
+            " ILIKE, IN, NOT IN",
+            id="selection",
         ),
     ],
 )

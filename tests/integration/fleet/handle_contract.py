@@ -15,8 +15,9 @@ import pytest
 import ray
 from ray import serve
 
-from deployments.controller.applications import DEPLOYMENT, ONGOING_BATCHES
+from deployments.controller.applications import ONGOING_BATCHES
 from deployments.gateway.transport import HandleTransport, Transport
+from deployments.predictor.predictor import DEPLOYMENT
 from tests.contracts import transport as contract
 from tests.contracts.transport import Model, ReplicaTransportContract
 

@@ -1,11 +1,15 @@
 """The sweeps that ship run as Ray jobs on a cluster, from the working directory."""
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+import yaml
 
-from tests.integration.hosting import REPOSITORY, Cluster
+from tests.integration.hosting import REPOSITORY, Cluster, Fleet, eventually
 
 pytestmark = pytest.mark.ray
 
@@ -30,3 +34,49 @@ def child_runs(cluster: Cluster) -> list[Any]:
     experiment = client.get_run(parent).info.experiment_id
     query = f"tags.`mlflow.parentRunId` = '{parent}'"
     return list(client.search_runs([experiment], query))
+
+
+SMALL = {
+    "name": "leaves",
+    "data": {"bundled": "iris"},
+    "folds": {"n_splits": 2},
+    "trainer": "sklearn",
+    "space": {"estimator": "extra_trees", "n_estimators": {"int": [2, 9]}},
+    "n_trials": 2,
+    "max_concurrent": 1,
+}
+
+
+def test_a_sweep_from_rest_to_the_terminal(fleet: Fleet, cluster: Cluster, tmp_path: Path) -> None:
+    def ask(path: str, body: Any = None) -> tuple[int, Any]:
+        sent = None if body is None else json.dumps(body).encode()
+        path, door = f"/api/v1/training{path}", fleet.control_url
+        status, _, answer = fleet.call(path, sent, {"Content-Type": "application/json"}, door=door)
+        return status, json.loads(answer)
+
+    submitted = ask("", {"spec": SMALL})
+    assert submitted[0] == 202, submitted
+    watched = cluster.run("rayfleet", "sweep", "status", "leaves", "--watch")
+    shown = ask("/leaves")[1]
+    logs = ask("/leaves/logs?lines=500")[1]["logs"]
+    not_running = ask("/leaves/stop", {})
+
+    assert "leaves  succeeded  of 2: 2 complete, best accuracy 0." in watched.splitlines()[-1]
+    assert (shown["state"], shown["trials"]) == ("SUCCEEDED", {"complete": 2})
+    assert shown["job_id"] == submitted[1]["job_id"]
+    assert "registering" in logs
+    assert not_running[0] == 409
+
+    # Once more from the terminal, and the two side by side.
+    path = tmp_path / "more.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, "name": "more-leaves", "seed": 1}))
+    sent = cluster.run("rayfleet", "sweep", "submit", path, "--working-dir", tmp_path)
+    eventually("the second sweep", lambda: ask("/more-leaves")[1]["state"] == "SUCCEEDED")
+    listed = cluster.run("rayfleet", "sweep", "list", "--address", cluster.dashboard)
+    compared = cluster.run("rayfleet", "sweep", "compare", "leaves", "more-leaves")
+    printed = cluster.run("rayfleet", "sweep", "logs", "more-leaves", "--lines", "3")
+
+    assert "more-leaves: submitted as job sweep-more-leaves-" in sent
+    assert re.search(r"^more-leaves +SUCCEEDED +2/2 +accuracy 0\.", listed, re.MULTILINE)
+    assert "seed" in compared
+    assert len(printed.splitlines()) == 3

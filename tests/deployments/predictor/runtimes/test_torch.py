@@ -40,16 +40,32 @@ def path(module: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     return save(module, tmp_path_factory.mktemp("net"), infer_signature(ROWS, np.ones((12, 10))))
 
 
-@pytest.fixture
-def empty_cache(tmp_path: Path) -> Iterator[None]:
-    """Compile anew, and forget what was compiled."""
-    import torch  # noqa: PLC0415, slow
-    from torch._inductor.utils import fresh_cache  # noqa: PLC0415
+@pytest.fixture(scope="module")
+def new_cache() -> Iterator[None]:
+    """Compile anew; what PyTorch's own headers become is kept from one test to the next."""
+    from torch._inductor.utils import fresh_cache  # noqa: PLC0415, slow
 
-    torch._dynamo.reset()
     with fresh_cache():
         yield
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """Begin with nothing compiled in this process, and forget what was compiled."""
+    import torch  # noqa: PLC0415, slow
+
     torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def empty_cache(forgetful: None) -> Iterator[None]:
+    """Begin with nothing compiled on the disk either."""
+    from torch._inductor.utils import fresh_cache  # noqa: PLC0415, slow
+
+    with fresh_cache():
+        yield
 
 
 def save(module: Any, folder: Path, signature: ModelSignature | None) -> str:
@@ -96,7 +112,7 @@ def test_only_the_weights_that_autocast_would_cast_are_halved(path: str) -> None
     assert types == ["torch.bfloat16"] * 2 + ["torch.float32"] * 2 + ["torch.bfloat16"] * 2
 
 
-@pytest.mark.usefixtures("empty_cache")
+@pytest.mark.usefixtures("new_cache", "forgetful")
 @pytest.mark.parametrize("half_precision", [None, "bfloat16"])
 def test_a_compiled_module_answers_any_number_of_rows_from_any_thread_at_once(
     path: str, half_precision: Any

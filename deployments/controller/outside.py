@@ -1,0 +1,193 @@
+"""What rollouts do and ask outside the fleet, each as an errand: registry, webhooks, Prometheus."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from mlflow import MlflowClient
+
+from deployments.controller.errands import Errands
+from deployments.controller.outcomes import clear_alias, outcome_tags, set_alias, tag_version
+from deployments.controller.prometheus import query
+from deployments.controller.webhooks import HookType, Told, Webhook, call, payload
+from deployments.errors import DependencyError
+from deployments.rollout.aftermath import Effect, Task, asked, due
+from deployments.rollout.measurements import Measurement, measure, missed
+from deployments.rollout.plan import Hook, RulePlan
+from deployments.rollout.seen import Answered
+from deployments.rollout.state import Event, Rollout
+from deployments.schema import CANARY_ALIAS, STABLE_ALIAS
+
+ASK_S = 5.0
+"""Between two questions to one webhook, seconds."""
+
+LOOK_S = 5.0
+"""Between two looks for versions that were deleted, seconds."""
+
+MISSING = "missing versions"
+
+
+class Outside:
+    """Sends errands for rollouts, and keeps what came of them. For one thread."""
+
+    def __init__(
+        self,
+        client: Callable[[], MlflowClient],
+        find_missing: Callable[[frozenset[tuple[str, str]]], frozenset[tuple[str, str]]],
+        errands: Errands,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Begin.
+
+        Args:
+            client: Opens the registry; blocks.
+            find_missing: Those of some versions that the registry has no longer; blocks.
+            errands: Run the calls.
+            clock: Unix seconds.
+        """
+        self._client = client
+        self._find_missing = find_missing
+        self._errands = errands
+        self._clock = clock
+        self._told: dict[tuple[str, str, int], Answered] = {}
+        self._measured: dict[str, dict[str, tuple[Measurement, ...]]] = {}
+        self._done: dict[str, set[str]] = {}
+        self.missing: frozenset[tuple[str, str]] = frozenset()
+
+    def collect(self) -> bool:
+        """Take in what errands have brought; tells whether the registry may have changed."""
+        changed = False
+        for each in self._errands.finished():
+            match each.name:
+                case ("effect", str(rollout), str(key)):
+                    changed = True
+                    if key != Task.PROMOTE:
+                        self._done.setdefault(rollout, set()).add(key)
+                case ("hook", str(rollout), str(hook), int(step)):
+                    self._told[rollout, hook, step] = each.result
+                case ("rule", str(rollout), str(rule)):
+                    measured = self._measured.setdefault(rollout, {})
+                    measured[rule] = (*measured.get(rule, ()), each.result)
+                case ("missing",):
+                    self.missing = each.result
+        return changed
+
+    def told(self, rollout: Rollout) -> dict[str, Answered]:
+        """What a rollout's webhooks have said at its present step."""
+        return {
+            hook: answer
+            for (identity, hook, step), answer in self._told.items()
+            if identity == rollout.id and step == _step(rollout)
+        }
+
+    def measured(self, rollout: Rollout) -> Mapping[str, tuple[Measurement, ...]]:
+        """New measurements of its rules; each is handed out once."""
+        return self._measured.pop(rollout.id, {})
+
+    def done(self, rollout: Rollout) -> frozenset[str]:
+        """What of its aftermath was carried out."""
+        return frozenset(self._done.get(rollout.id, ()))
+
+    def send(self, rollout: Rollout, champion: str | None) -> None:
+        """Do and ask what a rollout wants; what is on its way already is left alone."""
+        for effect in due(rollout):
+            if effect.key not in self.done(rollout):
+                name = ("effect", rollout.id, effect.key)
+                self._errands.begin(name, self._effect(rollout, effect, champion), 1.0)
+        for hook in asked(rollout):
+            question = ("hook", rollout.id, hook.name, _step(rollout))
+            self._errands.begin(question, partial(_ask, rollout, hook), ASK_S)
+
+    def measure(self, rollout: Rollout, plan: RulePlan) -> None:
+        """Ask Prometheus for the number of a rule."""
+        assert plan.query is not None  # noqa: S101, a rule is on a query or on a signal
+        promql = plan.query
+
+        def ask() -> Measurement:
+            try:
+                value = query(plan.address, promql)
+            except DependencyError as error:
+                return missed(self._clock(), str(error))
+            return measure(plan.rule, value, self._clock())
+
+        self._errands.begin(("rule", rollout.id, plan.name), ask)
+
+    def note(self, rollout: Rollout, rule: str, measurement: Measurement) -> None:
+        """Add a measurement of a rule on a signal."""
+        measured = self._measured.setdefault(rollout.id, {})
+        measured[rule] = (*measured.get(rule, ()), measurement)
+
+    def tell(self, rollout: Rollout, event: Event, number: int) -> None:
+        """Call the webhooks that hear of every event."""
+        for hook in rollout.plan.hooks_of("event"):
+            metadata = {
+                "eventMessage": f"{event.kind}: {event.reason}", "before": event.before,
+                "after": event.after, "actor": event.actor, "rollout": rollout.id,
+            }  # fmt: skip
+            name = ("event", rollout.id, hook.name, number)
+            self._errands.begin(name, _teller(rollout, hook, metadata, f"{rollout.id}-{number}"))
+
+    def look_for(self, versions: frozenset[tuple[str, str]]) -> None:
+        """Have the registry say which of these versions were deleted."""
+        if versions:
+            self._errands.begin(("missing",), lambda: self._find_missing(versions), LOOK_S)
+        else:
+            self.missing = frozenset()
+
+    def forget(self, known: frozenset[str]) -> None:
+        """Drop everything about rollouts that are settled."""
+        self._told = {key: each for key, each in self._told.items() if key[0] in known}
+        self._measured = {key: each for key, each in self._measured.items() if key in known}
+        self._done = {key: each for key, each in self._done.items() if key in known}
+        self._errands.forget(
+            lambda name: isinstance(name, tuple) and len(name) > 1 and name[1] not in known
+        )
+
+    def _effect(self, rollout: Rollout, effect: Effect, champion: str | None) -> Callable[[], Any]:
+        model, version = rollout.model, rollout.version
+        match effect.task:
+            case Task.PROMOTE:
+                expected = rollout.stable if champion is not None else None
+                return lambda: set_alias(self._client(), model, STABLE_ALIAS, version, expected)
+            case Task.CLEAR:
+                return lambda: clear_alias(self._client(), model, CANARY_ALIAS, version)
+            case Task.TAG:
+                tags = outcome_tags(
+                    rollout.id, rollout.phase.value, rollout.reason, rollout.ended_at_s or 0.0
+                )
+                return lambda: [
+                    tag_version(self._client(), model, each, tags) for each in rollout.versions
+                ]
+            case Task.TELL:
+                assert effect.hook is not None  # noqa: S101, as `aftermath.due` makes them
+                metadata = {"reason": rollout.reason, "rollout": rollout.id}
+                return _teller(rollout, effect.hook, metadata, f"{rollout.id}-end")
+
+
+def _step(rollout: Rollout) -> int:
+    """Tells the questions of one step from those of another."""
+    return rollout.step if rollout.begun else -1
+
+
+def _ask(rollout: Rollout, hook: Hook) -> Answered:
+    metadata = {"rollout": rollout.id, "stable": rollout.stable, "weight": rollout.weight}
+    told: Told = _teller(rollout, hook, metadata, f"{rollout.id}-{hook.name}-{_step(rollout)}")()
+    return Answered(told.yes, told.answered, told.reason)
+
+
+def _teller(
+    rollout: Rollout, hook: Hook, metadata: Mapping[str, Any], delivery: str
+) -> Callable[[], Told]:
+    whom = Webhook(
+        hook.name, HookType(hook.type), hook.url, hook.timeout_s, hook.retries,
+        hook.headers, hook.metadata,
+    )  # fmt: skip
+    message = payload(
+        whom,
+        model=rollout.model,
+        phase=rollout.phase.value,
+        checksum=rollout.version,
+        metadata=metadata,
+    )
+    return lambda: call(whom, message, delivery)

@@ -1,0 +1,308 @@
+"""The reconciler of rollouts: reads what is stored, looks, lets the pure parts decide, stores.
+
+Every controller reads the rows and keeps its own cluster's table in step with them; only the
+holder of the lease judges. It may crash between any two lines: what is stored says how to go
+on, and a write is refused if somebody else has written meanwhile.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+from msgspec.structs import replace
+
+from deployments.controller.counts import FleetCounts
+from deployments.controller.decide import Observation
+from deployments.controller.errands import Errands
+from deployments.controller.outside import Outside
+from deployments.controller.registry import Registry
+from deployments.controller.rolloutlook import seen_of
+from deployments.controller.rolloutrows import event_of, event_rows, rollout_of, row_of
+from deployments.controller.rules import SignalRules
+from deployments.controller.shares import Asked, asked_by, versions_of
+from deployments.rollout.advance import advance
+from deployments.rollout.aftermath import is_settled, measurable, with_done
+from deployments.rollout.commands import Request, equal_arms, start
+from deployments.rollout.state import Advanced, Rollout
+from deployments.rollout.strategies import plan_of
+from deployments.rolloutspec import RolloutSpec
+from deployments.rolloutspec import rollout_of as settings_of
+from deployments.schema import CANARY_ALIAS, STABLE_ALIAS
+from deployments.store.feedback import FeedbackStore
+from deployments.store.rollouts import RolloutStore
+from deployments.store.store import FleetStore
+
+logger = logging.getLogger(__name__)
+
+LEASE = "rollouts"
+
+RENEW_S = 2.0
+"""Between two renewals of the lease, seconds."""
+
+SAVE_S = 2.0
+"""Longest that new numbers are only in memory, seconds; what was decided is stored at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A rollout as this process knows it, maybe a little ahead of the store."""
+
+    rollout: Rollout
+    revision: int
+    saved_at_s: float
+
+
+def make_rollouts(
+    store: FleetStore, registry: Registry, cluster: str, wake: Callable[[], None]
+) -> "Rollouts":
+    """Put the reconciler together.
+
+    Args:
+        store: The fleet's.
+        registry: The models'.
+        cluster: Names this cluster.
+        wake: Has the controller look at once; called from threads.
+    """
+    outside = Outside(registry.client, registry.missing, Errands(wake))
+    counts = FleetCounts(store, FeedbackStore(store.engine).totals)
+    return Rollouts(RolloutStore(store.engine), counts, outside, cluster)
+
+
+class Rollouts:
+    """All rollouts that are on their way. `tick` blocks, and is for one thread at a time."""
+
+    def __init__(
+        self,
+        store: RolloutStore,
+        counts: FleetCounts,
+        outside: Outside,
+        holder: str,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin.
+
+        Args:
+            store: Of all clusters.
+            counts: What versions have done, in all clusters.
+            outside: Runs what others are asked for.
+            holder: Names this cluster's controller; the one that replaces it goes on with
+                its lease at once.
+            monotonic: Seconds.
+        """
+        self._store = store
+        self._counts = counts
+        self._outside = outside
+        self._holder = holder
+        self._monotonic = monotonic
+        self._held: dict[str, _Held] = {}
+        self._judged: set[tuple[str, str]] = set()
+        self._told: dict[str, int] = {}
+        self._renew_at_s = 0.0
+        self._rules = SignalRules()
+        self.leads = False
+        """Whether this controller judges."""
+
+        self.is_read = False
+        """Whether the store was read once; before, nobody knows what traffic to ask for."""
+
+    @property
+    def rollouts(self) -> list[Rollout]:
+        """Those that are active, or not settled; oldest first."""
+        return [held.rollout for held in self._held.values()]
+
+    @property
+    def asked(self) -> dict[str, Asked]:
+        """What they ask of the routing table, by model."""
+        return asked_by(self.rollouts)
+
+    @property
+    def versions(self) -> frozenset[tuple[str, str]]:
+        """Versions that they are about, by model and version."""
+        return frozenset(versions_of(self.rollouts))
+
+    def tick(self, observed: Observation, templates: Mapping[str, RolloutSpec]) -> bool:
+        """Look at all rollouts once, and begin those that are due.
+
+        Args:
+            observed: What the controller sees.
+            templates: Of the config, by name.
+
+        Returns:
+            Whether the registry should be looked at again at once.
+
+        Raises:
+            Exception: Whatever the store's driver raises.
+        """
+        self._read()
+        changed = self._outside.collect()
+        if not self._lead() or not observed.registry.answered:
+            return False
+        begun = [self._begin(*due) for due in self._due(observed, templates)]
+        self._outside.look_for(self._unnamed(observed))
+        if any(not held.rollout.phase.is_final for held in self._held.values()):
+            self._counts.read()
+        for held in list(self._held.values()):
+            try:
+                self._advance(held, observed)
+            except ValueError:  # one that is broken must not stop the others
+                logger.exception("rollout %s cannot go on", held.rollout.id)
+        self._outside.forget(frozenset(self._held))
+        return changed or any(begun)
+
+    def release(self) -> None:
+        """Let another cluster's controller judge at once."""
+        if self.leads:
+            self._store.release(LEASE, self._holder)
+
+    def _read(self) -> None:
+        held = {}
+        for row in self._store.unsettled():
+            known = self._held.get(row.id)
+            if known is not None and known.revision == row.revision:
+                held[row.id] = known
+                continue
+            rollout = rollout_of(row)
+            if rollout is not None:
+                held[row.id] = _Held(rollout, row.revision, self._monotonic())
+                self._hear(rollout, row.revision)
+        self._held = held
+        self._told = {key: told for key, told in self._told.items() if key in held}
+        self.is_read = True
+
+    def _hear(self, rollout: Rollout, revision: int) -> None:
+        """Pass on what others have written down, such as the commands of people."""
+        events = [event_of(row) for row in self._store.events(rollout.id)]
+        # What happened before this controller began was for an earlier one to tell.
+        told = self._told.setdefault(rollout.id, 0 if revision == 0 else len(events))
+        if self.leads:
+            self._tell(Advanced(rollout, tuple(events[told:])))
+        self._told[rollout.id] = len(events)
+
+    def _lead(self) -> bool:
+        now_s = self._monotonic()
+        if now_s >= self._renew_at_s or not self.leads:
+            led, self.leads = self.leads, self._store.hold(LEASE, self._holder)
+            self._renew_at_s = now_s + RENEW_S
+            if led != self.leads:
+                logger.info("rollouts are %s", "judged here" if self.leads else "judged elsewhere")
+        return self.leads
+
+    def _due(
+        self, observed: Observation, templates: Mapping[str, RolloutSpec]
+    ) -> Iterable[tuple[Request, float]]:
+        """Rollouts that the alias `challenger` asks for."""
+        active = {each.model for each in self.rollouts if not each.phase.is_final}
+        for model, spec in observed.specs.items():
+            settings = settings_of(spec, templates)
+            aliases = observed.registry.aliases.get(model, {})
+            stable, version = aliases.get(STABLE_ALIAS), aliases.get(CANARY_ALIAS)
+            if settings is None or model in active or stable is None or version is None:
+                continue
+            if version == stable or self._is_judged(model, version):
+                continue
+            yield (
+                Request(
+                    model=model,
+                    versions=equal_arms([version]),
+                    stable=stable,
+                    plan=plan_of(settings),
+                    actor=CANARY_ALIAS,
+                    reason=f"{CANARY_ALIAS} was moved to version {version}",
+                    follows=True,
+                    challenger=version,
+                ),
+                observed.now_s,
+            )
+
+    def _is_judged(self, model: str, version: str) -> bool:
+        if (model, version) in self._judged:
+            return True
+        row = self._store.latest(model, version)
+        rollout = rollout_of(row) if row is not None else None
+        if row is None or (rollout is not None and not rollout.judged):
+            return False
+        self._judged.add((model, version))
+        return True
+
+    def _begin(self, request: Request, now_s: float) -> bool:
+        created = start(request, uuid4().hex[:12], now_s)
+        rollout = created.rollout
+        if not self._store.begin(row_of(rollout), event_rows(created, now_s)):
+            return False  # another controller was quicker
+        logger.info("%s: rollout %s: %s", rollout.model, rollout.id, rollout.reason)
+        self._held[rollout.id] = _Held(rollout, 0, self._monotonic())
+        self._tell(created)
+        return True
+
+    def _advance(self, held: _Held, observed: Observation) -> None:
+        before = held.rollout
+        champion = observed.registry.aliases.get(before.model, {}).get(STABLE_ALIAS)
+        seen = seen_of(
+            before,
+            observed,
+            self._counts.of,
+            missing=self._outside.missing,
+            told=self._outside.told(before),
+            measured=self._outside.measured(before),
+        )
+        done = advance(before, seen)
+        rollout = done.rollout
+        for key in self._outside.done(rollout):
+            rollout = with_done(rollout, key)
+        self._keep(held, Advanced(rollout, done.events), seen.now_s)
+        if rollout.id not in self._held:
+            return
+        self._outside.send(rollout, champion)
+        for plan in measurable(rollout, seen.now_s):
+            if plan.query is not None:
+                self._outside.measure(rollout, plan)
+            elif (measured := self._rules.measure(rollout, plan, seen)) is not None:
+                self._outside.note(rollout, plan.name, measured)
+
+    def _keep(self, held: _Held, done: Advanced, now_s: float) -> None:
+        """Store what was decided at once, and numbers once in a while."""
+        rollout, key = done.rollout, done.rollout.id
+        is_late = self._monotonic() - held.saved_at_s >= SAVE_S
+        if not (done.events or is_late or _decisions(rollout) != _decisions(held.rollout)):
+            self._held[key] = _Held(rollout, held.revision, held.saved_at_s)
+            return
+        if not self._store.save(row_of(rollout, held.revision), event_rows(done, now_s)):
+            del self._held[key]  # somebody else has written: what they wrote is read next
+            return
+        for event in done.events:
+            what = f"{event.kind}: {event.after} (was {event.before})"
+            logger.info("%s: rollout %s: %s: %s", rollout.model, key, what, event.reason)
+        self._tell(done)
+        if is_settled(rollout):
+            del self._held[key]
+            return
+        self._held[key] = _Held(rollout, held.revision + 1, self._monotonic())
+
+    def _tell(self, done: Advanced) -> None:
+        """Pass on events that were just stored."""
+        number = self._told.get(done.rollout.id, 0)
+        for event in done.events:
+            self._outside.tell(done.rollout, event, number)
+            number += 1
+        self._told[done.rollout.id] = number
+
+    def _unnamed(self, observed: Observation) -> frozenset[tuple[str, str]]:
+        """Versions on trial that no alias names: only these can have been deleted."""
+        aliases = observed.registry.aliases
+        return frozenset(
+            (model, version)
+            for model, version in versions_of(
+                each for each in self.rollouts if not each.phase.is_final
+            )
+            if version not in aliases.get(model, {}).values()
+        )
+
+
+def _decisions(rollout: Rollout) -> Rollout:
+    """All of a rollout but what changes at every look."""
+    return replace(
+        rollout, clock_s=0.0, in_step_s=0.0, stalled_s=0.0, down_s=0.0, kept_s=0.0,
+        evidence={}, judgements={}, tallies={}, reason="",
+    )  # fmt: skip

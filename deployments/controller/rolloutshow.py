@@ -1,0 +1,139 @@
+"""Rollouts as the control API shows them: pure."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from deployments.controller.rolloutviews import (
+    EventView,
+    FindingView,
+    RolloutView,
+    RuleView,
+    SideView,
+)
+from deployments.controller.shares import shares_of
+from deployments.rollout.aftermath import kept_by
+from deployments.rollout.looking import assessments, verdict
+from deployments.rollout.plan import StepKind
+from deployments.rollout.signals import Counts
+from deployments.rollout.state import Phase, Rollout
+from deployments.store.rollouts import EventRow
+from deployments.traffic.table import ModelRoutes, RouteState, Track
+
+TIMED = {StepKind.PAUSE, StepKind.COMPARE}
+
+
+def rollout_view(rollout: Rollout, routes: ModelRoutes | None) -> RolloutView:
+    """Show one.
+
+    Args:
+        rollout: Which.
+        routes: Its model in the routing table; None if it is not hosted.
+    """
+    kept = kept_by(rollout)
+    left_s = rollout.plan.keep_previous_s - rollout.kept_s
+    return RolloutView(
+        id=rollout.id,
+        model=rollout.model,
+        version=rollout.version,
+        arms=[arm.version for arm in rollout.arms],
+        stable=rollout.stable,
+        strategy=rollout.plan.strategy,
+        phase=rollout.phase.value,
+        verdict=verdict(rollout)[0].value if rollout.judgements else None,
+        reason=rollout.reason,
+        actor=rollout.actor,
+        step=rollout.step,
+        steps=[str(step) for step in rollout.plan.steps],
+        weight=rollout.weight or sum(arm.weight for arm in rollout.arms),
+        mirror=rollout.mirror,
+        step_left_s=_step_left_s(rollout),
+        deadline_left_s=_deadline_left_s(rollout),
+        started_at_s=rollout.started_at_s,
+        ended_at_s=rollout.ended_at_s,
+        previous=kept,
+        keep_previous_left_s=left_s if kept is not None else None,
+        findings=list(_findings(rollout)),
+        rules=[
+            RuleView(
+                name=each.rule, phase=each.phase.value, reason=each.reason, dry_run=each.dry_run
+            )
+            for each in assessments(rollout)
+        ],
+        sides=list(_sides(rollout, routes)),
+    )
+
+
+def event_view(row: EventRow) -> EventView:
+    """Show one entry of a log."""
+    return EventView(
+        at_s=row.at_s,
+        actor=row.actor,
+        kind=row.kind,
+        before=row.before,
+        after=row.after,
+        reason=row.reason,
+        numbers=msgspec.json.decode(row.numbers),
+    )
+
+
+def _step_left_s(rollout: Rollout) -> float | None:
+    step = rollout.current
+    timed = rollout.phase is Phase.PROGRESSING and step is not None and step.kind in TIMED
+    if not timed or step is None or step.value is None:
+        return None
+    return max(0.0, step.value - rollout.in_step_s)
+
+
+def _deadline_left_s(rollout: Rollout) -> float | None:
+    step = rollout.current
+    waits = step is not None and step.kind in {StepKind.ANALYSIS, StepKind.FOLLOW_REPLICAS}
+    if rollout.phase is Phase.PENDING or (rollout.phase is Phase.PROGRESSING and waits):
+        return max(0.0, rollout.plan.progress_deadline_s - rollout.stalled_s)
+    return None
+
+
+def _findings(rollout: Rollout) -> Iterator[FindingView]:
+    for version, judgement in rollout.judgements.items():
+        for finding in judgement.findings:
+            named = f"{version}: {finding.signal}" if rollout.arms else finding.signal
+            yield FindingView(
+                signal=named,
+                verdict=finding.verdict.value,
+                reason=finding.reason,
+                dry_run=finding.dry_run,
+                canary=finding.canary,
+                n_canary=finding.n_canary,
+                stable=finding.stable,
+                n_stable=finding.n_stable,
+                low=finding.low,
+                high=finding.high,
+                allowed=finding.allowed,
+            )
+
+
+def _sides(rollout: Rollout, routes: ModelRoutes | None) -> Iterator[SideView]:
+    tracks = {share.version: share.track for share in shares_of(rollout)}
+    for version in (rollout.stable, *rollout.versions):
+        route = routes.route(version) if routes is not None else None
+        tally = rollout.tallies.get(version, Counts())
+        track = tracks.get(version)
+        if track is None:
+            track = route.track if route is not None else _role(rollout, version)
+        yield SideView(
+            version=version,
+            track=track.value,
+            weight=route.weight if route is not None else 0,
+            state=(route.state if route is not None else RouteState.UNAVAILABLE).value,
+            requests=tally.requests,
+            errors=tally.errors,
+            mirrored=tally.mirrored,
+            differing=tally.differing,
+            labels=tally.labels,
+            mistakes=tally.mistakes,
+        )
+
+
+def _role(rollout: Rollout, version: str) -> Track:
+    """What a version was, once it is hosted no longer."""
+    return Track.STABLE if version == rollout.stable else Track.CANARY

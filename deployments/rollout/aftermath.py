@@ -1,0 +1,100 @@
+"""What a rollout asks of the world outside the fleet: pure.
+
+Everything may be done twice: what is due follows from the stored state, and is due until the
+state says that it was done.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from msgspec.structs import replace
+
+from deployments.rollout.measurements import next_at_s
+from deployments.rollout.plan import Hook, RulePlan, StepKind
+from deployments.rollout.state import Phase, Rollout
+
+ASKED = ("rollout", "rollback")
+
+
+class Task(StrEnum):
+    """What is to be done in the registry."""
+
+    PROMOTE = "promote"
+    """Move the alias `champion` to the version."""
+
+    CLEAR = "clear"
+    """Take the alias `challenger` away from it."""
+
+    TAG = "tag"
+    """Write onto the version what became of it."""
+
+    TELL = "tell"
+    """Call a webhook that is told of the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One thing to do."""
+
+    task: Task
+    hook: Hook | None = None
+
+    @property
+    def key(self) -> str:
+        """Names it among what was done."""
+        return self.task.value if self.hook is None else f"{self.task}:{self.hook.name}"
+
+
+def due(rollout: Rollout) -> tuple[Effect, ...]:
+    """What is to be done now."""
+    if rollout.phase is Phase.PROMOTING:
+        return (Effect(Task.PROMOTE),)
+    if not rollout.phase.is_final:
+        return ()
+    effects = [Effect(Task.CLEAR), Effect(Task.TAG)]
+    effects += [Effect(Task.TELL, hook) for hook in rollout.plan.hooks_of("post-rollout")]
+    return tuple(effect for effect in effects if effect.key not in rollout.done)
+
+
+def with_done(rollout: Rollout, key: str) -> Rollout:
+    """Note that something was done."""
+    return rollout if key in rollout.done else replace(rollout, done=(*rollout.done, key))
+
+
+def kept_by(rollout: Rollout) -> str | None:
+    """The version that an ended rollout still keeps warm; None for none."""
+    promoted = rollout.phase is Phase.SUCCESSFUL and rollout.plan.promotes
+    if promoted and rollout.kept_s < rollout.plan.keep_previous_s:
+        return rollout.stable
+    return None
+
+
+def is_settled(rollout: Rollout) -> bool:
+    """Whether nothing is left to do."""
+    return rollout.phase.is_final and not due(rollout) and kept_by(rollout) is None
+
+
+def asked(rollout: Rollout) -> tuple[Hook, ...]:
+    """Webhooks whose answers decide something at present."""
+    if rollout.phase.is_final or rollout.phase is Phase.PROMOTING or rollout.paused_by:
+        return ()
+    plan, step = rollout.plan, rollout.current
+    if not rollout.begun:
+        return plan.hooks_of("confirm-rollout", "pre-rollout", "rollback")
+    hooks = plan.hooks_of("rollback")
+    if step is None:
+        return hooks + plan.hooks_of("confirm-promotion")
+    return hooks + plan.hooks_of("rollout") if step.kind is StepKind.ANALYSIS else hooks
+
+
+def measurable(rollout: Rollout, now_s: float) -> tuple[RulePlan, ...]:
+    """Threshold rules whose number is due."""
+    if not rollout.begun or rollout.phase.is_final or rollout.phase is Phase.PROMOTING:
+        return ()
+    return tuple(
+        plan
+        for plan in rollout.plan.rules
+        if (at_s := next_at_s(plan.rule, rollout.measurements.get(plan.name, ()), now_s))
+        is not None
+        and at_s <= now_s
+    )

@@ -1,0 +1,256 @@
+"""`rayfleet rollout`: start, watch and steer rollouts of a running fleet."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.live import Live
+
+from deployments.controlclient import DEFAULT_URL, URL_VARIABLE, ControlClient, ControlError
+from deployments.rolloutscreen import ENDED, Rollout, line, overview, screen
+from tuning.configfile import read_yaml
+
+REFRESH_S = 1.0
+"""Between two looks of `--watch`, seconds."""
+
+PATIENCE_S = 60.0
+"""How long `--watch` waits for a fleet that does not answer any more: its controller may be
+starting again, seconds."""
+
+REFUSED = 1
+"""Exit status of what the fleet refused, cannot do, or aborted."""
+
+COMMANDS = {
+    "pause": "stop at the present step until `resume`",
+    "resume": "go on after `pause`",
+    "approve": "end a pause that waits for somebody",
+    "promote": "skip all steps that are left and make the version champion now",
+    "abort": "give all traffic back to stable and end the rollout",
+}
+
+
+def add_rollout_command(commands: Any) -> None:
+    """Describe `rollout` to the command line.
+
+    Args:
+        commands: What `ArgumentParser.add_subparsers` returned.
+    """
+    parser = commands.add_parser(
+        "rollout",
+        allow_abbrev=False,
+        help="start, watch and steer rollouts",
+        description="Talk to a running fleet's control API about its rollouts. Exit status 0"
+        " when it did what was asked, 1 when it refused or the watched rollout was aborted.",
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+
+    start = _action(actions, "start", _start, "try a version", needs_model=True)
+    which = start.add_mutually_exclusive_group()
+    which.add_argument(
+        "--version", metavar="V", help="version; the alias `challenger` if not given"
+    )
+    which.add_argument("--versions", nargs="+", metavar="V", help="arms of an A/B test")
+    start.add_argument(
+        "--rollout",
+        metavar="NAME|FILE",
+        help="a template of the fleet's config, or a YAML file with settings; else the model's own",
+    )
+    start.add_argument("--watch", action="store_true", help="stay until it has ended")
+
+    status = _action(actions, "status", _status, "show one model's rollout, or all")
+    status.add_argument("model", nargs="?", metavar="MODEL")
+    status.add_argument("--watch", action="store_true", help="stay, and show what changes")
+    status.add_argument("--json", action="store_true", help="as the control API says it")
+
+    for name, meaning in COMMANDS.items():
+        action = _action(actions, name, _command, meaning, needs_model=True)
+        action.set_defaults(command=name)
+        action.add_argument("--reason", default="", metavar="TEXT", help="for the log")
+
+    back = _action(actions, "rollback", _rollback, "bring a version back", needs_model=True)
+    back.add_argument("--version", metavar="V", help="any registered one; else the previous")
+    back.add_argument("--reason", default="", metavar="TEXT", help="for the log")
+
+    history = _action(
+        actions, "history", _history, "what was rolled out, and why", needs_model=True
+    )
+    history.add_argument(
+        "--limit", type=int, default=10, metavar="N", help="%(default)s if not given"
+    )
+    history.add_argument("--events", action="store_true", help="each step, with who and why")
+
+
+def _action(
+    actions: Any,
+    name: str,
+    run: Callable[[argparse.Namespace, ControlClient, Console], int],
+    meaning: str,
+    *,
+    needs_model: bool = False,
+) -> argparse.ArgumentParser:
+    action: argparse.ArgumentParser = actions.add_parser(name, allow_abbrev=False, help=meaning)
+    if needs_model:
+        action.add_argument("model", metavar="MODEL")
+    action.add_argument(
+        "--url", help=f"control API of the fleet; {URL_VARIABLE} or {DEFAULT_URL} if not given"
+    )
+    action.set_defaults(run=_asking(run))
+    return action
+
+
+def _asking(
+    run: Callable[[argparse.Namespace, ControlClient, Console], int],
+) -> Callable[[argparse.Namespace], int]:
+    def ask(options: argparse.Namespace) -> int:
+        try:
+            return run(options, ControlClient(options.url), Console(highlight=False))
+        except ControlError as error:
+            print(f"rayfleet: {error}", file=sys.stderr)
+            return REFUSED
+
+    return ask
+
+
+def _start(options: argparse.Namespace, client: ControlClient, console: Console) -> int:
+    body = {
+        "version": options.version,
+        "versions": options.versions,
+        "rollout": _settings(options.rollout),
+    }
+    found = client.post(f"{_path(options.model)}/rollouts", body)
+    if options.watch:
+        return _watch_one(options.model, client, console)
+    console.print(screen(found))
+    return 0
+
+
+def _settings(given: str | None) -> Any:
+    if given is None or not given.endswith((".yaml", ".yml")):
+        return given
+    return read_yaml(Path(given))
+
+
+def _status(options: argparse.Namespace, client: ControlClient, console: Console) -> int:
+    if options.watch and options.model is not None:
+        return _watch_one(options.model, client, console)
+    if options.watch:
+        return _watch_all(client, console)
+    path = "/rollouts" if options.model is None else f"{_path(options.model)}/rollout"
+    found = client.get(path)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    elif options.model is not None:
+        console.print(screen(found))
+    elif found["rollouts"]:
+        console.print(overview(found["rollouts"]))
+    else:
+        console.print("no model has had a rollout yet")
+    return 0
+
+
+def _command(options: argparse.Namespace, client: ControlClient, console: Console) -> int:
+    body = {"reason": options.reason}
+    console.print(screen(client.post(f"{_path(options.model)}/rollout/{options.command}", body)))
+    return 0
+
+
+def _rollback(options: argparse.Namespace, client: ControlClient, console: Console) -> int:
+    body = {"version": options.version, "reason": options.reason}
+    console.print(screen(client.post(f"{_path(options.model)}/rollback", body)))
+    return 0
+
+
+def _history(options: argparse.Namespace, client: ControlClient, console: Console) -> int:
+    path = f"{_path(options.model)}/rollouts"
+    for found in client.get(f"{path}?limit={options.limit}")["rollouts"]:
+        console.print(f"{_time(found['started_at_s'])}  {line(found)}", soft_wrap=True)
+        if options.events:
+            for event in client.get(f"{path}/{quote(found['id'])}/events")["events"]:
+                console.print(f"  {_event(event)}", soft_wrap=True)
+    return 0
+
+
+def _watch_one(model: str, client: ControlClient, console: Console) -> int:
+    """Show a rollout until it has ended; its status says how."""
+    path = f"{_path(model)}/rollout"
+    found = _shown_until_it_ends(_patient(lambda: client.get(path)), console)
+    return 0 if found["phase"] == "successful" else REFUSED
+
+
+def _shown_until_it_ends(look: Callable[[], Rollout], console: Console) -> Rollout:
+    found = look()
+    if not console.is_terminal:
+        said = ""
+        while True:
+            if line(found) != said:
+                said = line(found)
+                console.print(said, soft_wrap=True)
+            if found["phase"] in ENDED:
+                return found
+            time.sleep(REFRESH_S)
+            found = look()
+    with Live(screen(found), console=console, auto_refresh=False) as live:
+        while found["phase"] not in ENDED:
+            time.sleep(REFRESH_S)
+            found = look()
+            live.update(screen(found), refresh=True)
+    return found
+
+
+def _patient(look: Callable[[], Any]) -> Callable[[], Any]:
+    """Try again what worked before, for a while."""
+    answered_at_s: float | None = None
+
+    def looked() -> Any:
+        nonlocal answered_at_s
+        while True:
+            try:
+                found = look()
+            except ControlError:
+                if answered_at_s is None or time.monotonic() - answered_at_s > PATIENCE_S:
+                    raise
+                time.sleep(REFRESH_S)
+            else:
+                answered_at_s = time.monotonic()
+                return found
+
+    return looked
+
+
+def _watch_all(client: ControlClient, console: Console) -> int:
+    """Show all rollouts until Ctrl-C."""
+    said: list[str] = []
+    look = _patient(lambda: client.get("/rollouts")["rollouts"])
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            found = look()
+            if console.is_terminal:
+                live.update(overview(found), refresh=True)
+            else:
+                now = [line(each) for each in found]
+                for text in now:
+                    if text not in said:
+                        console.print(text, soft_wrap=True)
+                said = now
+            time.sleep(REFRESH_S)
+
+
+def _event(event: dict[str, Any]) -> str:
+    change = f" {event['before']} → {event['after']}" if event["after"] else ""
+    reason = f": {event['reason']}" if event["reason"] else ""
+    return f"{_time(event['at_s'])}  {event['actor']}  {event['kind']}{change}{reason}"
+
+
+def _time(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _path(model: str) -> str:
+    return f"/deployments/{quote(model, safe='')}"

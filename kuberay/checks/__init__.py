@@ -1,0 +1,1 @@
+"""What the schemas of Kubernetes cannot check: pure functions over parsed objects."""

@@ -1,0 +1,189 @@
+"""Manifests as they are parsed, and the pods that will come of them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import yaml
+
+Manifest = Mapping[str, Any]
+"""One parsed object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that would not work, or not safely."""
+
+    where: str
+    """`KIND/NAME`, and the part of it."""
+
+    what: str
+    """What is wrong, the value, and what is allowed."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class Role(StrEnum):
+    """What a pod is to Ray."""
+
+    HEAD = "head"
+    WORKER = "worker"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A template of pods."""
+
+    where: str
+    owner: Manifest
+    """The object that it stands in."""
+
+    labels: Mapping[str, str]
+    """Its own, and those that KubeRay adds."""
+
+    spec: Mapping[str, Any]
+    role: Role = Role.NONE
+    group: Mapping[str, Any] | None = None
+    """KubeRay's group of workers, or its head group."""
+
+    @property
+    def containers(self) -> Sequence[Mapping[str, Any]]:
+        """Those that run for as long as the pod."""
+        return list(self.spec.get("containers", ()))
+
+    @property
+    def all_containers(self) -> Sequence[Mapping[str, Any]]:
+        """Those that run before, too."""
+        return [*self.spec.get("initContainers", ()), *self.containers]
+
+    @property
+    def ray_container(self) -> Mapping[str, Any]:
+        """KubeRay starts Ray in the first one."""
+        return self.containers[0]
+
+    def ray_param(self, name: str) -> str | None:
+        """An argument that KubeRay hands to `ray start`."""
+        value: str | None = ((self.group or {}).get("rayStartParams") or {}).get(name)
+        return value
+
+
+def load(text: str) -> list[Manifest]:
+    """Parse a stream of documents."""
+    return [each for each in yaml.safe_load_all(text) if each is not None]
+
+
+def place(manifest: Manifest) -> str:
+    """How a fault names an object."""
+    return f"{manifest.get('kind')}/{manifest.get('metadata', {}).get('name')}"
+
+
+def of_kind(objects: Iterable[Manifest], *kinds: str) -> Iterator[Manifest]:
+    """Those of some kinds."""
+    return (each for each in objects if each.get("kind") in kinds)
+
+
+def name_of(manifest: Manifest) -> str:
+    """The name under which others refer to it."""
+    return str(manifest["metadata"]["name"])
+
+
+def ray_cluster(manifest: Manifest) -> Mapping[str, Any] | None:
+    """The spec of the RayCluster that an object is, or brings along."""
+    spec = manifest.get("spec", {})
+    match manifest.get("kind"):
+        case "RayCluster":
+            return dict(spec)
+        case "RayService":
+            return dict(spec["rayClusterConfig"])
+        case "RayJob":
+            return spec.get("rayClusterSpec")  # type: ignore[no-any-return]
+        case "RayCronJob":
+            return spec["jobTemplate"].get("rayClusterSpec")  # type: ignore[no-any-return]
+    return None
+
+
+def pods(objects: Iterable[Manifest]) -> Iterator[Pod]:
+    """Every pod template of every object."""
+    for manifest in objects:
+        yield from _plain_pods(manifest)
+        yield from _submitters(manifest)
+        cluster = ray_cluster(manifest)
+        if cluster is not None:
+            yield from _ray_pods(manifest, cluster)
+
+
+def environment(container: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables by name: their value, or where it comes from."""
+    return {
+        each["name"]: each.get("value", each.get("valueFrom")) for each in container.get("env", ())
+    }
+
+
+def fits(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
+    """Whether a label selector, or a Service's plain one, chooses a pod; an empty one does."""
+    if not selector:
+        return True
+    given = selector.get("matchLabels", {})
+    if "matchLabels" not in selector and "matchExpressions" not in selector:
+        given = selector
+    return all(labels.get(key) == value for key, value in given.items()) and all(
+        _expression_fits(each, labels) for each in selector.get("matchExpressions", ())
+    )
+
+
+def _expression_fits(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    value = labels.get(expression["key"])
+    match expression["operator"]:
+        case "In":
+            return value in expression["values"]
+        case "NotIn":
+            return value not in expression["values"]
+        case "Exists":
+            return value is not None
+        case _:
+            return value is None
+
+
+def _plain_pods(manifest: Manifest) -> Iterator[Pod]:
+    spec = manifest.get("spec", {})
+    match manifest.get("kind"):
+        case "Deployment" | "StatefulSet" | "DaemonSet" | "Job":
+            template = spec["template"]
+        case "CronJob":
+            template = spec["jobTemplate"]["spec"]["template"]
+        case _:
+            return
+    labels = template.get("metadata", {}).get("labels", {})
+    yield Pod(place(manifest), manifest, labels, template["spec"])
+
+
+def _submitters(manifest: Manifest) -> Iterator[Pod]:
+    spec = manifest.get("spec", {})
+    spec = spec.get("jobTemplate", {}) if manifest.get("kind") == "RayCronJob" else spec
+    template = spec.get("submitterPodTemplate")
+    if template is not None:
+        labels = template.get("metadata", {}).get("labels", {})
+        yield Pod(f"{place(manifest)}, submitter", manifest, labels, template["spec"])
+
+
+def _ray_pods(manifest: Manifest, cluster: Mapping[str, Any]) -> Iterator[Pod]:
+    groups = [("headgroup", Role.HEAD, cluster["headGroupSpec"])]
+    groups += [
+        (group["groupName"], Role.WORKER, group) for group in cluster.get("workerGroupSpecs", ())
+    ]
+    for name, role, group in groups:
+        template = group["template"]
+        labels = {
+            **template.get("metadata", {}).get("labels", {}),
+            # As KubeRay 1.7 labels pods (labelPod and BuildPod in its pod.go).
+            "ray.io/is-ray-node": "yes",
+            "ray.io/node-type": str(role),
+            "ray.io/group": name,
+            "ray.io/cluster": f"{name_of(manifest)}-generated",
+        }
+        if manifest.get("kind") == "RayService":
+            labels["ray.io/serve"] = "true" if role is Role.WORKER else "false"
+        yield Pod(f"{place(manifest)}, {name}", manifest, labels, template["spec"], role, group)

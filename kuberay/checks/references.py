@@ -1,0 +1,129 @@
+"""Whether what pods name exists: Secrets, ConfigMaps, variables, volumes, accounts, roles."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from kuberay.checks.objects import Fault, Manifest, Pod, name_of, of_kind, place, pods
+from kuberay.checks.project import Project
+
+
+def check_references(objects: Sequence[Manifest], project: Project) -> Iterator[Fault]:
+    """Look up every name."""
+    for pod in pods(objects):
+        for container in pod.all_containers:
+            where = f"{pod.where}, container {container['name']}"
+            yield from _variables(where, container, objects, project)
+            yield from _whole_environments(where, container, objects, project)
+            yield from _unset(where, container)
+        yield from _mounts(pod)
+        yield from _volumes(pod, objects)
+        account = pod.spec.get("serviceAccountName")
+        if account not in _names(objects, "ServiceAccount"):
+            yield Fault(pod.where, f"serviceAccountName {account!r}: there is no such account")
+    yield from _accounts_of_roles(objects)
+    yield from _secrets_of_clusters(objects, project)
+
+
+def _names(objects: Iterable[Manifest], kind: str) -> set[str]:
+    return {name_of(each) for each in of_kind(objects, kind)}
+
+
+def _variables(
+    where: str, container: Mapping[str, Any], objects: Sequence[Manifest], project: Project
+) -> Iterator[Fault]:
+    """Values that come from elsewhere."""
+    for variable in container.get("env", ()):
+        source = variable.get("valueFrom", {})
+        if "secretKeyRef" in source:
+            yield from _secret_faults(where, source["secretKeyRef"], project)
+        config = source.get("configMapKeyRef", {}).get("name")
+        if config is not None and config not in _names(objects, "ConfigMap"):
+            yield Fault(where, f"ConfigMap {config!r}: there is no such ConfigMap")
+
+
+def _whole_environments(
+    where: str, container: Mapping[str, Any], objects: Sequence[Manifest], project: Project
+) -> Iterator[Fault]:
+    for source in container.get("envFrom", ()):
+        config = source.get("configMapRef", {}).get("name")
+        if config is not None and config not in _names(objects, "ConfigMap"):
+            yield Fault(where, f"ConfigMap {config!r}: there is no such ConfigMap")
+        secret = source.get("secretRef", {}).get("name")
+        if secret is not None and secret not in project.secrets:
+            yield Fault(where, f"Secret {secret!r}: nothing makes it")
+
+
+def _unset(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
+    """Kubernetes puts in variables that stand above, and leaves other `$(NAME)` as they are."""
+    known: set[str] = set()
+    for variable in container.get("env", ()):
+        for name in re.findall(r"\$\((\w+)\)", str(variable.get("value", ""))):
+            if name not in known:
+                yield Fault(where, f"{variable['name']}: $({name}) is not set above it")
+        known.add(variable["name"])
+    words = [*container.get("command", ()), *container.get("args", ())]
+    for name in re.findall(r"\$\((\w+)\)", " ".join(map(str, words))):
+        if name not in known:
+            yield Fault(where, f"$({name}): there is no such variable")
+
+
+def _secret_faults(where: str, reference: Mapping[str, Any], project: Project) -> Iterator[Fault]:
+    name, key = reference["name"], reference["key"]
+    if name not in project.secrets:
+        yield Fault(where, f"Secret {name!r}: nothing makes it, known: {sorted(project.secrets)}")
+    elif key not in project.secrets[name]:
+        yield Fault(where, f"Secret {name!r} has no key {key!r}: {sorted(project.secrets[name])}")
+
+
+def _secrets_of_clusters(objects: Iterable[Manifest], project: Project) -> Iterator[Fault]:
+    """Secrets that KubeRay itself hands to Ray."""
+    for manifest in objects:
+        for path, value in _walk(manifest.get("spec", {})):
+            if path.endswith("authOptions.secretName"):
+                # KubeRay reads this key (SetContainerTokenAuthEnvVars in its pod.go).
+                reference = {"name": value, "key": "auth_token"}
+                yield from _secret_faults(place(manifest), reference, project)
+            elif path.endswith("redisPassword.valueFrom.secretKeyRef"):
+                yield from _secret_faults(place(manifest), value, project)
+
+
+def _walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    yield path, value
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _walk(inner, f"{path}.{key}")
+
+
+def _mounts(pod: Pod) -> Iterator[Fault]:
+    claims = {
+        each["metadata"]["name"] for each in pod.owner["spec"].get("volumeClaimTemplates", ())
+    }
+    volumes = {each["name"] for each in pod.spec.get("volumes", ())}
+    for container in pod.all_containers:
+        for mount in container.get("volumeMounts", ()):
+            if mount["name"] not in volumes | claims:
+                where = f"{pod.where}, container {container['name']}"
+                yield Fault(where, f"volume {mount['name']!r}: there is no such volume")
+
+
+def _volumes(pod: Pod, objects: Sequence[Manifest]) -> Iterator[Fault]:
+    for volume in pod.spec.get("volumes", ()):
+        for kind, key, field in (
+            ("ConfigMap", "configMap", "name"),
+            ("PersistentVolumeClaim", "persistentVolumeClaim", "claimName"),
+        ):
+            target = volume.get(key, {}).get(field)
+            if target is not None and target not in _names(objects, kind):
+                what = f"volume {volume['name']!r}: there is no {kind} {target!r}"
+                yield Fault(pod.where, what)
+
+
+def _accounts_of_roles(objects: Sequence[Manifest]) -> Iterator[Fault]:
+    for binding in of_kind(objects, "RoleBinding"):
+        role = binding["roleRef"]["name"]
+        if role not in _names(objects, binding["roleRef"]["kind"]):
+            yield Fault(place(binding), f"roleRef {role!r}: there is no such role")
+        for subject in binding.get("subjects", ()):
+            if subject["name"] not in _names(objects, "ServiceAccount"):
+                yield Fault(place(binding), f"subject {subject['name']!r}: no such account")

@@ -1,0 +1,80 @@
+"""Whether an Ingress, or a route of the Gateway API, leads to a Service with a certificate."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kuberay.checks.objects import Fault, Manifest, name_of, of_kind, place
+from kuberay.checks.project import Project
+from kuberay.checks.selectors import ports_of
+
+SERVE_PORT = "serve"
+"""The one port that KubeRay keeps of a fleet's Service."""
+
+
+def check_routes(objects: Sequence[Manifest], project: Project) -> Iterator[Fault]:
+    """Follow every backend and every certificate."""
+    there = services(objects)
+    for ingress in of_kind(objects, "Ingress"):
+        yield from _ingress(ingress, there)
+    gateways = {name_of(each): each["spec"]["listeners"] for each in of_kind(objects, "Gateway")}
+    for route in of_kind(objects, "HTTPRoute"):
+        yield from _route(route, gateways, there)
+    for where, name in _certificates(objects):
+        if name not in project.secrets:
+            yield Fault(where, f"Secret {name!r}: nothing makes it")
+
+
+def services(objects: Sequence[Manifest]) -> dict[str, dict[str, int]]:
+    """Ports by name of every Service, those that KubeRay makes included."""
+    found = {
+        name_of(each): {
+            port.get("name", str(port["port"])): port["port"] for port in ports_of(each)
+        }
+        for each in of_kind(objects, "Service")
+    }
+    for each in of_kind(objects, "RayService"):
+        # KubeRay takes the port named `serve` of the head's container, and no other
+        # (BuildServeService in its service.go).
+        head = each["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+        ports = {e.get("name"): e["containerPort"] for e in head["containers"][0].get("ports", ())}
+        if SERVE_PORT in ports:
+            found[f"{name_of(each)}-serve-svc"] = {SERVE_PORT: ports[SERVE_PORT]}
+    return found
+
+
+def _ingress(ingress: Manifest, there: Mapping[str, Mapping[str, int]]) -> Iterator[Fault]:
+    for rule in ingress["spec"]["rules"]:
+        for path in rule["http"]["paths"]:
+            service = path["backend"]["service"]
+            ports = there.get(service["name"], {})
+            wanted = service["port"].get("name", service["port"].get("number"))
+            if wanted not in {*ports.keys(), *ports.values()}:
+                what = f"{service['name']}:{wanted}: there is no such Service and port"
+                yield Fault(place(ingress), what)
+
+
+def _route(
+    route: Manifest,
+    gateways: Mapping[str, Sequence[Mapping[str, Any]]],
+    there: Mapping[str, Mapping[str, int]],
+) -> Iterator[Fault]:
+    for parent in route["spec"]["parentRefs"]:
+        sections = {each["name"] for each in gateways.get(parent["name"], ())}
+        if parent.get("sectionName") not in sections:
+            yield Fault(place(route), f"parentRefs: no listener {dict(parent)}")
+    for rule in route["spec"]["rules"]:
+        for backend in rule["backendRefs"]:
+            if backend["port"] not in there.get(backend["name"], {}).values():
+                what = f"{backend['name']}:{backend['port']}: there is no such Service and port"
+                yield Fault(place(route), what)
+
+
+def _certificates(objects: Sequence[Manifest]) -> Iterator[tuple[str, str]]:
+    """Who names which Secret."""
+    for ingress in of_kind(objects, "Ingress"):
+        for tls in ingress["spec"].get("tls", ()):
+            yield place(ingress), tls["secretName"]
+    for gateway in of_kind(objects, "Gateway"):
+        for listener in gateway["spec"]["listeners"]:
+            for certificate in listener.get("tls", {}).get("certificateRefs", ()):
+                yield place(gateway), certificate["name"]

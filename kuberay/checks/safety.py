@@ -1,0 +1,98 @@
+"""Whether containers can do no more than they need, and no secret stands in a manifest."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kuberay.checks.objects import Fault, Manifest, Pod, Role, of_kind, place, pods, ray_cluster
+from kuberay.checks.project import Project
+
+SECRETIVE = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY|PRIVATE)", re.IGNORECASE)
+"""Names of variables whose value is nobody's business."""
+
+CREDENTIALS = re.compile(r"://[^/\s:@]+:(?!\$\()[^/\s@]+@")
+"""A password written out in an address; `$(VARIABLE)` is none."""
+
+WRITABLE = ("/tmp", "/dev/shm")  # noqa: S108, mounts
+"""Where Ray and the fleet must be able to write, beside RAYFLEET_HOME."""
+
+ASKS_THE_API_SERVER = {"fleet-head"}
+"""Accounts whose token a pod may have."""
+
+
+def check_safety(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
+    """Look at every container."""
+    for pod in pods(objects):
+        yield from _pod(pod)
+        for container in pod.all_containers:
+            where = f"{pod.where}, container {container['name']}"
+            yield from _container(where, container.get("securityContext", {}))
+            yield from _plain_secrets(where, container)
+        if pod.role is not Role.NONE:
+            yield from _writable(pod.where, pod.ray_container)
+    for manifest in objects:
+        sidecar = (ray_cluster(manifest) or {}).get("autoscalerOptions")
+        if sidecar is not None:
+            where = f"{place(manifest)}, autoscaler"
+            yield from _container(where, sidecar.get("securityContext", {}))
+    for secret in of_kind(objects, "Secret"):
+        yield Fault(place(secret), "a Secret has no place in the repository")
+    yield from _roles(objects)
+
+
+def _pod(pod: Pod) -> Iterator[Fault]:
+    security = pod.spec.get("securityContext", {})
+    if security.get("runAsNonRoot") is not True or not security.get("runAsUser"):
+        yield Fault(pod.where, "securityContext: runAsNonRoot and a runAsUser are missing")
+    if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+        yield Fault(pod.where, "securityContext: seccompProfile should be RuntimeDefault")
+    account = pod.spec.get("serviceAccountName")
+    if pod.spec.get("automountServiceAccountToken", True) and account not in ASKS_THE_API_SERVER:
+        yield Fault(pod.where, "automountServiceAccountToken should be false")
+
+
+def _container(where: str, security: Mapping[str, Any]) -> Iterator[Fault]:
+    for key, wanted in (("allowPrivilegeEscalation", False), ("readOnlyRootFilesystem", True)):
+        if security.get(key) is not wanted:
+            yield Fault(where, f"securityContext: {key} should be {str(wanted).lower()}")
+    if security.get("capabilities", {}).get("drop") != ["ALL"]:
+        yield Fault(where, "securityContext: capabilities should drop ALL")
+    if security.get("privileged"):
+        yield Fault(where, "securityContext: privileged")
+
+
+def _plain_secrets(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
+    for variable in container.get("env", ()):
+        value = variable.get("value")
+        plain = value is not None and SECRETIVE.search(variable["name"])
+        if plain and not re.fullmatch(r"\$\(\w+\)", value):
+            yield Fault(where, f"{variable['name']}: a secret's value is written out")
+        elif value is not None and CREDENTIALS.search(value):
+            yield Fault(where, f"{variable['name']}: a password is written out")
+    words = [*container.get("command", ()), *container.get("args", ())]
+    if any(CREDENTIALS.search(str(word)) for word in words):
+        yield Fault(where, "args: a password is written out")
+
+
+def _writable(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
+    home = next(
+        (e["value"] for e in container.get("env", ()) if e["name"] == "RAYFLEET_HOME"), None
+    )
+    mounts = {
+        each["mountPath"]
+        for each in container.get("volumeMounts", ())
+        if not each.get("readOnly", False)
+    }
+    for path in (*WRITABLE, home):
+        if path not in mounts:
+            yield Fault(where, f"{path or 'RAYFLEET_HOME'} needs a volume: the rest is read-only")
+
+
+def _roles(objects: Sequence[Manifest]) -> Iterator[Fault]:
+    for role in of_kind(objects, "Role", "ClusterRole"):
+        for rule in role["rules"]:
+            for field in ("apiGroups", "resources", "verbs"):
+                if "*" in rule[field]:
+                    yield Fault(place(role), f"{field} should name what is needed, not '*'")
+            if "secrets" in rule["resources"]:
+                yield Fault(place(role), "nothing here needs to read secrets by the API")

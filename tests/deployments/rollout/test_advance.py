@@ -1,0 +1,358 @@
+"""The state machine of a rollout, row by row."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from deployments.rollout.advance import advance
+from deployments.rollout.looking import MOST_ELAPSED_S
+from deployments.rollout.measurements import Measurement
+from deployments.rollout.measurements import Phase as RulePhase
+from deployments.rollout.seen import Seen, VersionSeen
+from deployments.rollout.signals import Counts
+from deployments.rollout.state import (
+    Advanced,
+    Event,
+    Phase,
+    Rollout,
+    decode_rollout,
+    encode_rollout,
+)
+from tests.deployments.rollout.scenes import (
+    BAD,
+    DOWN,
+    FAILED,
+    GOOD,
+    LOADING,
+    NO,
+    NOW_S,
+    READY,
+    SILENT,
+    YES,
+    a_plan,
+    begun,
+    counted,
+    later,
+    run,
+    seen,
+    with_hooks,
+)
+
+HALF: tuple[dict[str, Any], ...] = ({"setWeight": 50}, {"pause": {}})
+PLAN = a_plan(*HALF)
+FEW = Counts(requests=10)
+
+
+def at_half(**changes: Any) -> Rollout:
+    """Half way: 50 %, waiting to be approved; everything counted from zero."""
+    waiting = run(begun(PLAN), seen(), most=5).rollout
+    assert (waiting.phase, waiting.weight) == (Phase.PAUSED, 50)
+    return replace(waiting, **changes)
+
+
+def of(*versions: VersionSeen) -> dict[str, VersionSeen]:
+    return {"1": READY} | {str(n): each for n, each in enumerate(versions, start=2)}
+
+
+@pytest.mark.parametrize(
+    ("rollout", "look", "phase", "weight", "reason"),
+    [
+        pytest.param(
+            begun(PLAN), seen(versions=of(LOADING)), "pending", 0,
+            "version 2 is not ready: its first replica is starting", id="loads",
+        ),
+        pytest.param(
+            begun(PLAN), seen(versions=of(FAILED)), "aborted", 0,
+            "version 2 could not be loaded: RuntimeError: weights file is torn", id="cannot-load",
+        ),
+        pytest.param(begun(PLAN), seen(), "paused", 50, "waits until somebody approves", id="on"),
+        pytest.param(begun(a_plan()), seen(), "progressing", 5, "", id="own-steps"),
+        pytest.param(
+            begun(with_hooks(PLAN, "confirm-rollout")), seen(told={"gate": NO}), "pending", 0,
+            "webhook 'gate' answered 403", id="not-confirmed",
+        ),
+        pytest.param(
+            begun(with_hooks(PLAN, "confirm-rollout")), seen(told={"gate": YES}), "paused", 50,
+            "waits until somebody approves", id="confirmed",
+        ),
+        pytest.param(
+            begun(with_hooks(PLAN, "pre-rollout")), seen(told={"gate": NO}), "aborted", 0,
+            "webhook 'gate' answered 403", id="refused-beforehand",
+        ),
+        pytest.param(
+            begun(with_hooks(PLAN, "pre-rollout")), seen(told={"gate": SILENT}), "pending", 0,
+            "webhook 'gate' cannot be reached", id="nobody-to-ask",
+        ),
+        pytest.param(
+            at_half(plan=with_hooks(PLAN, "rollback")), seen(told={"gate": YES}), "aborted", 0,
+            "told to roll back: yes", id="told-to-roll-back",
+        ),
+        pytest.param(
+            at_half(plan=with_hooks(PLAN, "confirm-promotion"), approved=True),
+            seen(told={"gate": NO}), "progressing", 50,
+            "webhook 'gate' answered 403", id="promotion-not-confirmed",
+        ),
+        pytest.param(
+            at_half(approved=True), seen(), "promoting", 100, "all steps are passed", id="promoted"
+        ),
+        pytest.param(
+            at_half(), counted(BAD), "aborted", 0,
+            "errors 3.0% of 20000 against 0.0% of 20000: rise at least +2.6%", id="worse",
+        ),
+        pytest.param(
+            at_half(paused_by="bob"), counted(BAD), "aborted", 0, "errors 3.0%", id="worse-paused"
+        ),
+        pytest.param(
+            at_half(deaths=2), seen(versions=of(DOWN)), "aborted", 0,
+            "it died 3 times: The actor died", id="keeps-dying",
+        ),
+        pytest.param(
+            at_half(is_down=True, down_s=29.9), seen(versions=of(DOWN)), "aborted", 0,
+            "it had no replica for 30 s: The actor died", id="stays-away",
+        ),
+        pytest.param(
+            at_half(is_down=True, down_s=10.0), seen(versions=of(DOWN)), "paused", 50,
+            "waits until", id="may-come-back",
+        ),
+        pytest.param(
+            at_half(), seen(hosted=False), "aborted", 0, "no longer hosted", id="not-hosted"
+        ),
+        pytest.param(
+            at_half(), seen(champion="9"), "aborted", 0, "champion was moved to 9", id="moved"
+        ),
+        pytest.param(
+            at_half(), seen(champion="2"), "successful", 0, "by hand", id="promoted-by-hand"
+        ),
+        pytest.param(
+            at_half(), seen(missing=frozenset("2")), "aborted", 0, "version 2 was deleted",
+            id="deleted",
+        ),
+        pytest.param(
+            at_half(follows=True, challenger="2"), seen(challenger="3"), "aborted", 0,
+            "superseded by version 3", id="superseded",
+        ),
+        pytest.param(
+            at_half(follows=True, challenger="2"), seen(challenger=None), "aborted", 0,
+            "the alias challenger was taken away", id="taken-away",
+        ),
+        pytest.param(
+            at_half(follows=True, challenger="3"), seen(challenger="3"), "paused", 50, "waits",
+            id="by-hand-beside-another-challenger",
+        ),
+        pytest.param(
+            at_half(follows=True), seen(challenger=None), "paused", 50, "waits", id="by-hand"
+        ),
+        pytest.param(
+            at_half(follows=False), seen(challenger="3"), "paused", 50, "waits",
+            id="does-not-follow",
+        ),
+        pytest.param(
+            at_half(phase=Phase.PROMOTING, weight=100, reason="good"), counted(BAD), "promoting",
+            100, "good", id="decided",
+        ),
+        pytest.param(
+            at_half(phase=Phase.PROMOTING, weight=100, reason="good"), seen(champion="2"),
+            "successful", 100, "good", id="alias-followed",
+        ),
+        pytest.param(
+            at_half(phase=Phase.ABORTED, weight=0, reason="bad"), counted(GOOD, champion="9"),
+            "aborted", 0, "bad", id="over",
+        ),
+    ],
+)  # fmt: skip
+def test_next_state(rollout: Rollout, look: Seen, phase: str, weight: int, reason: str) -> None:
+    done = advance(rollout, later(look, rollout))
+
+    assert (done.rollout.phase, done.rollout.weight) == (phase, weight)
+    assert reason in done.rollout.reason
+    if done.rollout.phase.is_final and not rollout.phase.is_final:
+        assert done.events
+        assert done.events[-1].reason == done.rollout.reason
+        assert done.rollout.ended_at_s == rollout.clock_s + 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "look", "phase", "reason"),
+    [
+        pytest.param({}, counted(FEW, FEW), "aborted", "no progress within 60 s: errors",
+                     id="abort"),
+        pytest.param({"on_deadline": "promote"}, counted(FEW, FEW), "promoting", "no progress",
+                     id="promote"),
+        pytest.param({"on_deadline": "hold"}, counted(FEW, FEW), "progressing", "no progress",
+                     id="hold"),
+        pytest.param({"on_deadline": "promote"}, seen(versions=of(LOADING)), "aborted",
+                     "no progress within 60 s: version 2 is not ready", id="never-ready"),
+    ],
+)  # fmt: skip
+def test_what_is_undecided_goes_as_on_deadline_says(
+    settings: dict[str, Any], look: Seen, phase: str, reason: str
+) -> None:
+    plan = a_plan({"setWeight": 5}, {"analysis": {}}, progress_deadline_s=60, **settings)
+    first = run(begun(plan), seen(versions=look.versions), most=2).rollout
+
+    done = run(first, look, most=200)
+
+    assert done.rollout.phase == phase
+    assert done.rollout.reason.startswith(reason)
+    assert len([each for each in done.events if each.kind == "held"]) == (phase == "progressing")
+
+
+def test_pauses_do_not_count_towards_the_deadline() -> None:
+    plan = a_plan({"setWeight": 5}, {"pause": {"duration_s": 300}}, progress_deadline_s=10)
+
+    done = run(begun(plan), seen(), most=595)
+    assert (done.rollout.phase, done.rollout.step) == (Phase.PROGRESSING, 1)
+
+    assert run(done.rollout, seen(), most=10).rollout.phase is Phase.PROMOTING
+
+
+def test_a_good_canary_goes_all_the_way_and_says_why() -> None:
+    rollout = begun(a_plan())
+    events: list[Event] = []
+    canary = stable = Counts()
+    for _ in range(200):
+        look = later(counted(canary, stable), rollout)
+        done = advance(rollout, look)
+        rollout = done.rollout
+        events += done.events
+        canary = Counts(requests=canary.requests + 100)
+        stable = Counts(requests=stable.requests + 900)
+        if rollout.phase is Phase.PROMOTING:
+            break
+
+    assert [event.kind for event in events] == ["started", *["step"] * 6, "promoting"]
+    passed = [event for event in events if "analysis" in event.before]
+    assert [event.before.split(",")[1].strip() for event in passed] == ["5 %", "25 %", "50 %"]
+    for event in passed:
+        assert "rise at most" in event.reason
+        found = event.numbers["2"]["errors"]
+        assert found["n_canary"] > 0
+        assert found["n_stable"] > 0
+
+
+def test_what_was_counted_before_is_no_evidence() -> None:
+    first = run(begun(PLAN), counted(BAD), most=3).rollout
+
+    assert run(first, counted(BAD), most=5).rollout.phase is Phase.PAUSED
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
+def test_a_clock_that_jumps_ends_no_step(jump_s: float) -> None:
+    plan = a_plan({"setWeight": 5}, {"pause": {"duration_s": 60}})
+    paused = run(begun(plan), seen(), most=3).rollout
+
+    jumped = advance(paused, seen(now_s=paused.clock_s + jump_s)).rollout
+
+    assert jumped.step == paused.step
+    assert paused.in_step_s <= jumped.in_step_s <= paused.in_step_s + MOST_ELAPSED_S
+    assert run(jumped, seen(), most=130).rollout.phase is Phase.PROMOTING
+
+
+def test_a_mirror_s_differences_hold_and_abort_only_while_mirrored() -> None:
+    differing = {"differing": {"kind": "differing"}}
+    plan = a_plan(
+        {"setMirror": 100}, {"analysis": {}}, {"setMirror": 0}, {"setWeight": 5}, {"analysis": {}},
+        analysis={"signals": differing | {"errors": {"kind": "errors"}}},
+    )  # fmt: skip
+    first = run(begun(plan), seen(), most=2).rollout
+    assert (first.mirror, first.weight) == (100, 0)
+
+    agreed = run(first, counted(Counts(mirrored=5_000, differing=0)), most=3).rollout
+    assert (agreed.mirror, agreed.weight, agreed.phase) == (0, 5, Phase.PROGRESSING)
+
+    differs = run(first, counted(Counts(mirrored=5_000, differing=1_000)), most=3).rollout
+    assert differs.phase is Phase.ABORTED
+    assert "differing 20.0% of 5000: at least" in differs.reason
+
+
+def test_blue_green_waits_for_all_replicas_and_switches_at_once() -> None:
+    plan = a_plan(strategy="blueGreen")
+    half = VersionSeen(ready=True, replicas=1, wanted=2)
+    waiting = run(begun(plan), seen(versions=of(half)), most=3).rollout
+    assert (waiting.phase, waiting.reason) == (Phase.PENDING, "version 2 has 1 of 2 replicas")
+
+    checked = run(waiting, seen(), most=3).rollout
+    assert (checked.weight, checked.mirror) == (0, 100)
+
+    switched = run(checked, counted(GOOD), most=3).rollout
+    assert (switched.phase, switched.weight, switched.mirror) == (Phase.PROMOTING, 100, 0)
+
+
+def test_rolling_follows_the_replicas_by_a_surge_at_a_time() -> None:
+    rollout = begun(a_plan(strategy="rolling", max_surge=30))
+    weights = []
+    for replicas in (1, 1, 2, 2, 4, 4, 4, 4):
+        look = seen(versions=of(VersionSeen(ready=True, replicas=replicas, wanted=4)))
+        rollout = advance(rollout, later(look, rollout, 5.0)).rollout
+        weights.append(rollout.weight)
+
+    assert weights == [25, 25, 50, 50, 80, 100, 100, 100]
+    assert rollout.phase is Phase.PROMOTING
+
+
+def test_an_ab_test_drops_what_is_worse_and_reports() -> None:
+    plan = a_plan(strategy="ab", analysis={"signals": {"mistakes": {"kind": "mistakes"}}})
+    first = run(begun(plan, versions=("2", "3")), seen(), most=2).rollout
+    assert [arm.weight for arm in first.arms] == [33, 33]
+
+    def labels(n: int, mistakes: int) -> Counts:
+        return Counts(labels=n, mistakes=mistakes)
+
+    counts = {"1": labels(5_000, 500), "2": labels(5_000, 1_000), "3": labels(5_000, 300)}
+    done = run(first, seen(counts=counts), most=5)
+
+    assert (done.rollout.phase, done.rollout.weight) == (Phase.SUCCESSFUL, 0)
+    assert {arm.version: arm.weight for arm in done.rollout.arms} == {"2": 0, "3": 33}
+    report = done.events[-1].numbers
+    assert report["2"]["mistakes"]["verdict"] == "failed"
+    assert report["2"]["mistakes"]["low"] > 0.02
+    assert report["3"]["mistakes"]["verdict"] == "successful"
+    assert report["3"]["mistakes"]["high"] < 0
+
+
+def test_a_shadow_reports_and_promotes_nothing() -> None:
+    plan = a_plan(strategy="shadow", duration_s=60.0)
+    first = run(begun(plan), seen(), most=2).rollout
+    assert (first.mirror, first.weight) == (100, 0)
+
+    done = run(first, counted(Counts(mirrored=5_000, differing=1_000)), most=200)
+
+    assert (done.rollout.phase, done.rollout.mirror) == (Phase.SUCCESSFUL, 0)
+    assert "differing 20.0%" in done.rollout.reason
+
+
+@pytest.mark.parametrize(
+    ("phases", "phase"),
+    [
+        (["successful", "failed", "failed"], Phase.ABORTED),
+        (["successful", "failed", "successful"], Phase.PROMOTING),
+        (["successful"], Phase.PROGRESSING),
+    ],
+)
+def test_threshold_rules_in_argo_s_words(phases: list[str], phase: Phase) -> None:
+    rule = {"name": "p99", "query": "up", "interval": "30s", "count": 2, "failureLimit": 1}
+    plan = a_plan({"setWeight": 50}, {"analysis": {}}, analysis={"rules": [rule]})
+    first = run(begun(plan), counted(Counts(), Counts()), most=2).rollout
+
+    measured = tuple(
+        Measurement(NOW_S + each, RulePhase(word), 1.0) for each, word in enumerate(phases)
+    )
+    done = advance(first, later(counted(GOOD, measured={"p99": measured}), first)).rollout
+
+    assert done.phase is phase
+    if phase is Phase.ABORTED:
+        assert done.reason == "p99: failed (2) > failureLimit (1)"
+
+
+def test_what_the_store_keeps_is_everything() -> None:
+    rollout = run(begun(a_plan()), counted(Counts(requests=50, errors=1), FEW), most=5).rollout
+
+    assert decode_rollout(encode_rollout(rollout)) == rollout
+
+
+def test_looking_twice_at_the_same_moment_changes_nothing() -> None:
+    look = counted(GOOD)
+    once = advance(at_half(), look)
+
+    assert advance(once.rollout, look) == Advanced(once.rollout)

@@ -1,0 +1,129 @@
+"""`rayfleet rollout` against a control API that answers over HTTP."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.cli import main
+from deployments.controlclient import URL_VARIABLE
+from deployments.controller.api import make_api
+from deployments.haproxy import free_port
+from tests.deployments.controller.desks import FakeDesk, make_rollout
+from tests.deployments.test_openapi import served
+
+pytestmark = pytest.mark.ray  # starts servers
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDesk]:
+    desk = FakeDesk()
+    control: Any = None  # not asked
+
+    async def ready() -> None:
+        pass
+
+    with served(make_api(control, ready, rollouts=desk, only_loopback=True)) as url:
+        monkeypatch.setenv(URL_VARIABLE, url)
+        monkeypatch.setenv("LOGNAME", "ada")
+        yield desk
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = main(["rollout", *arguments])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_start_shows_what_began(desk: FakeDesk, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "start", "churn", "--version", "3")
+
+    assert status == 0
+    assert "churn canary to 3 from 1  progressing" in out
+    assert desk.asked == [("start", "3", None, None, "ada")]
+
+
+def test_settings_come_from_a_file(
+    desk: FakeDesk, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "careful.yaml"
+    path.write_text("steps: [{setWeight: 5}]\n")
+
+    run(capsys, "start", "churn", "--versions", "2", "3", "--rollout", str(path))
+
+    assert desk.asked == [("start", None, ["2", "3"], {"steps": [{"setWeight": 5}]}, "ada")]
+
+
+def test_commands_carry_their_reason(desk: FakeDesk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.rollouts = [make_rollout()]
+
+    for name in ("pause", "resume", "approve", "promote", "abort"):
+        assert run(capsys, name, "churn", "--reason", "lunch")[0] == 0
+    assert run(capsys, "rollback", "churn", "--version", "1")[0] == 0
+
+    names = [asked[0] for asked in desk.asked]
+    assert names == ["pause", "resume", "approve", "promote", "abort", "rollback"]
+    assert desk.asked[0] == ("pause", "lunch", "ada")
+
+
+def test_status_of_all_models_and_as_json(
+    desk: FakeDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "status")[1] == "no model has had a rollout yet\n"
+    desk.rollouts = [make_rollout()]
+
+    assert "progressing" in run(capsys, "status")[1]
+    assert json.loads(run(capsys, "status", "churn", "--json")[1])["id"] == "r1"
+
+
+@pytest.mark.parametrize(("phase", "expected"), [("successful", 0), ("aborted", 1)])
+def test_watching_ends_with_the_rollout(
+    desk: FakeDesk, capsys: pytest.CaptureFixture[str], phase: str, expected: int
+) -> None:
+    desk.rollouts = [make_rollout(), make_rollout(), make_rollout(phase=phase, reason="over")]
+
+    status, out, _ = run(capsys, "status", "churn", "--watch")
+
+    lines = out.splitlines()
+    assert status == expected
+    assert len(lines) == 2, "one for each change"
+    assert lines[-1] == f"churn canary to 2 from 1  {phase}  step 1 of 3  over"
+
+
+def test_history_with_its_events(desk: FakeDesk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.rollouts = [make_rollout(phase="aborted")]
+
+    _, out, _ = run(capsys, "history", "churn", "--events")
+
+    first, second = out.splitlines()
+    assert first.startswith("1970-01-01 00:16:40Z  churn canary to 2")
+    assert second == "  1970-01-01 00:17:40Z  ada  step setWeight 5 → analysis: step done"
+
+
+def test_what_the_fleet_refuses_is_one_line(
+    desk: FakeDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.rollouts = [make_rollout()]
+
+    status, out, err = run(capsys, "start", "churn")
+
+    assert (status, out) == (1, "")
+    assert err == "rayfleet: model 'churn' has an active rollout, to version 2\n"
+
+
+def test_no_fleet(capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    status, _, err = run(capsys, "status", "--url", url)
+
+    assert status == 1
+    assert err.startswith(f"rayfleet: no fleet answers at {url}: ")
+    assert err.count("\n") == 1
+
+
+def test_no_address(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "status", "--url", "here")[2] == (
+        "rayfleet: 'here' is no address, allowed: http://HOST:PORT\n"
+    )

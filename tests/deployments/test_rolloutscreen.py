@@ -1,0 +1,79 @@
+"""What a rollout looks like in a terminal."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from deployments.rolloutscreen import duration, line, overview, screen
+from tests.deployments.controller.desks import make_finding, make_rollout, make_side
+
+
+def shown(renderable: Any) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(renderable)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def test_a_rollout_shows_steps_both_sides_and_its_judge() -> None:
+    rollout = make_rollout(step_left_s=61.0)
+
+    text = shown(screen(rollout.model_dump()))
+
+    assert "churn canary to 2 from 1  progressing  weight 5 %" in text
+    assert "✓ setWeight 5   ▶ analysis   · setWeight 50" in text
+    assert "this step ends in 61 s" in text
+    assert "without progress, decided in 9 min 0 s" in text
+    assert "19 (0.50%)" in text
+    assert "2 (1.00%)" in text
+    assert "rise between -1.0% and +4.1%, allowed +1.0%" in text
+    assert "mirrored" not in text
+
+
+def test_mirrored_answers_and_labels_are_shown_where_there_are_any() -> None:
+    sides = [make_side("1", "stable", 100), make_side("2", "shadow", 0, mirrored=70, differing=7)]
+
+    text = shown(screen(make_rollout(sides=sides, mirror=50).model_dump()))
+
+    assert "mirror 50 %" in text
+    assert "differing" in text
+    assert "mistakes" not in text
+
+
+def test_an_ended_rollout_has_no_present_step() -> None:
+    rollout = make_rollout(phase="aborted", step=1, deadline_left_s=None, reason="errors rose")
+
+    text = shown(screen(rollout.model_dump()))
+
+    assert "aborted\n  errors rose" in text
+    assert "▶" not in text
+    assert "decided in" not in text
+
+
+def test_dry_runs_say_so() -> None:
+    findings = [make_finding(dry_run=True, verdict="failed")]
+
+    assert "errors (dry run)" in shown(screen(make_rollout(findings=findings).model_dump()))
+
+
+def test_one_line_where_nothing_can_be_redrawn() -> None:
+    assert line(make_rollout().model_dump()) == (
+        "churn canary to 2 from 1  progressing  weight 5 %  step 1 of 3  too little data"
+    )
+
+
+def test_arms_stand_in_for_the_version() -> None:
+    rollout = make_rollout(strategy="ab", arms=["2", "3"]).model_dump()
+
+    assert line(rollout).startswith("churn ab to 2 3 from 1")
+    assert "2 3" in shown(overview([rollout]))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1.0, "0 s"), (59.6, "60 s"), (120.0, "2 min 0 s"), (7_260.0, "2 h 1 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,311 @@
+"""Rollouts on a real fleet, under constant load: no answer is lost, and the bad ones end."""
+
+import itertools
+import json
+import subprocess
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlflow
+import pytest
+
+from tests.integration.hosting import (
+    BIN,
+    Fleet,
+    eventually,
+    kill,
+    pids_of,
+    replica_pids,
+)
+from tests.integration.load import Load, Outcome, Question
+
+pytestmark = pytest.mark.ray
+
+MODEL = "fickle"
+API = f"/api/v1/deployments/{MODEL}"
+CONTROLLER = "fleet#Controller"
+RATE_PER_S = 200.0
+ROLLOUT = {
+    "steps": [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}, {"analysis": {}}],
+    "analysis": {"signals": {"errors": {"kind": "errors", "allowed": 0.02}}},
+    "keep_previous_s": 120,
+}
+HALF = [{"setWeight": 50}, {"analysis": {}}]
+ERRORS = {"errors": {"kind": "errors", "allowed": 0.005}}
+SLOW = {"slow": {"kind": "slow", "target_s": 0.025}}
+DIFFERING = {"differing": {"kind": "differing"}}
+
+
+def settings(signals: Mapping[str, Any], *steps: Mapping[str, Any]) -> dict[str, Any]:
+    return {"steps": list(steps) or HALF, "analysis": {"signals": dict(signals)}}
+
+
+@dataclass
+class Traffic:
+    """Which version answered, and when."""
+
+    answers: list[tuple[float, str]] = field(default_factory=list)
+
+    def questions(self) -> list[Question]:
+        """Numbers to double, some of which bad versions do badly."""
+        return [self._question(float(number)) for number in range(1, 100)]
+
+    def since(self, start_s: float) -> Counter[str]:
+        """Answers by version from a moment on."""
+        return Counter(version for at_s, version in self.answers[:] if at_s >= start_s)
+
+    def last(self, version: str) -> float:
+        """When a version answered last."""
+        return max(at_s for at_s, each in self.answers if each == version)
+
+    def _question(self, number: float) -> Question:
+        tensor = {"name": "input-0", "shape": [1, 1], "datatype": "FP64", "data": [number]}
+
+        def is_right(answer: Any) -> bool:
+            self.answers.append((time.monotonic(), answer["model_version"]))
+            return bool(answer["outputs"][0]["data"] == [2 * number])
+
+        body = json.dumps({"inputs": [tensor]}).encode()
+        return Question(f"/v2/models/{MODEL}/infer", body, is_right)
+
+
+@dataclass
+class Releases:
+    """A model of the shared fleet, whose versions come and go."""
+
+    fleet: Fleet
+    registry: mlflow.MlflowClient
+
+    def ask(self, path: str, body: Any = None, expected: int | None = None) -> Any:
+        """Call the control API about the model."""
+        data = None if body is None else json.dumps(body).encode()
+        header = {"Content-Type": "application/json"}
+        status, _, text = self.fleet.call(API + path, data, header, door=self.fleet.control_url)
+        wanted = expected or (200 if body is None else 201)
+        assert status == wanted, text
+        return json.loads(text)
+
+    def current(self) -> dict[str, Any]:
+        """The rollout on its way, or the last."""
+        return dict(self.ask("/rollout"))
+
+    def reaches(self, *phases: str, weight: int | None = None) -> dict[str, Any]:
+        """Wait until the rollout is in one of some phases, with a weight if one is given."""
+
+        def there() -> dict[str, Any] | None:
+            now = self.current()
+            fits = now["phase"] in phases and weight in {None, now["weight"]}
+            ended = now["phase"] in {"aborted", "successful"}
+            assert fits or not ended, now["reason"]
+            return now if fits else None
+
+        found: dict[str, Any] = eventually(f"{phases} {weight or ''}", there)
+        return found
+
+    def in_force(self, **weights: int) -> None:
+        """Wait until every gateway acts on these weights by version."""
+        wanted = {version.removeprefix("v"): weight for version, weight in weights.items()}
+
+        def is_so() -> bool:
+            shown = {each["version"]: each["weight"] for each in self.ask("")["versions"]}
+            return {version: shown.get(version) for version in wanted} == wanted
+
+        eventually(f"{weights}", is_so)
+
+    def champion(self) -> str:
+        return str(self.registry.get_registered_model(MODEL).aliases["champion"])
+
+
+@pytest.fixture(scope="module")
+def releases(fleet: Fleet) -> Iterator[Releases]:
+    """The model, with version 1 as its champion, ready."""
+    uri = f"sqlite:///{fleet.cluster.home / 'mlflow.db'}"
+    releases = Releases(fleet, mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri))
+    spec = {"rollout": ROLLOUT, "transport": "direct"}
+    status, _, text = fleet.call(
+        "/api/v1/deployments",
+        json.dumps({"name": MODEL, "spec": spec}).encode(),
+        {"Content-Type": "application/json"},
+        door=fleet.control_url,
+    )
+    assert status == 201, text
+    eventually("it is ready", lambda: releases.ask("")["ready"])
+    eventually("a gateway knows", lambda: fleet.infer(MODEL, [[1.0]])[0] == 200)
+    yield releases
+    request = urllib.request.Request(fleet.control_url + API, method="DELETE")
+    urllib.request.urlopen(request, timeout=60).close()
+    eventually("it is gone", lambda: fleet.call(f"/v2/models/{MODEL}")[0] == 404)
+    eventually(
+        "its replicas are gone",
+        lambda: not any(name.startswith(f"{MODEL}--") for name, _ in replica_pids(fleet)),
+    )
+
+
+def load_of(releases: Releases, traffic: Traffic) -> Load:
+    return Load({"express": releases.fleet.express_url}, traffic.questions(), rate_per_s=RATE_PER_S)
+
+
+def has_share(counted: Counter[str], version: str, percent: int) -> bool:
+    """Whether a share is within four and a half standard errors of what was asked for."""
+    total, share = sum(counted.values()), percent / 100
+    return bool(abs(counted[version] / total - share) < 4.5 * (share * (1 - share) / total) ** 0.5)
+
+
+def placed(releases: Releases) -> dict[str, str]:
+    """Which version answers each of a hundred routing keys."""
+    return {
+        key: releases.fleet.infer(MODEL, [[1.0]], {"X-Routing-Key": key})[1]["model_version"]
+        for key in (f"user-{number}" for number in range(100))
+    }
+
+
+def moved(before: Mapping[str, str], after: Mapping[str, str]) -> set[tuple[str, str]]:
+    return {(before[key], after[key]) for key in before if before[key] != after[key]}
+
+
+@pytest.mark.parametrize(
+    ("version", "rollout", "words"),
+    [
+        pytest.param("3", settings(ERRORS), "errors ", id="raises"),
+        pytest.param("4", settings(SLOW), "slow ", id="slow"),
+        pytest.param("5", settings(ERRORS), "errors ", id="nan"),
+        pytest.param(
+            "6", settings(DIFFERING, {"setMirror": 100}, {"analysis": {}}), "differing ",
+            id="differs",
+        ),
+        pytest.param("7", settings(ERRORS), "RuntimeError: weights file is torn", id="torn"),
+        pytest.param("8", settings(ERRORS, {"setWeight": 10}, {"pause": {}}), "died 3", id="dies"),
+    ],
+)  # fmt: skip
+def test_a_bad_version_is_aborted_for_its_own_reason(
+    releases: Releases, version: str, rollout: dict[str, Any], words: str
+) -> None:
+    traffic = Traffic()
+    with load_of(releases, traffic) as load:
+        releases.ask("/rollouts", {"version": version, "rollout": rollout})
+        ended = releases.reaches("aborted")
+        releases.in_force(v1=100)
+        load.wait_for_answers(20)
+
+    assert words in ended["reason"]
+    assert releases.champion() == "1"
+    assert load.tally.count(Outcome.CUT) == 0
+    # Nothing but what the version itself did wrong, and only while it was tried.
+    failed = {each.detail[:3] for each in load.tally.asked if each.outcome is not Outcome.RIGHT}
+    assert version in "35" or not load.tally.failed, load.tally.details()
+    assert len(failed) <= 1, load.tally.details()
+
+
+def test_a_good_version_is_promoted_without_a_lost_answer(releases: Releases) -> None:
+    traffic = Traffic()
+    keys = [placed(releases)]
+    with load_of(releases, traffic) as load:
+        asked_s = time.monotonic()
+        releases.registry.set_registered_model_alias(MODEL, "challenger", "2")
+        for percent in (20, 50):
+            releases.in_force(v2=percent)
+            load.wait_for_answers(5)
+            began_s = time.monotonic()
+            keys.append(placed(releases))
+            load.wait_for_answers(150)
+            assert releases.current()["weight"] in {percent, 50, 100}
+            if releases.current()["weight"] == percent:
+                assert has_share(traffic.since(began_s), "2", percent), traffic.since(began_s)
+        ended = releases.reaches("successful")
+        releases.in_force(v2=100)
+        load.wait_for_answers(20)
+        keys.append(placed(releases))
+
+    assert (load.tally.failed, load.tally.count(Outcome.CUT)) == (0, 0), load.tally.details()
+    assert releases.registry.get_registered_model(MODEL).aliases == {"champion": "2"}
+    tags = releases.registry.get_model_version(MODEL, "2").tags
+    assert tags["rayfleet.rollout.id"] == ended["id"]
+    for before, after in itertools.pairwise(keys):
+        assert moved(before, after) <= {("1", "2")}
+    assert set(keys[-1].values()) == {"2"}
+    first_s = min(at_s for at_s, version in traffic.answers if version == "2")
+    print(f"alias moved -> first canary answer: {first_s - asked_s:.1f} s")
+
+
+def test_the_command_line_tells_who_did_what_and_why(releases: Releases) -> None:
+    shown = subprocess.run(
+        [BIN / "rayfleet", "rollout", "history", MODEL, "--events", "--limit", "1",
+         "--url", releases.fleet.control_url],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+
+    for words in ("challenger was moved to version 2", "rise at most", "promoted", "50 %"):
+        assert words in " ".join(shown.split()), shown
+
+
+def test_a_rollback_to_the_warm_version_is_a_table_change(releases: Releases) -> None:
+    traffic = Traffic()
+    with load_of(releases, traffic) as load:
+        load.wait_for_answers(50)
+        before = pids_of(releases.fleet, f"{MODEL}--v1#Predictor")
+        asked_s = time.monotonic()
+        releases.ask("/rollback", {"reason": "a hunch"})
+        releases.reaches("successful")
+        load.wait_for_answers(50)
+
+    assert load.tally.failed == 0, load.tally.details()
+    assert releases.champion() == "1"
+    assert before
+    assert pids_of(releases.fleet, f"{MODEL}--v1#Predictor") == before
+    assert set(traffic.since(traffic.last("2") + 0.2)) == {"1"}
+    print(f"rollback asked -> last answer of the old: {traffic.last('2') - asked_s:.2f} s")
+
+
+@pytest.mark.parametrize(
+    "rollout",
+    [
+        pytest.param({"strategy": "blueGreen", "keep_previous_s": 60}, id="blue-green"),
+        pytest.param({"strategy": "rolling", "max_surge": 50, "keep_previous_s": 60}, id="rolling"),
+    ],
+)
+def test_other_strategies_lose_no_answer(releases: Releases, rollout: dict[str, Any]) -> None:
+    traffic = Traffic()
+    stable = releases.champion()
+    version = "2" if stable == "1" else "1"
+    with load_of(releases, traffic) as load:
+        started_s = time.monotonic()
+        releases.ask("/rollouts", {"version": version, "rollout": rollout})
+        releases.reaches("successful")
+        releases.in_force(**{f"v{version}": 100})
+        load.wait_for_answers(50)
+
+    assert (load.tally.failed, load.tally.count(Outcome.CUT)) == (0, 0), load.tally.details()
+    assert releases.champion() == version
+    if rollout["strategy"] == "blueGreen":
+        first_s = min(at_s for at_s, each in traffic.answers if each == version)
+        # Both gateways switch within the time that a table takes to reach them.
+        assert traffic.last(stable) - first_s < 1.0
+        assert first_s > started_s
+
+
+def test_a_controller_that_is_killed_goes_on_where_it_was(releases: Releases) -> None:
+    traffic = Traffic()
+    stable = releases.champion()
+    version = "2" if stable == "1" else "1"
+    with load_of(releases, traffic) as load:
+        releases.ask("/rollouts", {"version": version, "rollout": ROLLOUT})
+        releases.reaches("progressing", weight=20)
+        dead = kill(replica_pids(releases.fleet), CONTROLLER)
+        eventually("a new controller", lambda: pids_of(releases.fleet, CONTROLLER) - {dead})
+        eventually("its door", lambda: _listens(releases))
+        releases.reaches("successful")
+        load.wait_for_answers(50)
+
+    assert load.tally.failed == 0, load.tally.details()
+    assert releases.champion() == version
+
+
+def _listens(releases: Releases) -> bool:
+    try:
+        return releases.fleet.call(f"{API}/rollout", door=releases.fleet.control_url)[0] == 200
+    except OSError:
+        return False

@@ -1,0 +1,221 @@
+"""Every check accepts the manifests, and finds the one thing that a broken copy of them has wrong."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kuberay.checks.__main__ import CHECKS, Check
+from kuberay.checks.capacity import check_capacity
+from kuberay.checks.embedded import check_embedded
+from kuberay.checks.networks import check_networks
+from kuberay.checks.objects import Manifest
+from kuberay.checks.project import Project
+from kuberay.checks.references import check_references
+from kuberay.checks.resources import check_resources
+from kuberay.checks.routes import check_routes
+from kuberay.checks.safety import check_safety
+from kuberay.checks.selectors import check_selectors
+from kuberay.checks.serving import check_serving
+from kuberay.checks.versions import check_versions
+from tests.kuberay.breaking import GONE, changed
+
+CLUSTER = "spec.rayClusterConfig"
+HEAD = f"{CLUSTER}.headGroupSpec"
+HEAD_CONTAINER = f"{HEAD}.template.spec.containers.0"
+CPU = f"{CLUSTER}.workerGroupSpecs.0"
+CPU_CONTAINER = f"{CPU}.template.spec.containers.0"
+MLFLOW = "spec.template.spec.containers.0"
+"""Paths in the objects that are broken."""
+
+UNKNOWN_SECRET = {"name": "X", "valueFrom": {"secretKeyRef": {"name": "nobody", "key": "a"}}}
+UNKNOWN_KEY = {"name": "X", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "passwd"}}}
+UNKNOWN_CONFIG = {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "nobody", "key": "a"}}}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_manifests_have_no_fault(
+    check: Check, installations: dict[str, Sequence[Manifest]], project: Project
+) -> None:
+    faults = {
+        name: list(map(str, check(objects, project))) for name, objects in installations.items()
+    }
+
+    assert faults == {name: [] for name in installations}
+
+
+def breaks(
+    check: Check, kind: str, name: str, path: str, value: Any, fault: str, *, why: str
+) -> Any:
+    return pytest.param(check, kind, name, path, value, fault, id=f"{check.__name__}: {why}")
+
+
+SERVICE = ("RayService", "fleet")
+BROKEN = [
+    # Versions
+    breaks(check_versions, *SERVICE, f"{CLUSTER}.rayVersion", "2.59.0", "rayVersion '2.59.0'", why="ray"),
+    breaks(check_versions, *SERVICE, f"{CPU_CONTAINER}.image", "r/rayfleet:0.1.0-ray2.59.0", "tag should be", why="tag"),
+    breaks(check_versions, "Deployment", "mlflow", f"{MLFLOW}.image", "r/rayfleet", "tag should be", why="no-tag"),
+    breaks(check_versions, "StatefulSet", "redis", f"{MLFLOW}.image", "redis:latest", "name one version", why="latest"),
+    breaks(check_versions, "RayJob", "sweep", "spec.rayClusterSpec.rayVersion", "2.59.0", "rayVersion", why="ray-of-a-job"),
+    # References
+    breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.env.0", UNKNOWN_SECRET, "Secret 'nobody'", why="secret"),
+    breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.env.0", UNKNOWN_KEY, "no key 'passwd'", why="key"),
+    breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.env.0", UNKNOWN_CONFIG, "ConfigMap 'nobody'", why="config-map"),
+    breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.env.1.name", "PASSWORD", "$(POSTGRES_PASSWORD) is not set", why="variable"),
+    breaks(check_references, "Deployment", "mlflow", f"{MLFLOW}.env.1.name", "PASSWORD", "$(POSTGRES_PASSWORD)", why="variable-of-arguments"),
+    breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.envFrom", [{"configMapRef": {"name": "a"}}], "ConfigMap 'a'", why="environment"),
+    breaks(check_references, *SERVICE, f"{CLUSTER}.authOptions.secretName", "token", "Secret 'token'", why="ray's-token"),
+    breaks(check_references, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisPassword.valueFrom.secretKeyRef.key", "pw", "no key 'pw'", why="redis-password"),
+    breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.volumeMounts.0.name", "temp", "volume 'temp'", why="volume"),
+    breaks(check_references, "StatefulSet", "postgres", "spec.template.spec.volumes.2.configMap.name", "sql", "no ConfigMap 'sql'", why="mounted-config-map"),
+    breaks(check_references, "RayJob", "sweep", "spec.rayClusterSpec.headGroupSpec.template.spec.volumes.3.persistentVolumeClaim.claimName", "state", "'state'", why="claim"),
+    breaks(check_references, *SERVICE, f"{CPU}.template.spec.serviceAccountName", "default", "no such account", why="account"),
+    breaks(check_references, "RoleBinding", "fleet-autoscaler", "roleRef.name", "scaler", "no such role", why="role"),
+    breaks(check_references, "RoleBinding", "fleet-autoscaler", "subjects.0.name", "head", "no such account", why="subject"),
+    breaks(check_selectors, "Service", "mlflow", "spec.selector", {"app": "mlflow"}, "fits no pod", why="selector"),
+    breaks(check_selectors, "Service", "mlflow", "spec.ports.0.targetPort", "web", "has no such port", why="target-port"),
+    breaks(check_selectors, "Deployment", "mlflow", "spec.template.metadata.labels", {"app": "x"}, "does not fit its own pods", why="own-pods"),
+    breaks(check_selectors, "PodDisruptionBudget", "fleet-gateways", "spec.selector.matchLabels", {"a": "b"}, "fits no pod", why="budget"),
+    breaks(check_selectors, "NetworkPolicy", "mlflow", "spec.podSelector.matchLabels", {"a": "b"}, "fits no pod", why="policy"),
+    breaks(check_selectors, "NetworkPolicy", "redis", "spec.ingress.0.from.0.podSelector.matchLabels", {"a": "b"}, "fits no pod", why="peer"),
+    breaks(check_selectors, *SERVICE, f"{CPU}.template.spec.topologySpreadConstraints.0.labelSelector.matchLabels", {"a": "b"}, "topologySpreadConstraints", why="spread"),
+    breaks(check_selectors, *SERVICE, f"{CPU_CONTAINER}.readinessProbe.httpGet.port", "http", "port 'http'", why="port-of-a-probe"),
+    breaks(check_routes, "Ingress", "fleet", "spec.rules.0.http.paths.0.backend.service.name", "fleet", "fleet:serve", why="backend"),
+    breaks(check_routes, "Ingress", "fleet", "spec.rules.0.http.paths.0.backend.service.port.name", "http", ":http", why="port-of-a-backend"),
+    breaks(check_routes, "Ingress", "fleet", "spec.tls.0.secretName", "tls", "Secret 'tls'", why="certificate"),
+    breaks(check_routes, *SERVICE, f"{HEAD_CONTAINER}.ports.4.name", "http", "no such Service", why="kuberay's-service"),
+    breaks(check_selectors, "Service", "fleet-grpc", "spec.selector", {"ray.io/serve": "yes"}, "fits no pod", why="kuberay's-label"),
+    # Resources
+    breaks(check_resources, *SERVICE, f"{CPU_CONTAINER}.resources.requests.cpu", "8", "request cpu=8 is over", why="request-over-limit"),
+    breaks(check_resources, "Deployment", "mlflow", f"{MLFLOW}.resources.limits.memory", GONE, "memory needs", why="no-limit"),
+    breaks(check_resources, *SERVICE, f"{CPU}.rayStartParams.num-cpus", "16", "num-cpus 16 is over", why="cpus"),
+    breaks(check_resources, *SERVICE, f"{CPU}.rayStartParams.num-gpus", "1", "num-gpus 1 is not", why="gpus"),
+    breaks(check_resources, *SERVICE, f"{CPU}.rayStartParams.memory", "99999999999", "over the limit", why="memory"),
+    breaks(check_resources, *SERVICE, f"{CPU}.rayStartParams.object-store-memory", GONE, "left to a guess", why="object-store"),
+    breaks(check_resources, *SERVICE, f"{CPU_CONTAINER}.resources.requests.memory", "1Gi", "up to its limit", why="memory-not-requested"),
+    breaks(check_resources, *SERVICE, f"{CPU}.template.spec.volumes.2.emptyDir.sizeLimit", "64Mi", "/dev/shm should be", why="shared-memory"),
+    breaks(check_resources, *SERVICE, f"{CLUSTER}.autoscalerOptions.resources.limits.cpu", "100m", "request cpu=500m", why="autoscaler"),
+    breaks(check_resources, "RayJob", "sweep", "spec.rayClusterSpec.workerGroupSpecs.0.rayStartParams.num-cpus", "9", "num-cpus 9", why="cpus-of-a-job"),
+    # Safety
+    breaks(check_safety, *SERVICE, f"{CPU}.template.spec.securityContext.runAsNonRoot", False, "runAsNonRoot", why="root"),
+    breaks(check_safety, *SERVICE, f"{CPU}.template.spec.securityContext.seccompProfile", GONE, "seccompProfile", why="seccomp"),
+    breaks(check_safety, *SERVICE, f"{CPU_CONTAINER}.securityContext.readOnlyRootFilesystem", False, "readOnlyRootFilesystem", why="writable"),
+    breaks(check_safety, *SERVICE, f"{CPU_CONTAINER}.securityContext.allowPrivilegeEscalation", GONE, "allowPrivilegeEscalation", why="escalation"),
+    breaks(check_safety, *SERVICE, f"{CPU_CONTAINER}.securityContext.capabilities.drop", ["NET_RAW"], "drop ALL", why="capabilities"),
+    breaks(check_safety, *SERVICE, f"{CLUSTER}.autoscalerOptions.securityContext", GONE, "autoscaler", why="autoscaler"),
+    breaks(check_safety, "StatefulSet", "s3", "spec.template.spec.initContainers.0.securityContext.privileged", True, "privileged", why="privileged"),
+    breaks(check_safety, *SERVICE, f"{CPU}.template.spec.automountServiceAccountToken", GONE, "automountServiceAccountToken", why="token"),
+    breaks(check_safety, *SERVICE, f"{CPU_CONTAINER}.env.1", {"name": "POSTGRES_PASSWORD", "value": "x"}, "is written out", why="secret"),
+    breaks(check_safety, *SERVICE, f"{CPU_CONTAINER}.env.2.value", "postgresql://me:pw@postgres/x", "a password is written out", why="password-in-an-address"),
+    breaks(check_safety, "Deployment", "mlflow", f"{MLFLOW}.args.3", "--backend-store-uri=postgresql://a:b@postgres/x", "args", why="password-in-arguments"),
+    breaks(check_safety, *SERVICE, f"{CPU_CONTAINER}.volumeMounts.0.readOnly", True, "/tmp needs a volume", why="tmp"),
+    breaks(check_safety, "Role", "fleet-autoscaler", "rules.0.verbs", ["*"], "verbs", why="all-verbs"),
+    breaks(check_safety, "Role", "fleet-autoscaler", "rules.0.resources", ["secrets"], "secrets", why="reads-secrets"),
+    breaks(check_safety, "ConfigMap", "postgres-databases", "kind", "Secret", "no place", why="secret-object"),
+    # Serving
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.env.6.value", "0", "RAY_SERVE_ENABLE_HA_PROXY", why="haproxy"),
+    breaks(check_serving, *SERVICE, f"{HEAD_CONTAINER}.env.7", {"name": "A", "value": "b"}, "RAY_SERVE_THROUGHPUT_OPTIMIZED", why="throughput"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.env.3.value", "http://other:5000", "MLFLOW_TRACKING_URI is not the same", why="environment"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.readinessProbe.httpGet.path", "/health/ready", "nothing answers there", why="path"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.readinessProbe.httpGet", {"path": "/api/healthz", "port": 52365}, "should ask /-/healthz", why="not-the-gateway"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.livenessProbe.httpGet.port", 8265, "is not at port 8265", why="port"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.readinessProbe", GONE, "readinessProbe is missing", why="no-probe"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.ports.1.containerPort", 8000, "port named serve is 8000", why="serve-port"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.ports.2.containerPort", 8080, "declared twice", why="port-twice"),
+    breaks(check_serving, *SERVICE, f"{CPU}.rayStartParams.metrics-export-port", GONE, "metrics-export-port 8080 is also", why="kuberay's-metrics-port"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.lifecycle", GONE, "without a drain", why="no-drain"),
+    breaks(check_serving, *SERVICE, f"{CPU}.template.spec.terminationGracePeriodSeconds", 30, "ends before preStop", why="grace"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.env.12.value", "60", "Ray's 60 s", why="grace-for-both"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.lifecycle.preStop.exec.command.4", "20", "a gateway needs 75 s", why="short-drain"),
+    breaks(check_serving, *SERVICE, "spec.rayClusterDeletionDelaySeconds", 10, "is shorter than 75", why="old-cluster"),
+    breaks(check_serving, *SERVICE, "spec.excludeHeadPodFromServeSvc", GONE, "excludeHeadPodFromServeSvc", why="head"),
+    breaks(check_serving, *SERVICE, "spec.upgradeStrategy.type", "None", "rolled out", why="upgrade"),
+    breaks(check_serving, *SERVICE, f"{CLUSTER}.authOptions", GONE, "without mode token", why="open-api"),
+    breaks(check_serving, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions", GONE, "a dead head", why="gcs"),
+    breaks(check_serving, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.externalStorageNamespace", "fleet", "share their state", why="shared-namespace"),
+    breaks(check_serving, *SERVICE, f"{HEAD}.rayStartParams.num-cpus", "2", "should be 0", why="cpus-of-the-head"),
+    breaks(check_serving, "RayCluster", "workbench", "spec.authOptions.mode", "disabled", "mode token", why="open-workbench"),
+    breaks(check_serving, "PodDisruptionBudget", "fleet-gateways", "spec.minAvailable", 2, "should be a number from 1 to 1", why="budget"),
+    breaks(check_serving, "PodDisruptionBudget", "fleet-gateways", "spec.minAvailable", "50%", "should be a number", why="budget-in-percent"),
+    breaks(check_serving, "PodDisruptionBudget", "fleet-gateways", "spec.unhealthyPodEvictionPolicy", GONE, "AlwaysAllow", why="budget-that-blocks"),
+    breaks(check_serving, "PodDisruptionBudget", "fleet-gateways", "spec.selector.matchLabels", {"a": "b"}, "no PodDisruptionBudget", why="no-budget"),
+    # Capacity
+    breaks(check_capacity, *SERVICE, f"{CPU}.rayStartParams.memory", "1073741824", "no group has such workers", why="memory-of-a-replica"),
+    breaks(check_capacity, *SERVICE, f"{CPU}.minReplicas", 1, "2 gateways, one on a node", why="gateways"),
+    breaks(check_capacity, *SERVICE, f"{CPU}.rayStartParams.num-cpus", "1", "need 4 CPU", why="cpus"),
+    # Networks
+    breaks(check_networks, "NetworkPolicy", "default-deny", "spec.policyTypes", ["Ingress"], "none denies", why="no-denial"),
+    breaks(check_networks, "NetworkPolicy", "ray-nodes", "spec.egress.1", GONE, "Deployment/mlflow at port 5000: no policy lets it out", why="out"),
+    breaks(check_networks, "NetworkPolicy", "ray-nodes", "spec.egress.2.ports.0.port", 5433, "StatefulSet/postgres at port 5432: no policy lets it out", why="out-at-another-port"),
+    breaks(check_networks, "NetworkPolicy", "postgres", "spec.ingress.0.from", [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "mlflow"}}}], "lets it in", why="in"),
+    breaks(check_networks, "NetworkPolicy", "ray-heads", "spec.egress.0.to.0.podSelector.matchLabels", {"a": "b"}, "StatefulSet/redis at port 6379", why="redis"),
+    breaks(check_networks, "NetworkPolicy", "submitters", "spec.egress.0.ports.0.port", 10001, "submitter", why="submitter"),
+    breaks(check_networks, "NetworkPolicy", "ray-nodes", "spec.ingress", [], "lets it in", why="nodes"),
+    breaks(check_networks, "NetworkPolicy", "mlflow", "spec.egress.1.ports.0.port", 443, "StatefulSet/s3 at port 9000", why="s3"),
+    # The embedded config
+    breaks(check_embedded, *SERVICE, "spec.serveConfigV2", "applications: [{name: fleet, import_path: 'a:b', args: {expres: {}}, deployments: [{name: Controller, user_config: {models: {}}}]}]", "is none of configs/", why="another-text"),
+    breaks(check_embedded, *SERVICE, "spec.serveConfigV2", "applications: [{name: fleet, import_path: 'a:b', args: {expres: {}}, deployments: [{name: Controller, user_config: {models: {}}}]}]", "expres", why="misspelt-argument"),
+    breaks(check_embedded, *SERVICE, "spec.serveConfigV2", "applications: [{name: fleet, import_path: 'a:b', args: {store_url: 'mongo://x'}, deployments: [{name: Controller, user_config: {models: {}}}]}]", "store_url", why="does-not-build"),
+    breaks(check_embedded, *SERVICE, "spec.serveConfigV2", "applications: [{name: fleet, import_path: 'a:b', deployments: [{name: Controller, num_replica: 3, user_config: {models: {}}}]}]", "num_replica", why="key-that-serve-drops"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "kind", "name", "path", "value", "fault"), BROKEN)
+def test_a_broken_copy_is_caught(
+    check: Check, kind: str, name: str, path: str, value: Any, fault: str,
+    development: Sequence[Manifest], project: Project,
+) -> None:  # fmt: skip
+    broken = changed(development, kind, name, path, value)
+
+    faults = list(map(str, check(broken, project)))
+
+    assert [each for each in faults if fault in each], faults
+
+
+def test_every_check_is_proven() -> None:
+    assert {param.values[0] for param in BROKEN} == set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "value", "fault"),
+    [
+        pytest.param("HTTPRoute", "fleet", "spec.rules.0.backendRefs.0.port", 80, "fleet-serve-svc:80", id="port"),
+        pytest.param("HTTPRoute", "fleet", "spec.parentRefs.0.name", "edge", "no listener", id="gateway"),
+        pytest.param("Gateway", "clients", "spec.listeners.0.tls.certificateRefs.0.name", "tls", "Secret 'tls'", id="certificate"),
+    ],
+)  # fmt: skip
+def test_a_broken_route_is_caught(
+    kind: str, name: str, path: str, value: Any, fault: str,
+    production: Sequence[Manifest], project: Project,
+) -> None:  # fmt: skip
+    broken = changed(production, kind, name, path, value)
+
+    faults = list(map(str, check_routes(broken, project)))
+
+    assert [each for each in faults if fault in each], faults
+
+
+def test_a_replica_that_no_gpu_worker_has_room_for_is_caught(
+    production: Sequence[Manifest], project: Project
+) -> None:
+    path = f"{CLUSTER}.workerGroupSpecs.1.rayStartParams.num-gpus"
+    broken = changed(production, *SERVICE, path, "0")
+
+    faults = list(map(str, check_capacity(broken, project)))
+
+    assert len(faults) == 1
+    assert "digits needs 0.5 CPU, 0.25 GPU" in faults[0]
+
+
+def test_a_plain_upgrade_needs_no_autoscaler_but_an_incremental_one_does(
+    installations: dict[str, Sequence[Manifest]], project: Project
+) -> None:
+    path = f"{CLUSTER}.enableInTreeAutoscaling"
+    kinds = {
+        name: list(check_serving(changed(installations[name], *SERVICE, path, False), project))
+        for name in ("production", "incremental")
+    }
+
+    assert kinds["production"] == []
+    assert len(kinds["incremental"]) == 1

@@ -1,0 +1,129 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from msgspec.structs import replace as changed
+
+from tests.tuning.reporting.sweeps import NASTY, make_facts
+from tests.tuning.trials import reports, trial
+from tuning.ledger import TrialState
+from tuning.reporting.facts import Facts, confusion_matrix
+from tuning.reporting.page import render
+
+VOID = {"meta", "!doctype"}
+
+
+class Reader(HTMLParser):
+    """Collects what a page shows, and what it would load."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.tips: list[str] = []
+        self.loads: list[str] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "action", "data", "poster"):
+                self.loads.append(f"{tag} {name}={value}")
+            if name == "data-tip":
+                self.tips.append(value or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.words.append(data)
+
+
+def test_a_page_shows_the_sweep_and_loads_nothing() -> None:
+    page = render(make_facts())
+
+    reader = Reader(page)
+    words = " ".join(reader.words)
+    assert reader.loads == []
+    assert not re.search(r"url\(|@import|https?://", page)
+    for expected in (
+        "risks version 3 @challenger", "0.8750", "trial 1", "0.9000", "a" * 64, "4f2c+",
+        "git checkout 4f2c\n", "python -m tuning risks.yaml --restart",
+        "python -m tuning reproduce trial-run", "stopped early", "low",
+    ):  # fmt: skip
+        assert expected in words
+    assert "low taken for low: 14 of 15" in reader.tips
+
+
+def test_what_users_wrote_is_text() -> None:
+    page = render(make_facts())
+
+    assert NASTY not in page
+    reader = Reader(page)
+    assert any(NASTY in word for word in reader.words)
+    assert f"ValueError: {NASTY}" in reader.tips
+
+
+def test_a_refusal_is_said() -> None:
+    facts = make_facts()
+    assert facts.ending is not None
+    refused = replace(
+        facts,
+        ending=changed(facts.ending, refused="not better than the champion, version 2"),
+        manifest=replace(facts.manifest, outcome=None),
+    )
+
+    words = " ".join(Reader(render(refused)).words)
+
+    assert "not registered" in words
+    assert "not better than the champion, version 2" in words
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        pytest.param(make_facts([]), id="no-trials"),
+        pytest.param(replace(make_facts([]), ending=None), id="nothing-at-all"),
+        pytest.param(
+            make_facts([trial(0, state=TrialState.FAILED, reports=(), error="X")]), id="all-failed"
+        ),
+        pytest.param(
+            make_facts([trial(0, state=TrialState.PRUNED, reports=reports(0.5, of=4))]),
+            id="all-stopped",
+        ),
+        pytest.param(make_facts([trial(0, 0.5, 0.5, 0.5, 0.5)]), id="one-trial-no-parameters"),
+        pytest.param(
+            make_facts([trial(0, state=TrialState.RUNNING, reports=(), ended_at_s=None)]),
+            id="running",
+        ),
+        pytest.param(
+            make_facts([trial(n, 0.5, 0.5, 0.5, 0.5, params={"x": n}) for n in range(9)]),
+            id="all-alike",
+        ),
+        pytest.param(
+            make_facts([trial(n, 1e9, 1e9, -1e9, 2e9, params={"x": None}) for n in range(9)]),
+            id="large-numbers",
+        ),
+    ],
+)
+def test_odd_sweeps_have_a_page_too(facts: Facts) -> None:
+    page = render(facts)
+
+    reader = Reader(page)
+    assert not any("nan" in each.lower() for each in (*reader.words, *reader.tips))
+    assert reader.loads == []
+
+
+def test_confusion_counts_true_by_predicted() -> None:
+    labels, predicted = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
+
+    assert confusion_matrix(labels, predicted, 2) == [[1, 1], [1, 2]]

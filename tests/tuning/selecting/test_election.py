@@ -1,0 +1,191 @@
+"""Selections over a real MLflow store, from sweeps that ran one trial after the other."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from tests.tuning.sequential import home_at, sweep
+from tuning.errors import ConfigError, NotBetterError, SweepError
+from tuning.home import Home
+from tuning.registry import open_registry
+from tuning.selecting.election import run_selection
+from tuning.selecting.rules import SelectionSpec
+from tuning.synthetic import Recipe, make_frame
+
+pytestmark = pytest.mark.ray
+
+STUMPS = {"estimator": "extra_trees", "n_estimators": 1, "max_depth": 1}
+TREES = {"estimator": "extra_trees", "n_estimators": {"int": [20, 40]}}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return home_at(tmp_path / "home")
+
+
+def elect(
+    home: Home, *, dry_run: bool = False, force: bool = False, **fields: Any
+) -> tuple[MlflowClient, str]:
+    """Run a selection; returns a client to the registry and what was shown."""
+    spec = SelectionSpec.load({"name": "best", "model": "iris", **fields})
+    shown = io.StringIO()
+    console = Console(file=shown, width=200)
+    run_selection(spec, home=home, console=console, dry_run=dry_run, force=force)
+    return open_registry(home), shown.getvalue()
+
+
+def versions(client: MlflowClient, model: str = "iris") -> list[Any]:
+    return list(client.search_model_versions(f"name = '{model}'"))
+
+
+def test_the_best_of_two_sweeps_becomes_one_version(home: Home) -> None:
+    sweep(home, "stumps", space=STUMPS, n_trials=1)
+    trees = sweep(home, "trees", space=TREES)
+
+    _, tried = elect(home, dry_run=True)
+    client, first = elect(home)
+    _, again = elect(home)
+
+    assert "nothing was registered: --dry-run" in tried
+    assert "1  trees trial" in tried
+    assert "stumps trial 0" in tried
+    assert "below the winner's" in tried
+    (version,) = versions(client)
+    assert "iris version 1 @champion" in first
+    assert "is version 1 of iris already, @champion" in again
+    tags = version.tags
+    assert tags["rayfleet.selection"] == "best"
+    assert tags["rayfleet.sweep"] == "trees"
+    assert tags["rayfleet.trial_run_id"] in trees.trial_run_ids
+    assert float(tags["rayfleet.holdout_score"]) > 0.8
+
+
+def test_the_rules_reach_what_mlflow_keeps(home: Home) -> None:
+    sweep(home, "trees", space=TREES)
+
+    with pytest.raises(ConfigError) as unknown:
+        elect(home, constraints=["metrics.acuracy_mean > 0"])
+    with pytest.raises(SweepError) as nobody:
+        elect(home, constraints=["metrics.accuracy_min > 1"])
+    with pytest.raises(ConfigError) as unnamed:
+        elect(home, sweeps=["tree"])
+    with pytest.raises(ConfigError) as nowhere:
+        elect(home, experiment="elsewhere")
+
+    assert "metrics.acuracy_mean: no completed trial has it (did you mean 'accuracy_" in str(
+        unknown.value
+    )
+    assert str(nobody.value) == (
+        "best: none of 3 trials is in the running, nothing was registered; 3 of them: "
+        "constraint metrics.accuracy_min > 1"
+    )
+    assert str(unnamed.value) == (
+        "sweeps: 'tree': no such sweep in experiment 'rayfleet' (did you mean 'trees'?), "
+        "allowed: trees"
+    )
+    assert str(nowhere.value).startswith("experiment: 'elsewhere': not in MLflow, allowed: ")
+
+
+def test_no_better_than_the_champion_is_refused_unless_forced(home: Home) -> None:
+    sweep(home, "trees", space=TREES, register_as="iris")
+    sweep(home, "stumps", space=STUMPS, n_trials=1)
+    wanted: dict[str, Any] = {"sweeps": ["stumps"], "require_better": {"alpha": 0.05}}
+
+    with pytest.raises(NotBetterError) as refused:
+        elect(home, **wanted)
+    untouched = versions(open_registry(home))
+    client, forced = elect(home, force=True, **wanted)
+
+    assert str(refused.value).startswith(
+        "best: stumps trial 0 won, but nothing was registered: not better than the champion, "
+        "version 1: accuracy 0."
+    )
+    assert "on the same 4 folds, p = " in str(refused.value)
+    assert len(untouched) == 1
+    assert "iris version 2 @challenger" in forced
+    assert str(client.get_model_version_by_alias("iris", "champion").version) == "1"
+
+
+def test_better_on_the_same_folds_is_registered(home: Home) -> None:
+    sweep(home, "stumps", space=STUMPS, n_trials=1, register_as="iris")
+    sweep(home, "trees", space=TREES)
+
+    _, shown = elect(home, sweeps=["trees"], require_better={})
+
+    assert "better than the champion, version 1: accuracy 0.9" in shown
+    assert "iris version 2 @challenger" in shown
+
+
+def test_a_champion_of_other_folds_is_scored_on_ours(home: Home) -> None:
+    sweep(home, "stumps", space=STUMPS, n_trials=1, register_as="iris", folds={"n_splits": 3})
+    sweep(home, "trees", space=TREES)
+
+    _, shown = elect(home, sweeps=["trees"], require_better={})
+
+    assert "better than the champion, version 1: accuracy 0.9" in shown
+    assert "on the same 4 folds" in shown
+
+
+@pytest.mark.parametrize("trainer", ["sklearn", "torch"])
+def test_where_the_data_changed_rows_decide_that_the_champion_never_saw(
+    home: Home, tmp_path: Path, trainer: str
+) -> None:
+    path = tmp_path / "rows.csv"
+    frame = make_frame(Recipe(n_rows=600, n_numbers=4, seed=3))
+    data = {"path": str(path), "target": "label"}
+    before: dict[str, Any] = {"trainer": "sklearn", "space": STUMPS}
+    if trainer == "torch":
+        before = {"trainer": "torch", "space": {"learning_rate": 0.000001, "hidden": 1}}
+    frame[:300].to_csv(path, index=False)
+    sweep(home, "before", data=data, n_trials=1, register_as="iris", **before)
+    frame.to_csv(path, index=False)
+    sweep(home, "after", data=data, space=TREES)
+
+    _, shown = elect(home, sweeps=["after"], require_better={})
+
+    assert "better than the champion, version 1: accuracy 0." in shown
+    assert "on 10 parts of the new hold-out" in shown
+
+
+def test_the_same_rows_under_other_labels_are_nothing_new(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    frame = make_frame(Recipe(n_rows=200, n_numbers=4, seed=3))
+    data = {"path": str(path), "target": "label"}
+    folds = {"n_splits": 4, "holdout": 0.01, "seed": 1}
+    frame.to_csv(path, index=False)
+    sweep(home, "before", data=data, space=STUMPS, n_trials=1, register_as="iris", folds=folds)
+    frame["label"] = list(reversed(frame["label"]))
+    frame.to_csv(path, index=False)
+    sweep(home, "after", data=data, space=TREES)
+
+    with pytest.raises(NotBetterError, match=r"of 40 hold-out rows are new to it, with two of"):
+        elect(home, sweeps=["after"], require_better={})
+
+
+def test_a_champion_that_no_sweep_made_cannot_be_compared(home: Home) -> None:
+    sweep(home, "trees", space=TREES, register_as="iris")
+    client = open_registry(home)
+    client.delete_model_version_tag("iris", "1", "rayfleet.sweep_run_id")
+    sweep(home, "stumps", space=STUMPS, n_trials=1)
+
+    with pytest.raises(NotBetterError, match="version 1: it was not made by a sweep; --force"):
+        elect(home, sweeps=["stumps"], require_better={})
+
+
+def test_data_that_changed_since_the_winner_was_tried_is_refused(
+    home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    frame: pd.DataFrame = make_frame(Recipe(n_rows=100, n_numbers=2))
+    frame.to_csv(path, index=False)
+    sweep(home, "trees", data={"path": str(path), "target": "label"}, space=TREES)
+    frame[:90].to_csv(path, index=False)
+
+    with pytest.raises(ConfigError, match=r"sweep trees: data: hash .*, but the sweep saw "):
+        elect(home)

@@ -1,0 +1,86 @@
+"""Sweeps without Ray: the same book, ledger, trainers and MLflow, one trial after the other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from tests.stores import new_mlflow
+from tuning.book import Book
+from tuning.crossvalidation import cross_validate, cut_folds
+from tuning.home import Home
+from tuning.ledger import Ledger, Manifest, Trial
+from tuning.registry import Winner, give_alias, open_registry, register
+from tuning.runs import SPEC_FILE, plain_spec
+from tuning.selection import select
+from tuning.spec import SweepSpec, Task, check_sweep
+from tuning.suggestion import Suggestions
+from tuning.tracking import Tracker
+
+FOREST: dict[str, Any] = {
+    "data": {"bundled": "iris"},
+    "folds": {"n_splits": 4},
+    "trainer": "sklearn",
+    "space": {"estimator": "extra_trees", "n_estimators": {"int": [2, 12]}},
+    "n_trials": 3,
+    "scheduler": {"kind": "fifo"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep left behind."""
+
+    task: Task
+    ledger: Ledger
+    trials: list[Trial]
+    run_id: str
+    """Of the sweep."""
+    trial_run_ids: list[str]
+
+
+def home_at(root: Path) -> Home:
+    """A home with an empty MLflow in it."""
+    uri = new_mlflow(root)
+    return Home(root, uri, uri, (root / "artifacts").as_uri(), "")
+
+
+def sweep(home: Home, name: str, *, register_as: str | None = None, **fields: Any) -> Swept:
+    """Run a sweep, and register its winner if asked to."""
+    spec = SweepSpec.load({**FOREST, "name": name, "model": register_as, **fields}, where=name)
+    task = check_sweep(spec, name)
+    ledger = Ledger(home.sweeps / name)
+    manifest = Manifest(f"{name}-id", spec.tied(), task.table.sha256)
+    ledger.write_manifest(manifest)
+    tracker = Tracker(home, spec, manifest)
+    tracker.open([])
+    tracker.attach(SPEC_FILE, plain_spec(spec))
+    book = Book(spec.n_trials, ledger, Suggestions(spec), [tracker])
+    rows, labels = task.training_rows
+    folds = cut_folds(rows, labels, task.split.folds)
+    while (trial := book.next()) is not None:
+        reports = cross_validate(
+            task.trainer, trial.params, folds, metric=spec.metric, epochs=spec.epochs
+        )
+        for report in reports:
+            book.report(trial.number, report)
+        book.end(trial.number)
+    tracker.flush()
+    run_ids = [tracker.run_id(trial) for trial in book.trials]
+    if register_as is not None:
+        register_winner(home, task, book.trials, tracker)
+    tracker.finish("FINISHED")
+    tracker.close()
+    return Swept(task, ledger, book.trials, tracker.parent_id, run_ids)
+
+
+def register_winner(home: Home, task: Task, trials: list[Trial], tracker: Tracker) -> None:
+    """Register the best trial, as the end of a sweep does."""
+    winner = select(trials, metric=task.spec.metric, mode=task.spec.mode)
+    assert winner is not None
+    model = task.trainer.refit(winner.params, *task.training_rows)
+    holdout = task.trainer.score(model, *task.holdout_rows)
+    client: MlflowClient = open_registry(home)
+    ids = tracker.run_id(winner), tracker.parent_id
+    give_alias(client, register(client, task, Winner(winner, *ids, model, holdout)))

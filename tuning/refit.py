@@ -1,0 +1,31 @@
+"""Fitting a winner where its trials ran, which may be another machine than the driver's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from tuning.data import Labels, Rows
+from tuning.space import Params
+from tuning.spec import ResourcesSpec
+from tuning.trainers.trainer import Metrics
+from tuning.workload import fit_winner
+
+Fit = Callable[[Params, Rows, Labels], tuple[Any, Metrics]]
+"""Fits all training rows with these parameters, and scores these hold-out rows."""
+
+
+def remote_fit(workload: Any, resources: ResourcesSpec) -> Fit:
+    """Fit with a trial's resources, somewhere on the cluster.
+
+    Args:
+        workload: Object reference of a `Workload`.
+        resources: What Ray reserves.
+    """
+    remote = ray.remote(fit_winner).options(num_cpus=resources.cpu, num_gpus=resources.gpu)
+
+    def fit(params: Params, rows: Rows, labels: Labels) -> tuple[Any, Metrics]:
+        fitted: tuple[Any, Metrics] = ray.get(remote.remote(workload, params, rows, labels))
+        return fitted
+
+    return fit

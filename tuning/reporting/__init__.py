@@ -1,0 +1,1 @@
+"""A page about a finished sweep that needs nothing but a browser."""

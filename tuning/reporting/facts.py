@@ -1,0 +1,146 @@
+"""What a report is about: a sweep's record, and what only its end could know."""
+
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tuning.crossvalidation import fold_scores, mean_and_std
+from tuning.data import Labels
+from tuning.ledger import Manifest, Outcome, Trial, TrialState
+from tuning.selection import select
+from tuning.spec import SweepSpec
+from tuning.tracking import git_commit
+
+ENDING_FILE = "ending.json"
+"""Beside a sweep's trials."""
+
+PACKAGES = ("rayfleet", "ray", "optuna", "mlflow", "numpy", "scikit-learn", "torch", "tensorflow")
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What is not in the ledger's trials: how the sweep was called, what its winner did."""
+
+    spec: dict[str, Any]
+    """All of it, also what an unfinished sweep may change."""
+
+    command: str
+    commit: str | None
+    """Of the working directory; a plus follows where it had changes."""
+
+    versions: dict[str, str]
+    """Of the packages that computed it."""
+
+    rows: tuple[int, int]
+    """Training and hold-out rows."""
+
+    columns: int
+    classes: tuple[str, ...]
+    sweep_run_id: str
+    trial_run_id: str | None = None
+    """Of the winner."""
+
+    holdout: dict[str, float] = {}
+    """The winner's metrics on the hold-out; empty where it was not fitted."""
+
+    confusion: list[list[int]] | None = None
+    """Hold-out rows by true class, then by predicted class."""
+
+    refused: str | None = None
+    """Why the winner was not registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a page shows."""
+
+    spec: SweepSpec
+    manifest: Manifest
+    trials: Sequence[Trial]
+    ending: Ending | None
+
+    @property
+    def sign(self) -> float:
+        """1.0 where more is better, -1.0 where less is."""
+        return 1.0 if self.spec.mode == "max" else -1.0
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The version, if there is one."""
+        return self.manifest.outcome
+
+    @property
+    def winner(self) -> Trial | None:
+        """The trial that won."""
+        if self.outcome is not None:
+            return next(each for each in self.trials if each.number == self.outcome.trial)
+        return select(self.trials, metric=self.spec.metric, mode=self.spec.mode)
+
+    @property
+    def complete(self) -> list[Trial]:
+        """Trials with a score, the best first."""
+        done = [each for each in self.trials if each.state is TrialState.COMPLETE]
+        return sorted(done, key=lambda each: (-self.sign * self.score(each), each.number))
+
+    def scores(self, trial: Trial) -> list[float]:
+        """The deciding metric in each finished fold of a trial."""
+        return list(fold_scores(trial.reports, self.spec.metric).values())
+
+    def score(self, trial: Trial) -> float:
+        """The mean of a complete trial's folds."""
+        return mean_and_std(self.scores(trial))[0]
+
+
+def write_ending(folder: Path, ending: Ending) -> None:
+    """Keep what the report of a sweep will want to know."""
+    unfinished = folder / f"{ENDING_FILE}.part"
+    unfinished.write_bytes(msgspec.json.encode(ending))
+    unfinished.replace(folder / ENDING_FILE)
+
+
+def read_ending(folder: Path) -> Ending | None:
+    """Read what was kept; None where the sweep never came that far."""
+    try:
+        return msgspec.json.decode((folder / ENDING_FILE).read_bytes(), type=Ending)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def confusion_matrix(labels: Labels, predicted: Labels, n_classes: int) -> list[list[int]]:
+    """Count rows by true class, then by predicted class."""
+    counts = np.zeros((n_classes, n_classes), dtype=np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    matrix: list[list[int]] = counts.tolist()
+    return matrix
+
+
+def commit_with_changes() -> str | None:
+    """Return the commit of the working directory, with a plus where it has changes."""
+    commit = git_commit()
+    if commit is None:
+        return None
+    status = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    return f"{commit}+" if status.stdout.strip() else commit
+
+
+def installed_versions() -> Mapping[str, str]:
+    """List what computed a sweep."""
+    found = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

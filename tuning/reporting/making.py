@@ -1,0 +1,100 @@
+"""Gathers what a sweep left behind, and writes its page."""
+
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from tuning.errors import ConfigError
+from tuning.flavors import predicted_codes, require_flavor
+from tuning.home import Home
+from tuning.ledger import Ledger, Manifest
+from tuning.reporting.facts import (
+    Ending,
+    Facts,
+    commit_with_changes,
+    confusion_matrix,
+    installed_versions,
+    read_ending,
+    write_ending,
+)
+from tuning.reporting.page import render
+from tuning.spec import SweepSpec, Task
+from tuning.trainers.trainer import Metrics
+
+REPORT_FILE = "report.html"
+"""Beside a sweep's trials, and an artifact of its run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A page, and where it belongs."""
+
+    path: Path
+    html: str
+    facts: Facts
+
+
+def make_report(home: Home, name: str) -> Report:
+    """Write the page about a sweep anew.
+
+    Raises:
+        ConfigError: There is no sweep of that name here, or its files are damaged.
+    """
+    folder = home.sweeps / name
+    ledger = Ledger(folder)
+    manifest = ledger.manifest() if folder.is_dir() else None
+    if manifest is None:
+        known = sorted(path.parent.name for path in home.sweeps.glob("*/sweep.json"))
+        raise ConfigError(
+            f"sweep: {name!r}: not in {home.sweeps}, allowed: {', '.join(known) or 'none yet'}"
+        )
+    return write_report(ledger, manifest)
+
+
+def write_report(ledger: Ledger, manifest: Manifest) -> Report:
+    """Write the page into a sweep's folder."""
+    ending = read_ending(ledger.folder)
+    # A field that was added since has its default.
+    plain = manifest.spec if ending is None else ending.spec
+    spec = SweepSpec.load(plain, where=str(ledger.folder / "sweep.json"))
+    facts = Facts(spec, manifest, ledger.trials(), ending)
+    path = ledger.folder / REPORT_FILE
+    html = render(facts)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(html, encoding="utf-8")
+    unfinished.replace(path)
+    return Report(path, html, facts)
+
+
+def note_fitted(ledger: Ledger, ending: Ending, task: Task, model: Any, holdout: Metrics) -> None:
+    """Keep what the winner did on the hold-out."""
+    rows, labels = task.holdout_rows
+    matrix = None
+    # A trainer of one's own may answer something else than its classes.
+    with suppress(Exception):
+        predicted = predicted_codes(require_flavor(task.trainer.flavor).outputs(model, rows))
+        matrix = confusion_matrix(labels, predicted, len(task.table.classes))
+    scores = {name: float(value) for name, value in holdout.items()}
+    write_ending(ledger.folder, replace(ending, holdout=scores, confusion=matrix))
+
+
+def new_ending(task: Task, where: str, sweep_run_id: str, trial_run_id: str) -> Ending:
+    """Note how a sweep was called and what it ran on."""
+    spec = task.spec
+    arguments = ["python", "-m", "tuning", where, "--trials", str(spec.n_trials)]
+    arguments += ["--seed", str(spec.seed), "--restart"]
+    return Ending(
+        spec=spec.model_dump(mode="json", by_alias=True),
+        command=shlex.join(arguments),
+        commit=commit_with_changes(),
+        versions=dict(installed_versions()),
+        rows=(len(task.split.training), len(task.split.holdout)),
+        columns=len(task.table.columns),
+        classes=task.table.classes,
+        sweep_run_id=sweep_run_id,
+        trial_run_id=trial_run_id,
+    )

@@ -1,0 +1,1 @@
+"""Picks a trial across sweeps by declared rules, and registers it."""

@@ -1,0 +1,201 @@
+"""Whether a winner is better than the champion: the evidence is gathered here.
+
+Where both saw the same data, their scores on the same folds are compared; folds that
+differ are scored anew with the champion's configuration. Where the data changed, both
+models answer for rows of the new hold-out that the champion was never fitted on.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from tuning.comparison import RequireBetterSpec, compare_paired
+from tuning.crossvalidation import cross_validate, cut_folds, fold_scores, take_rows
+from tuning.data import Labels, Rows
+from tuning.errors import ConfigError
+from tuning.flavors import require_flavor
+from tuning.registry import CHAMPION, CLASSES, SWEEP_RUN_ID, TRIAL_RUN_ID
+from tuning.runs import fold_values, read_artifact, recorded_spec
+from tuning.seen import ROWS_FILE, decode_hashes, row_hashes
+from tuning.space import Params
+from tuning.spec import SweepSpec, Task, check_sweep
+from tuning.tracking import DATA_HASH, PARAMS
+
+MOST_PARTS = 10
+"""Parts into which a hold-out is cut; each is one pair of scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Who wants to be registered."""
+
+    task: Task
+    trial_run_id: str
+    scores: Sequence[float]
+    """The deciding metric in each of the task's folds."""
+
+    metric: str
+    sign: float
+    """1.0 where more is better, -1.0 where less is."""
+
+    model: Callable[[], Any]
+    """Fits it on all training rows; called only where a new hold-out decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of the comparison."""
+
+    better: bool
+    reason: str
+    """In one line, with the numbers."""
+
+
+class _IncomparableError(Exception):
+    """The champion cannot be compared; the message says why."""
+
+
+def judge_contender(
+    client: MlflowClient, model: str, contender: Contender, rule: RequireBetterSpec
+) -> Verdict:
+    """Compare with the version that the alias `champion` names.
+
+    Raises:
+        Exception: Whatever MLflow's stores or a trainer raise.
+    """
+    registered = client.search_registered_models(f"name = '{model}'")
+    number = registered[0].aliases.get(CHAMPION) if registered else None
+    if number is None:
+        return Verdict(better=True, reason=f"{model!r} has no champion")
+    champion = client.get_model_version(model, str(number))
+    name = f"the champion, version {champion.version}"
+    if champion.tags.get(TRIAL_RUN_ID) == contender.trial_run_id:
+        return Verdict(better=True, reason=f"it is {name}")
+    try:
+        scores, others, ratio, where = _pairs(client, champion, contender)
+    except (_IncomparableError, ConfigError) as error:
+        return Verdict(better=False, reason=f"it cannot be compared with {name}: {error}")
+    found = compare_paired(scores, others, sign=contender.sign, test_to_train=ratio)
+    better = found.p <= rule.alpha and found.gain > 0
+    word = "better" if better else "not better"
+    return Verdict(
+        better=better,
+        reason=f"{word} than {name}: {contender.metric} {fmean(scores):.6g} against "
+        f"{fmean(others):.6g} on {where}, p = {found.p:.3g}, alpha {rule.alpha:g}",
+    )
+
+
+def _pairs(
+    client: MlflowClient, champion: ModelVersion, contender: Contender
+) -> tuple[Sequence[float], Sequence[float], float, str]:
+    """Gather both sides' scores, how much testing to training, and where they come from."""
+    sweep_run_id, trial_run_id = champion.tags.get(SWEEP_RUN_ID), champion.tags.get(TRIAL_RUN_ID)
+    if sweep_run_id is None or trial_run_id is None:
+        raise _IncomparableError("it was not made by a sweep")
+    spec = recorded_spec(client, client.get_run(sweep_run_id))
+    task = contender.task
+    if champion.tags.get(DATA_HASH) != task.table.sha256:
+        ours, theirs = _on_new_rows(client, champion, spec, contender)
+        return ours, theirs, 0.0, f"{len(ours)} parts of the new hold-out"
+    ratio = fmean(len(validate) / len(fit) for fit, validate in task.split.folds)
+    where = f"the same {len(contender.scores)} folds"
+    if spec.folds == task.spec.folds:
+        others = fold_values(client, trial_run_id, contender.metric)
+        if len(others) == len(contender.scores):
+            return contender.scores, others, ratio, where
+    params = recorded_params(client, trial_run_id)
+    return contender.scores, _on_our_folds(task, spec, params, contender.metric), ratio, where
+
+
+def recorded_params(client: MlflowClient, trial_run_id: str) -> Params:
+    """Read what a trial's trainer was given, with its types.
+
+    Raises:
+        ConfigError: The run does not say.
+    """
+    text = client.get_run(trial_run_id).data.tags.get(PARAMS)
+    try:
+        params: Params = json.loads(text or "")
+    except ValueError:
+        raise ConfigError(
+            f"run {trial_run_id}: its tag {PARAMS!r} is {'missing' if text is None else 'cut off'};"
+            " allowed: a trial of a sweep that recorded its parameters"
+        ) from None
+    return params
+
+
+def _on_our_folds(task: Task, spec: SweepSpec, params: Params, metric: str) -> list[float]:
+    """Score the champion's configuration on the contender's folds."""
+    # Its own options, epochs and seed; our rows.
+    theirs = spec.model_copy(update={"data": task.spec.data, "folds": task.spec.folds})
+    other = check_sweep(theirs, where=f"sweep {spec.name}")
+    if metric not in other.trainer.metrics:
+        raise _IncomparableError(f"its trainer {spec.trainer!r} never reports {metric!r}")
+    rows, labels = other.training_rows
+    folds = cut_folds(rows, labels, other.split.folds)
+    reports = list(cross_validate(other.trainer, params, folds, metric=metric, epochs=spec.epochs))
+    return list(fold_scores(reports, metric).values())
+
+
+def _on_new_rows(
+    client: MlflowClient, champion: ModelVersion, spec: SweepSpec, contender: Contender
+) -> tuple[list[float], list[float]]:
+    """Let both models answer for hold-out rows that neither was fitted on."""
+    task = contender.task
+    if json.loads(champion.tags.get(CLASSES, "[]")) != list(task.table.classes):
+        raise _IncomparableError("it knows other classes")
+    content = read_artifact(client, champion.tags[SWEEP_RUN_ID], ROWS_FILE)
+    if content is None:
+        raise _IncomparableError(f"its sweep's run has no {ROWS_FILE!r}, which says what it saw")
+    held = task.split.holdout
+    hashes = row_hashes(task.select_raw(held))
+    new = np.flatnonzero(~np.isin(hashes, decode_hashes(content)))
+    parts = _parts(task.table.labels[held][new])
+    if len(parts) < 2:
+        raise _IncomparableError(
+            f"{len(new)} of {len(held)} hold-out rows are new to it, with two of each class at "
+            "least needed"
+        )
+    other = check_sweep(
+        spec.model_copy(update={"data": task.spec.data, "folds": task.spec.folds}),
+        where=f"sweep {spec.name}",
+    )
+    uri = f"models:/{champion.name}/{champion.version}"
+    theirs = require_flavor(other.trainer.flavor).load(uri)
+    sides = (task, contender.model()), (other, theirs)
+    ours, others = (
+        [
+            _score(side, model, *_picked(side.holdout_rows, new[part]), contender.metric)
+            for part in parts
+        ]
+        for side, model in sides
+    )
+    return ours, others
+
+
+def _parts(labels: Labels) -> list[Any]:
+    """Cut rows into parts that hold each class, as many as are allowed."""
+    if not len(labels):
+        return []
+    n_parts = min(MOST_PARTS, int(np.unique(labels, return_counts=True)[1].min()))
+    # Row by row of each class in turn, so that every part gets its share of each.
+    order = np.argsort(labels, kind="stable")
+    return [np.sort(order[start::n_parts]) for start in range(n_parts)]
+
+
+def _picked(holdout: tuple[Rows, Labels], positions: Any) -> tuple[Rows, Labels]:
+    rows, labels = holdout
+    return take_rows(rows, positions), labels[positions]
+
+
+def _score(task: Task, model: Any, rows: Rows, labels: Labels, metric: str) -> float:
+    scores = task.trainer.score(model, rows, labels)
+    if metric not in scores:
+        raise _IncomparableError(f"the trainer {task.spec.trainer!r} never reports {metric!r}")
+    return float(scores[metric])

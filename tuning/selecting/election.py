@@ -1,0 +1,221 @@
+"""A selection from its rules to a registered version, safe to repeat after every step."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cache
+from statistics import fmean
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from rich.console import Console
+from rich.table import Table
+
+from tuning.authentication import ADDRESS_VARIABLE, LOCAL
+from tuning.crossvalidation import Report
+from tuning.errors import ConfigError, NotBetterError, SweepError
+from tuning.flavors import require_flavor
+from tuning.home import Home
+from tuning.ledger import Trial, TrialState
+from tuning.quiet import muted_stderr
+from tuning.registry import (
+    CHALLENGER,
+    CHAMPION,
+    HOLDOUT_SCORE,
+    SELECTION,
+    Winner,
+    find_trial_version,
+    give_alias,
+    open_registry,
+    register,
+)
+from tuning.runs import open_runs, recorded_spec
+from tuning.selecting.champion import Contender, Verdict, judge_contender, recorded_params
+from tuning.selecting.ranking import Candidate, Placed, rank
+from tuning.selecting.reading import read_candidates
+from tuning.selecting.rules import SelectionSpec
+from tuning.selecting.showing import show_ranking
+from tuning.spec import Task, check_sweep
+from tuning.tracking import reachable
+from tuning.trainers.trainer import Metrics
+
+
+def run_selection(
+    spec: SelectionSpec, *, home: Home, console: Console, dry_run: bool, force: bool
+) -> None:
+    """Pick the winner across sweeps and register it.
+
+    Args:
+        spec: The rules.
+        home: Where MLflow is.
+        console: Where the ranking is shown.
+        dry_run: Whether to leave the registry alone.
+        force: Whether to register a winner that is no better than the champion.
+
+    Raises:
+        ConfigError: MLflow cannot be used, a rule asks for what no trial has, or the data
+            changed since the winner was tried.
+        SweepError: No trial is in the running.
+        NotBetterError: The rules want better than the champion, and the winner is not.
+    """
+    client = open_runs(home)
+    with reachable(home):
+        ranked = rank(read_candidates(client, spec), spec)
+        show_ranking(console, ranked, spec.metric)
+        winner = _winner(ranked, spec)
+        found = find_trial_version(client, spec.model, winner.run_id)
+        if found is not None:
+            alias = _keep(client, found, dry_run=dry_run)
+            console.print(
+                f"{winner.name} is version {found.version} of {spec.model} already, @{alias}",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
+            return
+        with muted_stderr():
+            elected = _Elected(client, spec, winner)
+            verdict = elected.verdict()
+        if verdict is not None:
+            console.print(f"{winner.name}: {verdict.reason}", markup=False, soft_wrap=True)
+            if not (verdict.better or force or dry_run):
+                raise NotBetterError(
+                    f"{spec.name}: {winner.name} won, but nothing was registered: "
+                    f"{verdict.reason}; --force registers it nevertheless"
+                )
+        if dry_run:
+            console.print("nothing was registered: --dry-run", markup=False)
+            return
+        with muted_stderr():
+            version = elected.register(open_registry(home))
+            alias = give_alias(client, version)
+    console.print(_outcome(spec, winner, version, alias))
+
+
+def _winner(ranked: Sequence[Placed], spec: SelectionSpec) -> Candidate:
+    if ranked and ranked[0].place == 1:
+        return ranked[0].candidate
+    if not ranked:
+        raise SweepError(f"{spec.name}: the sweeps have no trials yet, nothing was registered")
+    reasons = Counter(placed.reason.partition(": is ")[0] for placed in ranked)
+    ((reason, count),) = reasons.most_common(1)
+    raise SweepError(
+        f"{spec.name}: none of {len(ranked)} trials is in the running, nothing was registered; "
+        f"{count} of them: {reason}"
+    )
+
+
+def _keep(client: MlflowClient, version: ModelVersion, *, dry_run: bool) -> str:
+    """Make a version that is there already the challenger, unless it is the champion."""
+    aliases = client.get_registered_model(version.name).aliases
+    if str(aliases.get(CHAMPION)) == str(version.version):
+        return CHAMPION
+    alias = CHALLENGER if CHAMPION in aliases else CHAMPION
+    if not dry_run:
+        client.set_registered_model_alias(version.name, alias, version.version)
+    return alias
+
+
+class _Elected:
+    """The winner, from its runs back to what was run."""
+
+    def __init__(self, client: MlflowClient, spec: SelectionSpec, winner: Candidate) -> None:
+        self._client = client
+        self._spec = spec
+        self._winner = winner
+        self._task = _task(client, spec, winner)
+        self._params = recorded_params(client, winner.run_id)
+        self._fitted = cache(self._fit)
+
+    def verdict(self) -> Verdict | None:
+        """Compare with the champion; None if the rules do not ask for it."""
+        rule = self._spec.require_better
+        if rule is None:
+            return None
+        contender = Contender(
+            task=self._task,
+            trial_run_id=self._winner.run_id,
+            scores=self._winner.scores,
+            metric=self._spec.metric,
+            sign=self._spec.sign,
+            model=lambda: self._fitted()[0],
+        )
+        return judge_contender(self._client, self._spec.model, contender, rule)
+
+    def register(self, client: MlflowClient) -> ModelVersion:
+        """Fit on all training rows, and make it a version."""
+        require_flavor(self._task.trainer.flavor).prepare()
+        model, holdout = self._fitted()
+        winner = self._winner
+        trial = Trial(
+            winner.trial,
+            self._params,
+            draws={},
+            started_at_s=0.0,
+            state=TrialState.COMPLETE,
+            reports=_reports(winner.scores, self._spec.metric),
+        )
+        tags = {SELECTION: self._spec.name}
+        made = Winner(trial, winner.run_id, winner.sweep_run_id, model, holdout, tags)
+        return register(client, self._task, made)
+
+    def _fit(self) -> tuple[Any, Metrics]:
+        trainer = self._task.trainer
+        if (os.environ.get(ADDRESS_VARIABLE) or LOCAL) == LOCAL:
+            model = trainer.refit(self._params, *self._task.training_rows)
+            return model, trainer.score(model, *self._task.holdout_rows)
+        import ray  # noqa: PLC0415, seconds, which a fit in this process need not pay
+
+        from tuning.cluster import ray_cluster  # noqa: PLC0415, as above
+        from tuning.refit import remote_fit  # noqa: PLC0415, as above
+        from tuning.sweep import make_workload  # noqa: PLC0415, as above
+
+        resources = self._task.spec.resources
+        with ExitStack() as stack:
+            stack.enter_context(ray_cluster(resources))
+            fit = remote_fit(ray.put(make_workload(self._task)), resources)
+            return fit(self._params, *self._task.holdout_rows)
+
+
+def _task(client: MlflowClient, spec: SelectionSpec, winner: Candidate) -> Task:
+    """Load what the winner's sweep ran on, to be registered by this selection's words."""
+    ran = recorded_spec(client, client.get_run(winner.sweep_run_id))
+    task = check_sweep(
+        ran.model_copy(update={"given_model": spec.model, "metric": spec.metric}),
+        where=f"sweep {winner.sweep}",
+    )
+    if task.table.sha256 != winner.data_hash:
+        raise ConfigError(
+            f"sweep {winner.sweep}: data: hash {task.table.sha256[:12]}, but the sweep saw "
+            f"{winner.data_hash[:12]}: bring the data back, or run the sweep anew"
+        )
+    return task
+
+
+def _reports(scores: Sequence[float], metric: str) -> tuple[Report, ...]:
+    return tuple(
+        Report(
+            fold=fold,
+            epoch=0,
+            progress=fold + 1,
+            metrics={metric: score},
+            mean=fmean(scores[: fold + 1]),
+            fold_complete=True,
+            complete=fold + 1 == len(scores),
+        )
+        for fold, score in enumerate(scores)
+    )
+
+
+def _outcome(spec: SelectionSpec, winner: Candidate, version: ModelVersion, alias: str) -> Table:
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("selection", spec.name)
+    table.add_row("winner", winner.name)
+    table.add_row("parameters", "\n".join(f"{k} = {v}" for k, v in winner.params.items()))
+    table.add_row(f"{spec.metric}, cross-validated", f"{winner.mean:.4f}")
+    table.add_row(f"{spec.metric}, hold-out", f"{float(version.tags[HOLDOUT_SCORE]):.4f}")
+    table.add_row("model version", f"{version.name} version {version.version} @{alias}")
+    table.add_row("MLflow run", winner.run_id)
+    return table

@@ -1,0 +1,41 @@
+"""What the trials of a sweep share, and what is made of the one that wins.
+
+Apart from the actors that run them, since to import Ray Tune takes a second: a process that
+only fits the winner need not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuning.data import Labels, Rows
+from tuning.folds import Positions
+from tuning.trainers.factory import make_trainer
+from tuning.trainers.trainer import Metrics, Problem, Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What all trials of a sweep share; it crosses the object store once for each actor."""
+
+    trainer: str
+    options: Mapping[str, Any]
+    problem: Problem
+    metric: str
+    rows: Rows
+    """Training rows only: the hold-out never reaches a trial."""
+    labels: Labels
+    folds: tuple[tuple[Positions, Positions], ...]
+
+    def make_trainer(self) -> Trainer:
+        """Build the trainer anew, in the process that uses it."""
+        return make_trainer(self.trainer, self.problem, self.options)
+
+
+def fit_winner(
+    workload: Workload, params: Any, holdout_rows: Rows, holdout_labels: Labels
+) -> tuple[Any, Metrics]:
+    """Fit all training rows and score the hold-out, once."""
+    trainer = workload.make_trainer()
+    model = trainer.refit(params, workload.rows, workload.labels)
+    return model, trainer.score(model, holdout_rows, holdout_labels)
