@@ -79,6 +79,27 @@ def rollouts() -> Dashboard:
             )
         )
         .with_panel(
+            lines(
+                "95th percentile of batches' answers",
+                (
+                    f"histogram_quantile(0.95, sum by (model, version, track, le) (rate(rayfleet_answer_seconds_bucket{{{MODEL}}}[$__rate_interval])))",
+                    LEGEND,
+                ),
+                unit="s",
+                about="From a batch's first request to its prediction, transport left out: what the judge compares.",
+            )
+        )
+        .with_panel(
+            lines(
+                "Mirrored requests by outcome",
+                (
+                    f"sum by (model, version, outcome) (rate(rayfleet_mirrored_total{{{MODEL}}}[$__rate_interval]))",
+                    "{{model}} {{version}} {{outcome}}",
+                ),
+                unit="reqps",
+            )
+        )
+        .with_panel(
             rows(
                 "Versions now",
                 f"max by (model, version, track) (rayfleet_version_weight{{{MODEL}}})",

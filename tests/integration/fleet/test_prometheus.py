@@ -45,6 +45,7 @@ ABSENT = {
     "ray_rayfleet_gpu_memory_bytes": "no GPU here",
     " offset 1m)": "marks what changed within the last minute, and nothing did",
     "|503|": "nothing was refused",
+    "rayfleet_mirrored_total": "nothing is mirrored",
 }
 """Parts of queries that may have no series in this fleet, and why."""
 
