@@ -1,6 +1,7 @@
 """Our log lines where Ray keeps a replica's."""
 
 import logging
+import traceback
 from logging.handlers import MemoryHandler
 
 from ray import serve
@@ -19,15 +20,19 @@ def log_as_serve_does() -> None:
         context = serve.get_replica_context()
     except RayServeException:
         return
-    named = _Application(context.app_name)
+    named = _Named(context.app_name)
     ours, serves = logging.getLogger("deployments"), logging.getLogger("ray.serve")
     ours.handlers = [_prompt(handler, named) for handler in serves.handlers]
     ours.setLevel(logging.INFO)
     ours.propagate = False
 
 
-class _Application(logging.Filter):
-    """Says whose lines they are; Serve 2.60 does so only for those of requests at its own doors."""
+class _Named(logging.Filter):
+    """Says whose lines they are, and writes tracebacks as they should be.
+
+    Serve 2.60 names the application only for requests at its own doors, and its stand-in for
+    `print`, by which Python writes tracebacks, makes a tuple of each of their lines.
+    """
 
     def __init__(self, application: str) -> None:
         super().__init__()
@@ -36,6 +41,8 @@ class _Application(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every line pass."""
         record.application = self._application
+        if record.exc_info and not record.exc_text:
+            record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
         return True
 
 
