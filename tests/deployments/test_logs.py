@@ -11,10 +11,14 @@ from ray.serve._private.logging_utils import redirected_print
 from deployments.logs import _Named
 
 
+def fail() -> None:
+    raise ValueError("negative numbers are beyond me")
+
+
 def line(formatter: logging.Formatter) -> str:
     """A line about an error, as a replica of `wine--v1` writes it."""
     try:
-        raise ValueError("negative numbers are beyond me")
+        fail()
     except ValueError as error:
         info = (ValueError, error, error.__traceback__)
     record = logging.LogRecord("ours", logging.WARNING, "file.py", 1, "it raised", (), info)
