@@ -37,6 +37,7 @@ from deployments.gateway.documentation import description
 from deployments.gateway.grpc_methods import SERVICES
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import FIXED
+from deployments.logspec import LogsSpec
 from deployments.protocols.datatypes import DTYPES
 from deployments.protocols.infer_rules import RESERVED_PARAMETERS
 from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
@@ -90,6 +91,7 @@ SPECS = [
     pytest.param(FleetSpec, SERVING, "Fleet", id="fleet"),
     pytest.param(ExpressSpec, SERVING, "Express ports", id="express"),
     pytest.param(ControlSpec, SERVING, "Control API", id="control"),
+    pytest.param(LogsSpec, SERVING, "Logs", id="logs"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
     pytest.param(FeedbackSpec, FEEDBACK, "Settings", id="feedback"),

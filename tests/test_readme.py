@@ -209,6 +209,13 @@ def check_tool(command: Command) -> None:
     assert f"$(BIN)/{line}\n" in (REPOSITORY / "Makefile").read_text()
 
 
+def check_monitor(command: Command) -> None:
+    """Prometheus and Alertmanager, as the first line of their config says to start them."""
+    (config,) = [word for word in command.words if word.startswith("--config.file=")]
+    path = REPOSITORY / config.partition("=")[2]
+    assert path.read_text().splitlines()[0].endswith(" ".join(command.words))
+
+
 CHECKS: dict[str, Callable[[Command], None]] = {
     "bash": check_bash,
     "curl": lambda command: None,  # below
@@ -221,6 +228,8 @@ CHECKS: dict[str, Callable[[Command], None]] = {
     "make": check_make,
     "mlflow": check_mlflow,
     "mypy": check_tool,
+    "prometheus": check_monitor,
+    "prometheus-alertmanager": check_monitor,
     "python": check_python,
     "ray": check_ray,
     "rayfleet": check_rayfleet,
@@ -281,12 +290,24 @@ def test_yaml_is_a_valid_config(block: Block) -> None:
         assert gRPCOptions(**raw["grpc_options"]).grpc_servicer_func_callable == [add_to_server]
     elif "args" in raw:
         FleetSpec.load(raw["args"], where=block.place)
+    elif "groups" in raw:
+        check_rules(block)
     elif "tie_breaks" in raw:
         SelectionSpec.load(raw, where=block.place)
     elif "models" in raw:
         ModelsSpec.load(raw, where=block.place)
     else:
         SweepSpec.load(raw, where=block.place)
+
+
+def check_rules(block: Block) -> None:
+    """Rules of Prometheus, one of which must feed those that we ship."""
+    shipped = "".join(path.read_text() for path in REPOSITORY.glob("configs/monitoring/rules/*"))
+    (group,) = yaml.safe_load(block.text)["groups"]
+    assert all(rule["record"] in shipped for rule in group["rules"])
+    if shutil.which("promtool") is not None:
+        check = ["promtool", "check", "rules", "/dev/stdin"]
+        subprocess.run(check, input=block.text, text=True, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("block", blocks_of("json"), ids=lambda block: block.place)

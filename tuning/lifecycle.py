@@ -27,6 +27,7 @@ from tuning.errors import (
     TuningError,
 )
 from tuning.flavors import require_flavor
+from tuning.gauges import SweepGauges
 from tuning.goals import feasible, pareto_set
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest, Outcome, Trial, TrialState, locked
@@ -205,11 +206,12 @@ class _Run:
     def _run(self, tracker: Tracker, progress: Progress, cluster: Cluster) -> tuple[Outcome, Trial]:
         limit = min(cluster.capacity, self.task.spec.max_concurrent or cluster.capacity)
         spec = self.task.spec
+        gauges = SweepGauges(spec.name, spec.n_trials, self.ledger.trials())
         book = Book(
             spec.n_trials,
             self.ledger,
             make_suggestions(spec, self.ledger.priors()),
-            [tracker, progress],
+            [tracker, progress, gauges],
             account=Account(
                 spec.budget, metric=spec.metric, mode=spec.mode, cpu=spec.resources.cpu
             ),
