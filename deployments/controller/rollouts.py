@@ -224,6 +224,9 @@ class Rollouts:
         if row is None or (rollout is not None and not rollout.judged):
             return False
         self._judged.add((model, version))
+        if row.settled:
+            outcome = f"which was judged ({row.phase}): start it by name to try it again"
+            logger.info("%s: %s names version %s, %s", model, CANARY_ALIAS, version, outcome)
         return True
 
     def _begin(self, request: Request, now_s: float) -> bool:

@@ -134,6 +134,7 @@ def releases(fleet: Fleet) -> Iterator[Releases]:
     """The model, with version 1 as its champion, ready."""
     uri = f"sqlite:///{fleet.cluster.home / 'mlflow.db'}"
     releases = Releases(fleet, mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri))
+    eventually("the control API", lambda: listens(fleet, "/api/v1/fleet"))
     spec = {"rollout": APPROVED, "transport": "direct"}
     status, _, text = fleet.call(
         "/api/v1/deployments",
@@ -305,7 +306,7 @@ def test_a_controller_that_is_killed_goes_on_where_it_was(releases: Releases) ->
         releases.reaches("progressing", weight=20)
         dead = kill(replica_pids(releases.fleet), CONTROLLER)
         eventually("a new controller", lambda: pids_of(releases.fleet, CONTROLLER) - {dead})
-        eventually("its door", lambda: _listens(releases))
+        eventually("its door", lambda: listens(releases.fleet, f"{API}/rollout"))
         releases.reaches("successful")
         load.wait_for_answers(50)
 
@@ -313,8 +314,9 @@ def test_a_controller_that_is_killed_goes_on_where_it_was(releases: Releases) ->
     assert releases.champion() == version
 
 
-def _listens(releases: Releases) -> bool:
+def listens(fleet: Fleet, path: str) -> bool:
+    """Whether the control API answers a question about something that there is."""
     try:
-        return releases.fleet.call(f"{API}/rollout", door=releases.fleet.control_url)[0] == 200
+        return fleet.call(path, door=fleet.control_url)[0] == 200
     except OSError:
         return False
