@@ -19,7 +19,7 @@ CONFIG ?= configs/fleet.yaml
 # pytest all of its assertions.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve stop test test-fast test-gpu soak lint kuberay-validate format proto bench clean
+.PHONY: help install demo serve stop test test-fast test-gpu soak lint kuberay-validate format proto bench bench-tuning clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,11 @@ proto: install ## Compile the messages of gRPC
 
 bench: install ## Measure requests per second beside the peers, as ratios
 	$(BIN)/python -m benchmarks.serving
+
+bench-tuning: install ## Measure what a trial costs, whether that grows, how many fit side by side
+	$(BIN)/python -m benchmarks.tuning overhead
+	$(BIN)/python -m benchmarks.tuning crowd
+	$(BIN)/python -m benchmarks.tuning growth
 
 clean: ## Remove what make created: environments, state, caches
 	@if test -x $(BIN)/rayfleet; then $(BIN)/rayfleet stop; fi

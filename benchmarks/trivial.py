@@ -1,5 +1,6 @@
 """A trainer that does nothing, in a module that imports nothing beside what it needs."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,20 +10,22 @@ from tuning.trainers.trainer import Fold, Metrics, Problem
 
 
 class TrivialTrainer:
-    """Reports its parameter and does no work."""
+    """Reports its parameter and does no work; the option `takes_s` is how long it waits."""
 
     metrics = ("accuracy",)
     flavor = "sklearn"
     row_shape: tuple[int, ...] | None = None
 
     def __init__(self, problem: Problem, options: Mapping[str, Any]) -> None:
-        """Need nothing."""
+        """Keep the options."""
+        self._takes_s = float(options.get("takes_s", 0.0))
 
     def check(self, params: Params) -> None:
         """Accept everything."""
 
     def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
         """Report the parameter."""
+        time.sleep(self._takes_s)
         yield {"accuracy": float(str(params["x"]))}
 
     def refit(self, params: Params, rows: Rows, labels: Labels) -> None:

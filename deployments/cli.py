@@ -86,6 +86,19 @@ def _parser() -> argparse.ArgumentParser:
     stop = commands.add_parser("stop", help="end what `rayfleet serve` runs on this home folder")
     stop.set_defaults(run=_stop)
 
+    doctor = commands.add_parser(
+        "doctor",
+        allow_abbrev=False,
+        help="say what is wrong with this installation or its fleet, and what to do",
+        description="Look at versions, ports, registry, store, storage, GPUs, Ray and HAProxy,"
+        " and at the fleet if it runs. Changes nothing. Exit status 1 when something is wrong.",
+    )
+    doctor.add_argument(
+        "config", nargs="?", type=Path, metavar="CONFIG", help="fleet config; its fleet may run"
+    )
+    doctor.add_argument("--json", action="store_true", help="write the findings as JSON")
+    doctor.set_defaults(run=_doctor)
+
     add_rollout_command(commands)
     show = commands.add_parser(
         "demo",
@@ -141,6 +154,13 @@ def _stop(_: argparse.Namespace) -> int:
     from deployments import running  # noqa: PLC0415, psutil, which --help does not need
 
     return running.stop()
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from deployments.doctor import report  # noqa: PLC0415, as above
+
+    quieten()
+    return report.run(options.config, as_json=options.json)
 
 
 def _demo(_: argparse.Namespace) -> int:

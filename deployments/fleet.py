@@ -26,9 +26,6 @@ GATEWAY_REQUESTS = 2000
 LEAVING_S = 45.0
 """What a gateway needs to leave beside its last request: Serve's 30 s, and our own ports' 12."""
 
-LOGGING = {"enable_access_log": False}
-"""A line for each request, and for each poll, would cost more than many a predict."""
-
 
 def build(args: dict[str, Any]) -> Application:
     """Assemble the application graph; nothing is started or loaded yet.
@@ -49,7 +46,7 @@ def build(args: dict[str, Any]) -> Application:
         num_replicas=1,
         max_ongoing_requests=CONTROLLER_CALLS,
         ray_actor_options={"num_cpus": 0},
-        logging_config=LOGGING,
+        logging_config=settings.logs.serve_options,
     )(Controller).bind(settings)
     gateway = serve.deployment(
         name="Gateway",
@@ -57,6 +54,6 @@ def build(args: dict[str, Any]) -> Application:
         max_ongoing_requests=GATEWAY_REQUESTS,
         graceful_shutdown_timeout_s=LEAVING_S + settings.request_deadline_s,
         ray_actor_options={"num_cpus": 0.1},
-        logging_config=LOGGING,
+        logging_config=settings.logs.serve_options,
     )(serve.ingress()(Gateway))
     return gateway.bind(settings, controller)

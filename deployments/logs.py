@@ -1,6 +1,7 @@
 """Our log lines where Ray keeps a replica's."""
 
 import logging
+import traceback
 from logging.handlers import MemoryHandler
 
 from ray import serve
@@ -16,20 +17,41 @@ def log_as_serve_does() -> None:
     this does nothing.
     """
     try:
-        serve.get_replica_context()
+        context = serve.get_replica_context()
     except RayServeException:
         return
+    named = _Named(context.app_name)
     ours, serves = logging.getLogger("deployments"), logging.getLogger("ray.serve")
-    ours.handlers = [_prompt(handler) for handler in serves.handlers]
+    ours.handlers = [_prompt(handler, named) for handler in serves.handlers]
     ours.setLevel(logging.INFO)
     ours.propagate = False
 
 
-def _prompt(handler: logging.Handler) -> logging.Handler:
+class _Named(logging.Filter):
+    """Says whose lines they are, and writes tracebacks as they should be.
+
+    Serve 2.60 names the application only for requests at its own doors, and its stand-in for
+    `print`, by which Python writes tracebacks, makes a tuple of each of their lines.
+    """
+
+    def __init__(self, application: str) -> None:
+        super().__init__()
+        self._application = application
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every line pass."""
+        record.application = self._application
+        if record.exc_info and not record.exc_text:
+            record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        return True
+
+
+def _prompt(handler: logging.Handler, named: logging.Filter) -> logging.Handler:
     """The same handler, if it holds lines back then without doing so."""
     if not isinstance(handler, MemoryHandler) or handler.target is None:
         return handler
     prompt = MemoryHandler(capacity=1, target=handler.target)
     for each in handler.filters:  # Serve puts them here, not on the file's own handler
         prompt.addFilter(each)
+    prompt.addFilter(named)
     return prompt

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from deployments.controlspec import ControlSpec
 from deployments.feedbackspec import FeedbackSettings
+from deployments.logspec import LogsSpec
 from deployments.mirrorspec import MirrorSpec, named_versions
 from deployments.rolloutspec import RolloutSettings
 from tuning.configfile import Spec
@@ -127,6 +128,9 @@ class FleetSpec(Spec):
 
     control: ControlSpec | None = ControlSpec()
     """The control API's port, on the controller's node; null closes it."""
+
+    logs: LogsSpec = LogsSpec()
+    """How the gateways, the controller and versions deployed from now on write logs."""
 
     model_control_mode: Literal["none", "explicit"] = "none"
     """Whether `/v2/repository/models/NAME/load` and `unload` work, at every inference door."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from deployments.controlspec import ControlSpec
+from deployments.logspec import LogsSpec
 from deployments.schema import ExpressSpec, FleetSpec
 from tuning.home import resolve_home
 
@@ -29,6 +30,8 @@ class Settings:
     control: ControlSpec | None
     model_control_mode: str
 
+    logs: LogsSpec
+
 
 def resolve_settings(spec: FleetSpec, *, create_home: bool = True) -> Settings:
     """Resolve addresses: the config's, else the environment's, else the embedded defaults.
@@ -50,4 +53,5 @@ def resolve_settings(spec: FleetSpec, *, create_home: bool = True) -> Settings:
         express=spec.express,
         control=spec.control,
         model_control_mode=spec.model_control_mode,
+        logs=spec.logs,
     )

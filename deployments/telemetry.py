@@ -104,6 +104,30 @@ LAST_ANSWER = Family(
     "Unix time at which a batch was last answered.",
     VERSION,
 )
+VERSION_WEIGHT = Family(
+    "rayfleet_version_weight", Kind.GAUGE, "Percent of its model's requests.", VERSION
+)
+VERSION_READY = Family(
+    "rayfleet_version_ready", Kind.GAUGE, "Whether the version can answer: 1 or 0.", VERSION
+)
+VERSION_REPLICAS = Family(
+    "rayfleet_version_replicas",
+    Kind.GAUGE,
+    "Running replicas of the version, or of the pool that holds it.",
+    VERSION,
+)
+GATEWAYS_WANTED = Family(
+    "rayfleet_gateways_wanted", Kind.GAUGE, "Gateways that Serve is to run.", ()
+)
+DEPENDENCY_UP = Family(
+    "rayfleet_dependency_up",
+    Kind.GAUGE,
+    "Whether the controller's last call reached it, registry or store: 1 or 0.",
+    ("dependency",),
+)
+CONTROLLERS = (VERSION_WEIGHT, VERSION_READY, VERSION_REPLICAS, GATEWAYS_WANTED, DEPENDENCY_UP)
+"""What the controller itself tells; see `controller.gauges`."""
+
 MIRRORED = Family(
     "rayfleet_mirrored",
     Kind.COUNTER,
@@ -132,7 +156,7 @@ REMEMBERED = Family(
 MIRRORS = (MIRRORED, MIRROR_DIFFERENCE, MIRROR_SECONDS)
 FAMILIES = (
     REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, ANSWER, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER,
-    *MIRRORS, REMEMBERED,
+    *MIRRORS, REMEMBERED, *CONTROLLERS,
 )  # fmt: skip
 
 Labels = tuple[str, ...]

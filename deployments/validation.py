@@ -134,6 +134,13 @@ def read_fleet(path: Path) -> FleetSpec:
     return FleetSpec.load(args, where=str(path), path=f"{place}.args")
 
 
+def doors_of(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Key, host and port of each port that a valid config asks for."""
+    raw = read_yaml(path)
+    for door in _doors(raw, "", read_fleet(path)):
+        yield door.shown.removeprefix("."), door.host, door.port
+
+
 def address_faults(path: Path) -> list[str]:
     """Say which addresses of a valid config cannot be had on this machine, a line for each."""
     raw = read_yaml(path)

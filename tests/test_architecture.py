@@ -11,7 +11,7 @@ from deployments import errors as fleet_errors
 from tuning import errors as tuning_errors
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("deployments", "tuning", "benchmarks", "kuberay")
+PACKAGES = ("deployments", "tuning", "dashboards", "benchmarks", "kuberay")
 MODULES = sorted(
     path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
 )

@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -37,6 +37,7 @@ from deployments.gateway.documentation import description
 from deployments.gateway.grpc_methods import SERVICES
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import FIXED
+from deployments.logspec import LogsSpec
 from deployments.protocols.datatypes import DTYPES
 from deployments.protocols.infer_rules import RESERVED_PARAMETERS
 from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
@@ -62,18 +63,23 @@ from tests.deployments.gateway.hosted import Surroundings
 from tests.documents import DOCS, README, REPOSITORY, options, rows, section
 from tuning import cluster, home, registry, tracking
 from tuning.__main__ import GENERATE, _generate_parser, _sweep_parser
+from tuning.budget import BudgetSpec
 from tuning.commands import COMMANDS
 from tuning.comparison import RequireBetterSpec
 from tuning.data import BUNDLED, DataSpec
 from tuning.folds import FoldsSpec
+from tuning.goals import ObjectiveSpec
+from tuning.searcher import SearcherSpec
 from tuning.selecting.rules import ParsimonySpec, SelectionSpec
 from tuning.space import DISTRIBUTIONS
-from tuning.spec import ResourcesSpec, SchedulerSpec, SearcherSpec, SweepSpec
+from tuning.spec import ResourcesSpec, SweepSpec
+from tuning.stopping import SchedulerSpec
 from tuning.trainers import tensorflow, torch
 from tuning.trainers.factory import TRAINERS
 from tuning.trainers.scores import CLASSIFICATION_METRICS
 from tuning.trainers.sklearn import ESTIMATORS
 from tuning.trainers.torch import TorchOptions
+from tuning.values import MEASURED
 
 SERVING = REPOSITORY / "docs" / "serving.md"
 FEEDBACK = REPOSITORY / "docs" / "feedback.md"
@@ -85,6 +91,7 @@ SPECS = [
     pytest.param(FleetSpec, SERVING, "Fleet", id="fleet"),
     pytest.param(ExpressSpec, SERVING, "Express ports", id="express"),
     pytest.param(ControlSpec, SERVING, "Control API", id="control"),
+    pytest.param(LogsSpec, SERVING, "Logs", id="logs"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
     pytest.param(FeedbackSpec, FEEDBACK, "Settings", id="feedback"),
@@ -106,6 +113,8 @@ SPECS = [
     pytest.param(ResourcesSpec, TUNING, "Resources", id="trial-resources"),
     pytest.param(SchedulerSpec, TUNING, "Scheduler", id="scheduler"),
     pytest.param(SearcherSpec, TUNING, "Searcher", id="searcher"),
+    pytest.param(ObjectiveSpec, TUNING, "Objectives", id="objectives"),
+    pytest.param(BudgetSpec, TUNING, "Budget", id="budget"),
     pytest.param(SelectionSpec, TUNING, "Selection", id="selection"),
     pytest.param(ParsimonySpec, TUNING, "Parsimony", id="parsimony"),
     pytest.param(RequireBetterSpec, TUNING, "Better than the champion", id="require-better"),
@@ -169,6 +178,20 @@ def test_every_distribution_and_its_fields_are_listed() -> None:
     assert listed - {"field"} == {f"`{name}`" for name in fields}
 
 
+@pytest.mark.parametrize(
+    ("spec", "heading"),
+    [
+        pytest.param(FoldsSpec, "Kinds of folds", id="folds"),
+        pytest.param(SchedulerSpec, "Kinds of schedulers", id="schedulers"),
+        pytest.param(SearcherSpec, "Kinds of searchers", id="searchers"),
+    ],
+)
+def test_every_kind_is_described(spec: type[BaseModel], heading: str) -> None:
+    listed = [row[0].strip("`") for row in rows(section(TUNING, heading))[1:]]
+
+    assert sorted(listed) == sorted(get_args(spec.model_fields["kind"].annotation))
+
+
 @pytest.mark.parametrize("module", [torch, tensorflow], ids=["torch", "tensorflow"])
 def test_parameters_of_a_network_have_their_real_limits(module: Any) -> None:
     name = module.__name__.rpartition(".")[2]
@@ -185,7 +208,10 @@ def test_parameters_of_a_network_have_their_real_limits(module: Any) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*TRAINERS, *ESTIMATORS, *BUNDLED, *CLASSIFICATION_METRICS, *TorchOptions.model_fields],
+    [
+        *(*TRAINERS, *ESTIMATORS, *BUNDLED, *CLASSIFICATION_METRICS, *MEASURED),
+        *TorchOptions.model_fields,
+    ],
 )
 def test_what_a_sweep_can_name_is_mentioned(name: str) -> None:
     assert re.search(rf"[`.]{re.escape(name)}`", TUNING.read_text())
@@ -254,7 +280,7 @@ def test_every_tag_of_a_version_is_documented() -> None:
         if name.isupper() and str(value).startswith("rayfleet.")
     }
     assert table - {"tag"} == {f"`{name}`" for name in names}
-    for name in (tracking.TRIAL_STATE, tracking.TRACEBACK):
+    for name in (tracking.TRIAL_STATE, tracking.TRACEBACK, tracking.PARETO, tracking.SCHEDULE):
         assert f"`{name}`" in TUNING.read_text()
 
 

@@ -20,7 +20,9 @@ from ray.serve.scripts import cli as serve_cli
 
 from benchmarks.judge import parser as judge_benchmark_parser
 from benchmarks.pool import parser as pool_benchmark_parser
+from benchmarks.racing.__main__ import parser as racing_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
+from benchmarks.tuning_options import parser as tuning_benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
 from deployments.controller.api import NewDeployment
 from deployments.controller.feedback_api import Item, Results
@@ -129,16 +131,21 @@ def check_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> No
     assert {word for word in words if word.startswith("-")} <= set(options(parser))
 
 
+BENCHMARKS = {
+    "judge": judge_benchmark_parser,
+    "pool": pool_benchmark_parser,
+    "racing": racing_benchmark_parser,
+    "serving": benchmark_parser,
+    "tuning": tuning_benchmark_parser,
+}
+
+
 def check_python(command: Command) -> None:
     match command.words[1:]:
         case ("-m", "tuning", *rest):
             check_tuning(rest)
-        case ("-m", "benchmarks.serving", *rest):
-            check_arguments(benchmark_parser(), rest)
-        case ("-m", "benchmarks.pool", *rest):
-            check_arguments(pool_benchmark_parser(), rest)
-        case ("-m", "benchmarks.judge", *rest):
-            check_arguments(judge_benchmark_parser(), rest)
+        case ("-m", module, *rest) if module.startswith("benchmarks."):
+            check_arguments(BENCHMARKS[module.removeprefix("benchmarks.")](), rest)
         case ("-m", "pytest"):
             pass
         case (script,):
@@ -202,6 +209,13 @@ def check_tool(command: Command) -> None:
     assert f"$(BIN)/{line}\n" in (REPOSITORY / "Makefile").read_text()
 
 
+def check_monitor(command: Command) -> None:
+    """Prometheus and Alertmanager, as the first line of their config says to start them."""
+    (config,) = [word for word in command.words if word.startswith("--config.file=")]
+    path = REPOSITORY / config.partition("=")[2]
+    assert path.read_text().splitlines()[0].endswith(" ".join(command.words))
+
+
 CHECKS: dict[str, Callable[[Command], None]] = {
     "bash": check_bash,
     "curl": lambda command: None,  # below
@@ -214,6 +228,8 @@ CHECKS: dict[str, Callable[[Command], None]] = {
     "make": check_make,
     "mlflow": check_mlflow,
     "mypy": check_tool,
+    "prometheus": check_monitor,
+    "prometheus-alertmanager": check_monitor,
     "python": check_python,
     "ray": check_ray,
     "rayfleet": check_rayfleet,
@@ -274,12 +290,24 @@ def test_yaml_is_a_valid_config(block: Block) -> None:
         assert gRPCOptions(**raw["grpc_options"]).grpc_servicer_func_callable == [add_to_server]
     elif "args" in raw:
         FleetSpec.load(raw["args"], where=block.place)
+    elif "groups" in raw:
+        check_rules(block)
     elif "tie_breaks" in raw:
         SelectionSpec.load(raw, where=block.place)
     elif "models" in raw:
         ModelsSpec.load(raw, where=block.place)
     else:
         SweepSpec.load(raw, where=block.place)
+
+
+def check_rules(block: Block) -> None:
+    """Rules of Prometheus, one of which must feed those that we ship."""
+    shipped = "".join(path.read_text() for path in REPOSITORY.glob("configs/monitoring/rules/*"))
+    (group,) = yaml.safe_load(block.text)["groups"]
+    assert all(rule["record"] in shipped for rule in group["rules"])
+    if shutil.which("promtool") is not None:
+        check = ["promtool", "check", "rules", "/dev/stdin"]
+        subprocess.run(check, input=block.text, text=True, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("block", blocks_of("json"), ids=lambda block: block.place)

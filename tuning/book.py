@@ -4,12 +4,16 @@ It alone writes the ledger and feeds the search; whoever wants to know, observes
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from tuning.budget import Account
 from tuning.crossvalidation import Report
+from tuning.exploring import Segment
 from tuning.ledger import Ledger, Trial, TrialState
+from tuning.space import Params
 from tuning.suggestion import Suggestions
 
 
@@ -39,18 +43,35 @@ class Book:
         suggestions: Suggestions,
         observers: Sequence[Observer],
         clock: Callable[[], float] = time.time,
+        account: Account | None = None,
     ) -> None:
+        """Take up what an earlier process left.
+
+        Args:
+            n_trials: Most trials.
+            ledger: Where they are written.
+            suggestions: Where new ones come from.
+            observers: Who hears of them.
+            clock: Unix time in seconds.
+            account: What may end the sweep before its last trial.
+        """
         self._n_trials = n_trials
         self._ledger = ledger
         self._suggestions = suggestions
         self._observers = observers
         self._clock = clock
+        self._account = account
         self._trials = {trial.number: trial for trial in ledger.trials()}
-        self._unfinished = []
+        self._unfinished: deque[int] = deque()
+        self._n_ended = 0
+        self.enough: str | None = None
+        """Why no further trial begins although there might be more; None while they do."""
+        suggestions.restore(self.trials)
         for trial in self._trials.values():
-            suggestions.restore(trial)
             if trial.state is TrialState.RUNNING:
                 self._unfinished.append(trial.number)
+            else:
+                self._count(trial)
 
     @property
     def trials(self) -> list[Trial]:
@@ -60,18 +81,23 @@ class Book:
     @property
     def n_to_run(self) -> int:
         """Trials that have not ended, those included that have not begun."""
-        ended = [trial for trial in self.trials if trial.state is not TrialState.RUNNING]
-        return self._n_trials - len(ended)
+        return self._n_trials - self._n_ended
+
+    def trial(self, number: int) -> Trial:
+        """Return a trial that was handed out."""
+        return self._trials[number]
 
     def next(self) -> Trial | None:
         """Hand out the next trial: first what an earlier process left, then new ones."""
+        if self._account is not None:
+            self.enough = self._account.spent(self._clock())
         if self._unfinished:
-            trial = self._trials[self._unfinished.pop(0)]
+            trial = self._trials[self._unfinished.popleft()]
             trial = replace(trial, started_at_s=self._clock(), reports=())
-        elif len(self._trials) < self._n_trials:
+        elif len(self._trials) < self._n_trials and self.enough is None:
             number = len(self._trials)
             params, draws = self._suggestions.draw(number)
-            trial = Trial(number, params, draws, started_at_s=self._clock())
+            trial = Trial(number, params, draws, started_at_s=self._clock(), known=self._n_ended)
         else:
             return None
         self._trials[trial.number] = trial
@@ -86,6 +112,19 @@ class Book:
         # Ray restarts a trial whose process died; it then begins at its first report.
         earlier = tuple(each for each in trial.reports if each.progress < report.progress)
         trial = replace(trial, reports=(*earlier, report))
+        self._trials[number] = trial
+        for observer in self._observers:
+            observer.on_report(trial)
+
+    def take_over(
+        self,
+        number: int,
+        params: Params,
+        segments: tuple[Segment, ...],
+        reports: tuple[Report, ...],
+    ) -> None:
+        """Replace what a running trial has done by what it copied and went on with."""
+        trial = replace(self._trials[number], params=params, segments=segments, reports=reports)
         self._trials[number] = trial
         for observer in self._observers:
             observer.on_report(trial)
@@ -105,5 +144,11 @@ class Book:
         self._trials[number] = trial
         self._ledger.write_trial(trial)
         self._suggestions.close(number, state, trial.reports)
+        self._count(trial)
         for observer in self._observers:
             observer.on_end(trial)
+
+    def _count(self, trial: Trial) -> None:
+        self._n_ended += 1
+        if self._account is not None:
+            self._account.add(trial)

@@ -51,14 +51,24 @@ class DataSpec(Spec):
     target: str | None = None
     """The file's column that holds the class labels."""
 
+    group: str | None = None
+    """The file's column that says which rows belong together, for `grouped` folds; no feature."""
+
+    time: str | None = None
+    """The file's column by which rows are put in order, for `time_series` folds; no feature."""
+
     @model_validator(mode="after")
     def _one_source_is_named(self) -> Self:
         if (self.bundled is None) == (self.path is None):
             raise ValueError("exactly one of: bundled, path")
         if self.path is not None and self.target is None:
             raise ValueError("target: missing, a file needs the name of its label column")
-        if self.bundled is not None and self.target is not None:
-            raise ValueError(f"target: {self.target!r}: only files have a target column")
+        columns = {"target": self.target, "group": self.group, "time": self.time}
+        for field, column in columns.items():
+            if self.bundled is not None and column is not None:
+                raise ValueError(f"{field}: {column!r}: only files have a {field} column")
+            if column is not None and list(columns.values()).count(column) > 1:
+                raise ValueError(f"{field}: {column!r}: stands for two things")
         if self.path is not None and self.path.suffix not in READERS:
             raise ValueError(f"path: {str(self.path)!r}: allowed endings: {', '.join(READERS)}")
         return self
@@ -81,7 +91,10 @@ class Table:
     """Feature names, in the order of the columns."""
 
     sha256: str
-    """Hash of values, labels, class and column names, and dtypes."""
+    """Hash of values, labels, groups, class and column names, and dtypes."""
+
+    groups: NDArray[np.int64] | None = None
+    """Group codes, shape (rows,); None without `data.group`."""
 
 
 def load_table(spec: DataSpec) -> Table:
@@ -97,18 +110,28 @@ def load_table(spec: DataSpec) -> Table:
         classes = tuple(map(str, bunch.target_names))
         rows = np.ascontiguousarray(bunch.data, dtype=np.float64)
         return make_table(rows, bunch.target.astype(np.int64), classes, columns)
-    frame = _read_frame(spec)
+    frame = _in_order(_read_frame(spec), spec.time)
+    groups = _group_codes(frame, spec.group)
+    frame = frame.drop(columns=[each for each in (spec.group, spec.time) if each is not None])
+    if frame.shape[1] < 2:
+        raise ConfigError(f"data.path: '{spec.path}': holds no column beside the target")
     labels, classes = encode_labels(frame[spec.target], name=str(spec.target))
     features = frame.drop(columns=[spec.target])
+    _require_no_leak(features, frame[spec.target], name=str(spec.target))
     columns = tuple(map(str, features.columns))
-    return make_table(_feature_rows(features), labels, classes, columns)
+    return make_table(_feature_rows(features), labels, classes, columns, groups)
 
 
 def make_table(
-    rows: Rows, labels: Labels, classes: tuple[str, ...], columns: tuple[str, ...]
+    rows: Rows,
+    labels: Labels,
+    classes: tuple[str, ...],
+    columns: tuple[str, ...],
+    groups: NDArray[np.int64] | None = None,
 ) -> Table:
     """Put a table together and hash it."""
-    return Table(rows, labels, classes, columns, _sha256(rows, labels, classes, columns))
+    sha256 = _sha256(rows, labels, classes, columns, groups)
+    return Table(rows, labels, classes, columns, sha256, groups)
 
 
 def encode_labels(target: "pd.Series[Any]", *, name: str) -> tuple[Labels, tuple[str, ...]]:
@@ -159,14 +182,47 @@ def _read_frame(spec: DataSpec) -> pd.DataFrame:
         strerror = error.strerror if isinstance(error, OSError) else None
         reason = strerror or str(error).splitlines()[0]
         raise ConfigError(f"data.path: '{path}': cannot be read: {reason}") from None
-    if spec.target not in frame.columns:
-        known = _listed([str(column) for column in frame.columns])
-        raise ConfigError(f"data.target: {spec.target!r}: no such column, allowed: {known}")
+    for field, column in (("target", spec.target), ("group", spec.group), ("time", spec.time)):
+        if column is not None and column not in frame.columns:
+            known = _listed([str(each) for each in frame.columns])
+            raise ConfigError(f"data.{field}: {column!r}: no such column, allowed: {known}")
     if frame.empty:
         raise ConfigError(f"data.path: '{path}': holds no rows")
-    if frame.shape[1] < 2:
-        raise ConfigError(f"data.path: '{path}': holds no column beside the target")
     return frame
+
+
+def _in_order(frame: pd.DataFrame, column: str | None) -> pd.DataFrame:
+    """Put rows in the order of a column; equal moments stay in the order of the file."""
+    if column is None:
+        return frame
+    n_missing = int(frame[column].isna().sum())
+    if n_missing:
+        raise ConfigError(f"data.time: {column!r}: {n_missing} rows have no value")
+    try:
+        return frame.sort_values(column, kind="stable").reset_index(drop=True)
+    except TypeError as error:
+        raise ConfigError(f"data.time: {column!r}: cannot be put in order: {error}") from None
+
+
+def _group_codes(frame: pd.DataFrame, column: str | None) -> NDArray[np.int64] | None:
+    if column is None:
+        return None
+    n_missing = int(frame[column].isna().sum())
+    if n_missing:
+        raise ConfigError(f"data.group: {column!r}: {n_missing} rows have no value")
+    codes, _ = pd.factorize(frame[column], sort=True)
+    return np.asarray(codes, dtype=np.int64)
+
+
+def _require_no_leak(features: pd.DataFrame, target: "pd.Series[Any]", *, name: str) -> None:
+    """Refuse a feature that is the target: every trial would be perfect, and of no use."""
+    values = target.to_numpy()
+    for column in features.columns:
+        if bool(np.asarray(features[column].to_numpy() == values).all()):
+            raise ConfigError(
+                f"data.path: column {str(column)!r:.100} equals the target {name!r} in every row: "
+                "leave it out, or nothing is learnt from the others"
+            )
 
 
 def _require_different_columns(path: Path) -> None:
@@ -215,7 +271,13 @@ def _is_number(values: "pd.Series[Any]") -> bool:
     )
 
 
-def _sha256(rows: Rows, labels: Labels, classes: tuple[str, ...], columns: tuple[str, ...]) -> str:
+def _sha256(
+    rows: Rows,
+    labels: Labels,
+    classes: tuple[str, ...],
+    columns: tuple[str, ...],
+    groups: NDArray[np.int64] | None,
+) -> str:
     digest = hashlib.sha256()
     digest.update(repr((classes, columns, len(labels))).encode())
     matrix = rows if isinstance(rows, np.ndarray) else None
@@ -228,6 +290,8 @@ def _sha256(rows: Rows, labels: Labels, classes: tuple[str, ...], columns: tuple
             # Little-endian bytes, so that every machine computes the same hash.
             digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
     digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
+    if groups is not None:
+        digest.update(np.ascontiguousarray(groups, dtype="<i8").tobytes())
     return digest.hexdigest()
 
 

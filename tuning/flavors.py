@@ -6,8 +6,11 @@ label (`2.13.0`, not `2.13.0+cpu`) that only some package indexes know.
 """
 
 import importlib
+import io
+import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -40,6 +43,10 @@ class Flavor(Protocol):
         """Answer as the served model will: class codes, or a probability per class."""
         ...
 
+    def size_bytes(self, model: Any) -> int:
+        """How large the file of the model is."""
+        ...
+
     def log(self, model: Any, **arguments: Any) -> "ModelInfo":
         """Log the model to the active run, with MLflow's own arguments."""
         ...
@@ -62,6 +69,10 @@ class SklearnFlavor:
     def outputs(self, model: Any, rows: Rows) -> NDArray[Any]:
         """Return what `predict` says."""
         return np.asarray(model.predict(rows), dtype=np.int64)
+
+    def size_bytes(self, model: Any) -> int:
+        """Count what `log` stores."""
+        return len(import_skops().dumps(model))
 
     def log(self, model: Any, **arguments: Any) -> "ModelInfo":
         """Store in the skops format, which unlike a pickle runs no code when it is read."""
@@ -100,6 +111,14 @@ class PytorchFlavor:
             answers: NDArray[Any] = model(torch.tensor(np.asarray(rows))).numpy()
         return answers
 
+    def size_bytes(self, model: Any) -> int:
+        """Count what PyTorch writes."""
+        import torch  # noqa: PLC0415, as above
+
+        file = io.BytesIO()
+        torch.save(model, file)
+        return file.tell()
+
     def log(self, model: Any, **arguments: Any) -> "ModelInfo":
         """Store as a pickle of PyTorch's own modules."""
         import mlflow.pytorch  # noqa: PLC0415, as above
@@ -132,6 +151,13 @@ class TensorflowFlavor:
         """Call the model as at inference."""
         answers: NDArray[Any] = model(rows, training=False).numpy()
         return answers
+
+    def size_bytes(self, model: Any) -> int:
+        """Count what Keras writes."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            model.save(path)
+            return path.stat().st_size
 
     def log(self, model: Any, **arguments: Any) -> "ModelInfo":
         """Store in Keras' own format."""

@@ -1,11 +1,12 @@
 """How rows are split: a hold-out that no fold ever sees, and folds over the rest."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
+from pydantic import PositiveInt, model_validator
 
 from tuning.configfile import Spec
 from tuning.data import Labels
@@ -14,18 +15,43 @@ from tuning.errors import ConfigError
 Positions = NDArray[np.int64]
 """Row numbers, ascending."""
 
+REPEATABLE = ("stratified", "kfold")
+HOLDOUT_DRAWS = 100
+"""Draws of groups among which one has every class on both sides, if that can be."""
+
 
 class FoldsSpec(Spec):
-    """Stratified cross-validation beside a stratified hold-out."""
+    """Cross-validation beside a hold-out that is split off in the same manner."""
+
+    kind: Literal["stratified", "kfold", "grouped", "time_series"] = "stratified"
+    """What a fold keeps: each class's share; nothing; `data.group`'s rows together; or order,
+    so that each fold validates on what comes after the rows that it fits."""
 
     n_splits: Annotated[int, Ge(2)] = 5
-    """Folds; every training row is validated on in exactly one of them."""
+    """Folds of one pass; but for `time_series`, it validates on every training row once."""
+
+    repeats: PositiveInt = 1
+    """Passes, each shuffled anew; `stratified` and `kfold` only."""
 
     holdout: Annotated[float, Gt(0), Lt(1)] = 0.2
-    """Fraction of all rows kept for the final report."""
+    """Fraction of all rows kept for the final report; of all groups with `grouped`, the last
+    rows with `time_series`."""
 
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
-    """Of the shuffles; the split depends on nothing else but the labels."""
+    """Of the shuffles; the split depends on nothing else but labels and groups."""
+
+    @model_validator(mode="after")
+    def _only_shuffles_repeat(self) -> Self:
+        if self.repeats > 1 and self.kind not in REPEATABLE:
+            raise ValueError(
+                f"repeats: {self.repeats}: {self.kind} folds are the same each time, allowed: 1"
+            )
+        return self
+
+    @property
+    def n_folds(self) -> int:
+        """Folds of all passes."""
+        return self.n_splits * self.repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +67,72 @@ class Split:
     folds: tuple[tuple[Positions, Positions], ...]
     """For each fold the rows it fits and those it validates, as positions in `training`."""
 
+    @property
+    def test_share(self) -> float:
+        """Validation rows of a fold divided by the rows that it fits, on average."""
+        return float(np.mean([len(validate) / len(fit) for fit, validate in self.folds]))
 
-def split_rows(labels: Labels, spec: FoldsSpec) -> Split:
-    """Split rows by their labels; equal arguments give equal splits.
+
+def split_rows(labels: Labels, spec: FoldsSpec, groups: NDArray[np.int64] | None = None) -> Split:
+    """Split rows; equal arguments give equal splits.
+
+    Args:
+        labels: Class codes, shape (rows,).
+        spec: How.
+        groups: Group codes, shape (rows,); what `grouped` keeps together.
 
     Raises:
-        ConfigError: A class has too few rows for the hold-out or for the folds.
+        ConfigError: A class, or the groups, have too few rows for the hold-out or the folds.
     """
-    # Its import costs a second, which trials that only receive positions need not pay.
-    from sklearn.model_selection import StratifiedKFold, train_test_split  # noqa: PLC0415, as above
+    if spec.kind == "grouped":
+        if groups is None:
+            raise ConfigError("folds.kind: 'grouped': needs data.group, the column of the groups")
+        training, holdout = _grouped_holdout(labels, spec, groups)
+    elif spec.kind == "time_series":
+        training, holdout = _last_rows(len(labels), spec)
+    else:
+        training, holdout = _shuffled_holdout(labels, spec)
+    _require_room(labels[training], spec, None if groups is None else groups[training])
+    inside = groups[training] if spec.kind == "grouped" and groups is not None else None
+    folds = tuple(
+        (np.sort(fit), np.sort(validate))
+        for fit, validate in _splitter(spec).split(training, labels[training], inside)
+    )
+    _require_all_classes(labels, labels[training], spec, folds)
+    return Split(training, holdout, folds)
 
-    positions = np.arange(len(labels))
+
+def _splitter(spec: FoldsSpec) -> Any:
+    # Its import costs a second, which trials that only receive positions need not pay.
+    from sklearn import model_selection  # noqa: PLC0415, as above
+
+    shuffled = {"shuffle": True, "random_state": spec.seed}
+    repeated = {"n_splits": spec.n_splits, "n_repeats": spec.repeats, "random_state": spec.seed}
+    match spec.kind, spec.repeats:
+        case "stratified", 1:
+            return model_selection.StratifiedKFold(spec.n_splits, **shuffled)
+        case "stratified", _:
+            return model_selection.RepeatedStratifiedKFold(**repeated)
+        case "kfold", 1:
+            return model_selection.KFold(spec.n_splits, **shuffled)
+        case "kfold", _:
+            return model_selection.RepeatedKFold(**repeated)
+        case "grouped", _:
+            return model_selection.StratifiedGroupKFold(spec.n_splits, **shuffled)
+        case _:
+            return model_selection.TimeSeriesSplit(spec.n_splits)
+
+
+def _shuffled_holdout(labels: Labels, spec: FoldsSpec) -> tuple[Positions, Positions]:
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415, as above
+
+    stratify = labels if spec.kind == "stratified" else None
     try:
         training, holdout = train_test_split(
-            positions, test_size=spec.holdout, stratify=labels, random_state=spec.seed
+            np.arange(len(labels)),
+            test_size=spec.holdout,
+            stratify=stratify,
+            random_state=spec.seed,
         )
     except ValueError:
         n_classes = len(np.unique(labels))
@@ -63,17 +141,68 @@ def split_rows(labels: Labels, spec: FoldsSpec) -> Split:
             f"folds.holdout: {spec.holdout}: {len(labels)} rows of {n_classes} classes, the "
             f"smallest with {smallest}, leave a side without one row of each class"
         ) from None
-    training, holdout = np.sort(training), np.sort(holdout)
+    return np.sort(training), np.sort(holdout)
 
-    smallest = int(np.unique(labels[training], return_counts=True)[1].min())
-    if smallest < spec.n_splits:
-        raise ConfigError(
-            f"folds.n_splits: {spec.n_splits}: the smallest class has {smallest} training rows, "
-            f"allowed: 2 to {smallest}"
-            if smallest >= 2
-            else f"folds.n_splits: {spec.n_splits}: the smallest class has {smallest} training "
-            "rows, at least 2 are needed"
-        )
-    splitter = StratifiedKFold(spec.n_splits, shuffle=True, random_state=spec.seed)
-    folds = splitter.split(training, labels[training])
-    return Split(training, holdout, tuple((fit, validate) for fit, validate in folds))
+
+def _grouped_holdout(
+    labels: Labels, spec: FoldsSpec, groups: NDArray[np.int64]
+) -> tuple[Positions, Positions]:
+    from sklearn.model_selection import GroupShuffleSplit  # noqa: PLC0415, as above
+
+    draws = GroupShuffleSplit(HOLDOUT_DRAWS, test_size=spec.holdout, random_state=spec.seed)
+    n_classes = len(np.unique(labels))
+    n_groups = len(np.unique(groups))
+    if n_groups > 1 and 0 < round(spec.holdout * n_groups) < n_groups:
+        for training, holdout in draws.split(labels, groups=groups):
+            sides = (labels[training], labels[holdout])
+            if all(len(np.unique(side)) == n_classes for side in sides):
+                return np.sort(training), np.sort(holdout)
+    raise ConfigError(
+        f"folds.holdout: {spec.holdout}: {n_groups} groups of {n_classes} classes leave a side "
+        "without one row of each class"
+    )
+
+
+def _last_rows(n_rows: int, spec: FoldsSpec) -> tuple[Positions, Positions]:
+    n_holdout = round(spec.holdout * n_rows)
+    if not 0 < n_holdout < n_rows:
+        raise ConfigError(f"folds.holdout: {spec.holdout}: {n_rows} rows leave a side without one")
+    positions = np.arange(n_rows)
+    return positions[:-n_holdout], positions[-n_holdout:]
+
+
+def _require_room(labels: Labels, spec: FoldsSpec, groups: NDArray[np.int64] | None) -> None:
+    """Refuse more folds than there are rows, or groups, to fill them with."""
+    match spec.kind:
+        case "stratified":
+            n_units = int(np.unique(labels, return_counts=True)[1].min())
+            have = f"the smallest class has {n_units} training rows"
+        case "grouped":
+            n_units = len(np.unique(groups)) if groups is not None else 0
+            have = f"there are {n_units} groups beside the hold-out"
+        case "kfold":
+            n_units = len(labels)
+            have = f"there are {n_units} training rows"
+        case _:
+            n_units = len(labels) - 1  # the first fold fits at least one row
+            have = f"there are {n_units + 1} training rows"
+    if n_units < spec.n_splits:
+        allowed = f"allowed: 2 to {n_units}" if n_units >= 2 else "at least 2 are needed"
+        raise ConfigError(f"folds.n_splits: {spec.n_splits}: {have}, {allowed}")
+
+
+def _require_all_classes(
+    everything: Labels,
+    labels: Labels,
+    spec: FoldsSpec,
+    folds: tuple[tuple[Positions, Positions], ...],
+) -> None:
+    """Refuse a fold that would fit rows without some class: its model could never answer it."""
+    classes = np.unique(everything)
+    for number, (fit, _) in enumerate(folds):
+        missing = np.setdiff1d(classes, labels[fit])
+        if len(missing):
+            raise ConfigError(
+                f"folds.kind: {spec.kind!r}: fold {number} of {spec.n_folds} fits no row of "
+                f"class number {missing[0]}; fewer folds, or another kind, may have one"
+            )

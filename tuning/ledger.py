@@ -20,6 +20,7 @@ import msgspec
 
 from tuning.crossvalidation import Report
 from tuning.errors import ConfigError
+from tuning.exploring import Segment
 from tuning.space import Params
 
 Record = TypeVar("Record")
@@ -50,6 +51,9 @@ class Trial:
     started_at_s: float
     """Unix time."""
 
+    known: int = 0
+    """Trials that had ended when this one was drawn; by it a resume repeats the search."""
+
     state: TrialState = TrialState.RUNNING
 
     ended_at_s: float | None = None
@@ -60,6 +64,23 @@ class Trial:
 
     error: str | None = None
     """Traceback of a failed trial."""
+
+    segments: tuple[Segment, ...] = ()
+    """With `pbt`: the parameters of its epochs, and of the trials that it copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A finished trial of an earlier sweep, as far as a search can learn from it."""
+
+    draws: dict[str, Any]
+    """Its parameters as this sweep's space would have drawn them."""
+
+    values: list[float]
+    """What it was worth, by objective."""
+
+    violations: list[float]
+    """How far it was beyond each constraint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +131,15 @@ class Ledger:
         """Replace the manifest."""
         self._write(self.folder / "sweep.json", manifest)
 
+    def priors(self) -> list[Prior]:
+        """Return the results that the sweep began with; empty for most."""
+        path = self.folder / "priors.json"
+        return _read(path, list[Prior]) if path.is_file() else []
+
+    def write_priors(self, priors: list[Prior]) -> None:
+        """Keep the results that the sweep begins with."""
+        self._write(self.folder / "priors.json", priors)
+
     def trials(self) -> list[Trial]:
         """Return all trials by number."""
         return [_read(path, Trial) for path in sorted(self.folder.glob("trials/*.json"))]
@@ -122,8 +152,10 @@ class Ledger:
         """Forget the sweep; MLflow keeps what it knows of it."""
         # The manifest goes first: without it, trials left by a crash here mean nothing.
         (self.folder / "sweep.json").unlink(missing_ok=True)
-        (self.folder / "ending.json").unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "trials", ignore_errors=True)
+        for name in ("ending", "priors"):
+            (self.folder / f"{name}.json").unlink(missing_ok=True)
+        for name in ("trials", "checkpoints"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _write(self, path: Path, value: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

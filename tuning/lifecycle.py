@@ -16,6 +16,7 @@ from msgspec import structs
 from rich.console import Console
 
 from tuning.book import Book
+from tuning.budget import Account
 from tuning.cluster import Cluster, ray_cluster, require_room
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.errors import (
@@ -26,8 +27,11 @@ from tuning.errors import (
     TuningError,
 )
 from tuning.flavors import require_flavor
+from tuning.gauges import SweepGauges
+from tuning.goals import feasible, pareto_set
 from tuning.home import Home
-from tuning.ledger import Ledger, Manifest, Outcome, Trial, locked
+from tuning.ledger import Ledger, Manifest, Outcome, Trial, TrialState, locked
+from tuning.mlflowfaults import MLFLOW_ERRORS, reachable
 from tuning.probes import without_password
 from tuning.progress import Progress, outcome_table
 from tuning.quiet import muted_stderr
@@ -47,10 +51,11 @@ from tuning.runs import SPEC_FILE, plain_spec
 from tuning.selecting.champion import Contender, judge_contender
 from tuning.selection import select
 from tuning.spec import SweepSpec, Task
-from tuning.suggestion import Suggestions
+from tuning.suggestion import make_suggestions
 from tuning.sweep import make_workload, run_trials
-from tuning.tracking import MLFLOW_ERRORS, Tracker, abandon_run, reachable
+from tuning.tracking import Tracker, abandon_run
 from tuning.trainers.factory import in_one_line
+from tuning.warmstart import load_priors
 from tuning.workload import fit_winner
 
 REFUSED = "rayfleet.refused"
@@ -111,6 +116,8 @@ def _begin(task: Task, ledger: Ledger, home: Home, *, restart: bool) -> Manifest
     manifest = ledger.manifest()
     if manifest is None:
         ledger.clear()
+        # Read once: what a resume begins with must not have changed since.
+        ledger.write_priors(load_priors(task.spec, home))
         manifest = Manifest(uuid.uuid4().hex, task.spec.tied(), task.table.sha256)
         ledger.write_manifest(manifest)
     _require_unchanged(task, manifest)
@@ -198,13 +205,24 @@ class _Run:
 
     def _run(self, tracker: Tracker, progress: Progress, cluster: Cluster) -> tuple[Outcome, Trial]:
         limit = min(cluster.capacity, self.task.spec.max_concurrent or cluster.capacity)
-        suggestions = Suggestions(self.task.spec)
-        book = Book(self.task.spec.n_trials, self.ledger, suggestions, [tracker, progress])
-        workload = make_workload(self.task)
+        spec = self.task.spec
+        gauges = SweepGauges(spec.name, spec.n_trials, self.ledger.trials())
+        book = Book(
+            spec.n_trials,
+            self.ledger,
+            make_suggestions(spec, self.ledger.priors()),
+            [tracker, progress, gauges],
+            account=Account(
+                spec.budget, metric=spec.metric, mode=spec.mode, cpu=spec.resources.cpu
+            ),
+        )
+        workload = make_workload(self.task, self.ledger.folder)
         shared = ray.put(workload)
         progress.say(f"{book.n_to_run} trials to run, {limit} at a time")
         folder = self.ledger.folder
         run_trials(self.task, shared, book, folder=folder, max_concurrent=limit)
+        if book.enough is not None:
+            progress.say(f"budget: {book.enough}")
 
         # A trial's resources may be elsewhere. On a machine of our own, though, a second
         # process would only import the framework that this one needs anyway, to log.
@@ -227,12 +245,7 @@ class _Run:
         self, tracker: Tracker, progress: Progress, trials: list[Trial], fit: Fit
     ) -> tuple[Outcome, Trial]:
         spec = self.task.spec
-        winner = select(trials, metric=spec.metric, mode=spec.mode)
-        if winner is None:
-            raise SweepError(
-                f"{spec.name}: none of {len(trials)} trials completed, nothing was registered; "
-                f"their tracebacks are in MLflow, under run {tracker.parent_id}"
-            )
+        winner = self._winner(tracker, progress, trials)
         tracker.flush()
         try:
             version, alias = self._version(tracker, progress, winner, fit)
@@ -266,6 +279,28 @@ class _Run:
         self._summarize(tracker, winner, holdout_score)
         return outcome, winner
 
+    def _winner(self, tracker: Tracker, progress: Progress, trials: list[Trial]) -> Trial:
+        spec = self.task.spec
+        kept = feasible(trials, spec.limits)
+        if spec.objectives:
+            kept = pareto_set(kept, spec.goals)
+            tracker.note_pareto(kept)
+            progress.say(f"Pareto set: trials {', '.join(str(each.number) for each in kept)}")
+        winner = select(kept, metric=spec.metric, mode=spec.mode)
+        if winner is not None:
+            return winner
+        complete = sum(trial.state is TrialState.COMPLETE for trial in trials)
+        if complete:
+            raise SweepError(
+                f"{spec.name}: none of {complete} completed trials keeps to "
+                f"{', '.join(spec.constraints)}, nothing was registered; what they measured is "
+                f"in MLflow, under run {tracker.parent_id}"
+            )
+        raise SweepError(
+            f"{spec.name}: none of {len(trials)} trials completed, nothing was registered; "
+            f"their tracebacks are in MLflow, under run {tracker.parent_id}"
+        )
+
     def _version(
         self, tracker: Tracker, progress: Progress, winner: Trial, fit: Fit
     ) -> tuple[ModelVersion, str]:
@@ -275,7 +310,7 @@ class _Run:
         version = find_version(client, spec.model, tracker.parent_id)
         if version is None:
             progress.say(f"fitting trial {winner.number} on all training rows")
-            fitted = cache(partial(fit, winner.params, *self.task.holdout_rows))
+            fitted = cache(partial(fit, winner.params, *self.task.holdout_rows, winner.segments))
             with muted_stderr():
                 require_flavor(self.task.trainer.flavor).prepare()
                 self._require_better(client, tracker, winner, lambda: fitted()[0])

@@ -20,7 +20,8 @@ def metric_points(reports: Sequence[Report], *, epochs: int) -> list[Point]:
 
     Every metric of a finished fold appears under its own name with the fold as step; with
     several epochs, also as `fold_K/NAME` with the epoch as step; after the last fold,
-    `NAME_mean` and `NAME_std`. Equal reports give equal points, so writing is idempotent.
+    `NAME_mean` and `NAME_std`, and what was measured of the model. Equal reports give equal
+    points, so writing is idempotent.
     """
     points = []
     if epochs > 1:
@@ -36,4 +37,6 @@ def metric_points(reports: Sequence[Report], *, epochs: int) -> list[Point]:
         if reports[-1].complete and finished:
             mean, std = mean_and_std(finished.values())
             points += [Point(f"{name}_mean", mean, 0), Point(f"{name}_std", std, 0)]
+    if reports[-1].complete:
+        points += [Point(name, value, 0) for name, value in reports[-1].measured.items()]
     return points

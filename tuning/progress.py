@@ -6,7 +6,6 @@ Where there is no terminal, the lines are all there is.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from statistics import fmean
 
 from rich.console import Console
 from rich.live import Live
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuning.crossvalidation import fold_scores, mean_and_std
+from tuning.goals import broken, feasible
 from tuning.ledger import Outcome, Trial, TrialState
 from tuning.selection import select
 from tuning.spec import SweepSpec
@@ -34,7 +34,12 @@ class Progress:
     ) -> None:
         self._spec = spec
         self._console = console
-        self._trials = {trial.number: trial for trial in trials}
+        self._states: dict[int, TrialState] = {}
+        self._counts: Counter[TrialState] = Counter()
+        self._best: Trial | None = None
+        self._took_s, self._n_ended = 0.0, 0
+        for trial in trials:
+            self._note(trial)
         self._clock = clock
         self._began_at_s = clock()
         self._phase = ""
@@ -64,16 +69,29 @@ class Progress:
 
     def on_start(self, trial: Trial) -> None:
         """Count a trial as running."""
-        self._trials[trial.number] = trial
+        self._note(trial)
 
     def on_report(self, trial: Trial) -> None:
-        """Keep where a trial stands, for the live line."""
-        self._trials[trial.number] = trial
+        """Need nothing of it: the line counts trials."""
 
     def on_end(self, trial: Trial) -> None:
         """Print one line about how a trial ended."""
-        self._trials[trial.number] = trial
-        self._print(f"{self._elapsed()}  {self._describe(trial)}  [{self._counts()}]")
+        self._note(trial)
+        self._print(f"{self._elapsed()}  {self._describe(trial)}  [{self._summary()}]")
+
+    def _note(self, trial: Trial) -> None:
+        # Only the best so far and the new one are compared: there may be thousands.
+        before = self._states.get(trial.number)
+        self._states[trial.number] = trial.state
+        self._counts[trial.state] += 1
+        if before is not None:
+            self._counts[before] -= 1
+        if trial.ended_at_s is not None:
+            self._took_s += trial.ended_at_s - trial.started_at_s
+            self._n_ended += 1
+        rivals = feasible([trial], self._spec.limits)
+        rivals += [self._best] if self._best is not None else []
+        self._best = select(rivals, metric=self._spec.metric, mode=self._spec.mode)
 
     def _print(self, line: str) -> None:
         # As text: square brackets in it are not markup, numbers need no colors.
@@ -86,7 +104,9 @@ class Progress:
             return f"{name} {lines[-1] if lines else 'without a traceback'}"
         settings = ", ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
         if trial.state is TrialState.COMPLETE:
-            return f"{name} {self._score(trial)}  {settings}"
+            said = ", ".join(each.text for each in broken(trial, self._spec.limits))
+            refused = f"  breaks {said}" if said else ""
+            return f"{name} {self._score(trial)}  {settings}{refused}"
         mean = trial.reports[-1].mean if trial.reports else float("nan")
         return f"{name} {self._spec.metric} {mean:.4f} so far  {settings}"
 
@@ -94,10 +114,9 @@ class Progress:
         mean, std = mean_and_std(fold_scores(trial.reports, self._spec.metric).values())
         return f"{self._spec.metric} {mean:.4f} ± {std:.4f}"
 
-    def _counts(self) -> str:
-        states = Counter(trial.state for trial in self._trials.values())
+    def _summary(self) -> str:
+        states, best = self._counts, self._best
         ended = sum(states[state] for state in states if state is not TrialState.RUNNING)
-        best = select(self._trials.values(), metric=self._spec.metric, mode=self._spec.mode)
         parts = [f"{ended}/{self._spec.n_trials} done"]
         parts += [
             f"{states[state]} {state}"
@@ -113,22 +132,20 @@ class Progress:
 
     def standing(self) -> Standing:
         """Sum up the trials so far."""
-        spec, trials = self._spec, list(self._trials.values())
-        best = select(trials, metric=spec.metric, mode=spec.mode)
+        spec, best = self._spec, self._best
         mean, std = (
             (None, 0.0)
             if best is None
             else mean_and_std(fold_scores(best.reports, spec.metric).values())
         )
-        took = [each.ended_at_s - each.started_at_s for each in trials if each.ended_at_s]
         return Standing(
             name=spec.name,
             phase=self._phase,
             n_trials=spec.n_trials,
-            counts=Counter(str(each.state) for each in trials),
+            counts=Counter({str(state): count for state, count in self._counts.items() if count}),
             metric=spec.metric,
             elapsed_s=self._clock() - self._began_at_s,
-            trial_s=fmean(took) if took else 0.0,
+            trial_s=self._took_s / self._n_ended if self._n_ended else 0.0,
             best=mean,
             best_std=std,
             best_trial=None if best is None else best.number,

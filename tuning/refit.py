@@ -6,13 +6,14 @@ from typing import Any
 import ray
 
 from tuning.data import Labels, Rows
+from tuning.exploring import Segment
 from tuning.space import Params
 from tuning.spec import ResourcesSpec
 from tuning.trainers.trainer import Metrics
 from tuning.workload import fit_winner
 
-Fit = Callable[[Params, Rows, Labels], tuple[Any, Metrics]]
-"""Fits all training rows with these parameters, and scores these hold-out rows."""
+Fit = Callable[[Params, Rows, Labels, tuple[Segment, ...]], tuple[Any, Metrics]]
+"""Fits all training rows with these parameters, or these by epoch; scores these hold-out rows."""
 
 
 def remote_fit(workload: Any, resources: ResourcesSpec) -> Fit:
@@ -24,8 +25,12 @@ def remote_fit(workload: Any, resources: ResourcesSpec) -> Fit:
     """
     remote = ray.remote(fit_winner).options(num_cpus=resources.cpu, num_gpus=resources.gpu)
 
-    def fit(params: Params, rows: Rows, labels: Labels) -> tuple[Any, Metrics]:
-        fitted: tuple[Any, Metrics] = ray.get(remote.remote(workload, params, rows, labels))
+    def fit(
+        params: Params, rows: Rows, labels: Labels, segments: tuple[Segment, ...]
+    ) -> tuple[Any, Metrics]:
+        fitted: tuple[Any, Metrics] = ray.get(
+            remote.remote(workload, params, rows, labels, segments)
+        )
         return fitted
 
     return fit

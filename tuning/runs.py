@@ -13,9 +13,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tuning.errors import ConfigError
 from tuning.home import Home
+from tuning.mlflowfaults import reachable
 from tuning.probes import require_database
 from tuning.spec import SweepSpec
-from tuning.tracking import SWEEP_ID, reachable
+from tuning.tracking import SWEEP_ID
 
 SPEC_FILE = "sweep.json"
 """Artifact of a sweep's run: its whole spec, by which each of its trials can be run again."""

@@ -188,11 +188,14 @@ Dimension = Annotated[
     PlainValidator(parse_dimension),
     PlainSerializer(plain_dimension),
 ]
+Varying = Uniform | LogUniform | Int | Choice | Branches
 Space = Annotated[dict[str, Dimension], AfterValidator(require_distinct_names)]
 Branches.model_rebuild()
 
 
-def sample(space: Mapping[str, Dimension], trial: Suggester, prefix: str = "") -> Params:
+def sample(
+    space: Mapping[str, Dimension], trial: Suggester, prefix: str = "", *, dormant: bool = False
+) -> Params:
     """Draw one configuration.
 
     Args:
@@ -201,6 +204,8 @@ def sample(space: Mapping[str, Dimension], trial: Suggester, prefix: str = "") -
             `estimator.random_forest.max_depth`, because Optuna wants one distribution
             for a name, and two branches may mean different things by one word.
         prefix: The branch that `space` belongs to.
+        dormant: Whether to draw the branches that were not chosen, too, and drop what they
+            say: a searcher that knows no branches then sees the same dimensions each time.
 
     Returns:
         Parameters by their plain names, as the trainer knows them.
@@ -211,10 +216,24 @@ def sample(space: Mapping[str, Dimension], trial: Suggester, prefix: str = "") -
         if isinstance(dimension, Branches):
             branch = trial.suggest_categorical(qualified, list(dimension.choice))
             params[name] = branch
-            params |= sample(dimension.choice[branch], trial, f"{qualified}.{branch}.")
+            for other, inner in dimension.choice.items():
+                if other == branch or dormant:
+                    drawn = sample(inner, trial, f"{qualified}.{other}.", dormant=dormant)
+                    params |= drawn if other == branch else {}
         else:
             params[name] = _draw(dimension, trial, qualified)
     return params
+
+
+def dimensions(space: Mapping[str, Dimension], prefix: str = "") -> Iterator[tuple[str, "Varying"]]:
+    """Yield all that can vary, in every branch, by qualified names."""
+    for name, dimension in space.items():
+        if isinstance(dimension, Branches):
+            yield prefix + name, dimension
+            for branch, inner in dimension.choice.items():
+                yield from dimensions(inner, f"{prefix}{name}.{branch}.")
+        elif isinstance(dimension, Spec):
+            yield prefix + name, dimension
 
 
 def examples(space: Mapping[str, Dimension]) -> Iterator[Params]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -19,16 +19,23 @@ from pydantic import (
     model_validator,
 )
 
+from tuning.budget import BudgetSpec
 from tuning.comparison import RequireBetterSpec
 from tuning.configfile import Spec, read_spec
 from tuning.crossvalidation import take_rows
 from tuning.data import DataSpec, Labels, Rows, Table, load_table
 from tuning.errors import ConfigError
+from tuning.exploring import mutable_dimensions
 from tuning.flavors import require_flavor
 from tuning.folds import FoldsSpec, Split, split_rows
+from tuning.goals import Constraint, ConstraintText, Mode, ObjectiveSpec, parse_constraint
+from tuning.searcher import LEARNERS, SearcherSpec, require_searchable
+from tuning.sequence import require_grid
 from tuning.space import Space, examples
+from tuning.stopping import SchedulerSpec
 from tuning.trainers.factory import in_one_line, make_trainer
 from tuning.trainers.trainer import Problem, Trainer
+from tuning.values import MEASURED
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """Letters, digits, dots, dashes and underscores: it becomes a folder and an application."""
@@ -39,7 +46,10 @@ TRACKED_NAME = re.compile(r"[\w.:-][\w .:-]{0,249}")
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 """What NumPy and scikit-learn take."""
 
-UNTIED_FIELDS = frozenset({"max_concurrent", "resources"})
+WITH_GRACE = frozenset({"asha", "hyperband", "median"})
+"""Schedulers that leave a trial its first reports."""
+
+UNTIED_FIELDS = frozenset({"checkpoint_every_s", "max_concurrent", "resources"})
 """How fast a sweep runs, not what it computes: these may change while it is unfinished."""
 
 
@@ -51,32 +61,6 @@ class ResourcesSpec(Spec):
 
     gpu: Annotated[float, Ge(0)] = 0.0
     """GPUs; a fraction shares one."""
-
-
-class SchedulerSpec(Spec):
-    """Whether hopeless trials are stopped early, in Ray Tune's words."""
-
-    kind: Literal["asha", "fifo"] = "asha"
-    """`fifo` lets every trial finish."""
-
-    grace_period: PositiveInt = 1
-    """Reports that every trial may make; a trial reports once per epoch of every fold."""
-
-    reduction_factor: Annotated[float, Gt(1)] = 4.0
-    """At each rung, the best 1/reduction_factor of the trials continue."""
-
-    brackets: Annotated[int, Gt(0), Le(100)] = 1
-    """Sets of rungs; each starts its first one later by the reduction factor."""
-
-
-class SearcherSpec(Spec):
-    """How the next configuration is chosen."""
-
-    kind: Literal["tpe", "random"] = "tpe"
-    """Optuna's tree-structured Parzen estimator, or independent draws."""
-
-    n_startup_trials: PositiveInt = 10
-    """Random draws before the estimator takes over."""
 
 
 class SweepSpec(Spec):
@@ -112,8 +96,14 @@ class SweepSpec(Spec):
     metric: str = "accuracy"
     """What decides: the mean over the folds of a metric that the trainer reports."""
 
-    mode: Literal["max", "min"] = "max"
+    mode: Mode = "max"
     """Whether more of it is better."""
+
+    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(strict=False)] = ()
+    """Further metrics to search for; the result is the Pareto set, its best in `metric` wins."""
+
+    constraints: Annotated[tuple[ConstraintText, ...], Field(strict=False)] = ()
+    """Bounds that a winner keeps, such as `p99_ms <= 5` or `model_bytes <= 10 MB`."""
 
     n_trials: Annotated[int, Gt(0), Le(1_000_000)]
     """Configurations to try."""
@@ -124,11 +114,21 @@ class SweepSpec(Spec):
     resources: ResourcesSpec = ResourcesSpec()
     """What each trial reserves."""
 
+    checkpoint_every_s: Annotated[float, Ge(0)] = 10.0
+    """Least seconds between two checkpoints of a trial, from which it goes on when it was killed;
+    the epochs of `torch` and `tensorflow` have them, and the finished folds of every trainer."""
+
     scheduler: SchedulerSpec = SchedulerSpec()
     """When trials are stopped early."""
 
     searcher: SearcherSpec = SearcherSpec()
     """How configurations are chosen."""
+
+    warm_start: Annotated[str, StringConstraints(min_length=1, max_length=250)] | None = None
+    """Sweep of the same model, by name or MLflow run id, whose results the search begins with."""
+
+    budget: BudgetSpec = BudgetSpec()
+    """When the sweep has had enough, beside `n_trials`."""
 
     seed: Seed = 0
     """Of the search and of every fit; `folds.seed` is apart, to compare on equal folds."""
@@ -148,12 +148,46 @@ class SweepSpec(Spec):
         return value
 
     @model_validator(mode="after")
-    def _grace_period_ends_before_the_trial(self) -> Self:
-        if self.scheduler.kind == "asha" and self.scheduler.grace_period > self.n_reports:
+    def _scheduler_suits_the_trials(self) -> Self:
+        kind, n_folds = self.scheduler.kind, self.folds.n_folds
+        if kind in WITH_GRACE and self.scheduler.grace_period > self.n_reports:
             raise ValueError(
                 f"scheduler.grace_period: {self.scheduler.grace_period}, allowed: 1 to "
-                f"{self.n_reports} (folds.n_splits times epochs)"
+                f"{self.n_reports} (folds times epochs)"
             )
+        if kind == "race" and self.scheduler.min_folds >= n_folds:
+            raise ValueError(
+                f"scheduler.min_folds: {self.scheduler.min_folds}: of {n_folds} folds, race can "
+                f"spare none, allowed: 2 to {n_folds - 1}"
+                if n_folds > 2
+                else f"scheduler.kind: 'race': needs 3 folds or more, not {n_folds}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_differ_and_are_let_finish(self) -> Self:
+        names = [goal.metric for goal in self.goals]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"objectives: {twice!r} stands twice")
+        if self.objectives and self.scheduler.kind != "fifo":
+            raise ValueError(
+                f"scheduler.kind: {self.scheduler.kind!r}: stops trials by one metric, allowed "
+                "with objectives: fifo"
+            )
+        if self.measured and self.scheduler.kind == "pbt":
+            raise ValueError("scheduler.kind: 'pbt': does not measure models, allowed: any other")
+        return self
+
+    @model_validator(mode="after")
+    def _searcher_can_learn_from_a_warm_start(self) -> Self:
+        if self.warm_start is not None and self.searcher.kind not in LEARNERS:
+            raise ValueError(
+                f"warm_start: {self.warm_start!r}: the {self.searcher.kind} searcher learns from "
+                f"no results, allowed: {', '.join(LEARNERS)}"
+            )
+        if self.warm_start is not None and self.warm_start == self.name:
+            raise ValueError(f"warm_start: {self.warm_start!r}: is this sweep itself")
         return self
 
     @property
@@ -164,7 +198,23 @@ class SweepSpec(Spec):
     @property
     def n_reports(self) -> int:
         """Reports of a trial that is not stopped."""
-        return self.folds.n_splits * self.epochs
+        return self.folds.n_folds * self.epochs
+
+    @property
+    def goals(self) -> tuple[ObjectiveSpec, ...]:
+        """Everything that is searched for, the deciding metric first."""
+        return (ObjectiveSpec(metric=self.metric, mode=self.mode), *self.objectives)
+
+    @property
+    def limits(self) -> tuple[Constraint, ...]:
+        """The bounds that a winner keeps."""
+        return tuple(map(parse_constraint, self.constraints))
+
+    @property
+    def measured(self) -> bool:
+        """Whether a goal is a property of the model that folds do not tell."""
+        named = {goal.metric for goal in self.goals} | {limit.metric for limit in self.limits}
+        return not named.isdisjoint(MEASURED) or self.budget.cost_metric in MEASURED
 
     def tied(self) -> dict[str, Any]:
         """Return the fields that an unfinished sweep must keep, as plain values."""
@@ -250,15 +300,16 @@ def validate_file(path: Path) -> SweepSpec:
 
 def _prepare(spec: SweepSpec) -> Task:
     table = load_table(spec.data)
-    split = split_rows(table.labels, spec.folds)
+    split = split_rows(table.labels, spec.folds, table.groups)
     problem = _problem(spec, table)
     trainer = make_trainer(spec.trainer, problem, spec.options)
     require_flavor(trainer.flavor)
-    if spec.metric not in trainer.metrics:
-        raise ConfigError(
-            f"metric: {spec.metric!r}: the {spec.trainer} trainer never reports it, "
-            f"allowed: {', '.join(trainer.metrics)}"
-        )
+    require_searchable(spec.searcher, spec.space, len(spec.goals))
+    if spec.searcher.kind == "grid":
+        require_grid(spec.space, spec.searcher, spec.n_trials)
+    _require_reported(spec, trainer)
+    if spec.scheduler.kind == "pbt":
+        mutable_dimensions(spec.space, trainer)
     _require_names_that_mlflow_takes("metric", trainer.metrics)
     _require_shape(spec, table, trainer)
     for params in examples(spec.space):
@@ -269,6 +320,20 @@ def _prepare(spec: SweepSpec) -> Task:
             reason = str(error) if isinstance(error, ConfigError) else in_one_line(error)
             raise ConfigError(f"space: {reason}") from None
     return Task(spec, table, split, problem, trainer)
+
+
+def _require_reported(spec: SweepSpec, trainer: Trainer) -> None:
+    named: list[tuple[str, str, tuple[str, ...]]] = [("metric", spec.metric, ())]
+    named += [("objectives", each.metric, MEASURED) for each in spec.objectives]
+    named += [("constraints", each.metric, MEASURED) for each in spec.limits]
+    if spec.budget.cost_metric is not None:
+        named.append(("budget.cost_metric", spec.budget.cost_metric, MEASURED))
+    for field, metric, measured in named:
+        if metric not in trainer.metrics and metric not in measured:
+            raise ConfigError(
+                f"{field}: {metric!r}: the {spec.trainer} trainer never reports it, "
+                f"allowed: {', '.join((*trainer.metrics, *measured))}"
+            )
 
 
 def _require_names_that_mlflow_takes(field: str, names: Iterable[str]) -> None:

@@ -9,18 +9,23 @@ import shutil
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from tuning.book import Book
+from tuning.checkpoints import FOLDER
+from tuning.folds import Split
 from tuning.ledger import Trial, TrialState
-from tuning.spec import SchedulerSpec, SweepSpec, Task
+from tuning.population import Population, PopulationTrial
+from tuning.spec import SweepSpec, Task
+from tuning.stopping import Rule, make_rule
 from tuning.trainable import SweepTrial
 from tuning.workload import Workload
 
@@ -51,20 +56,28 @@ def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concu
         max_concurrent: Most trials at one time.
 
     Raises:
+        OSError: The ledger could not be written; what it has is whole.
         KeyboardInterrupt: By SIGINT or SIGTERM; trials that ran are left unfinished.
     """
     os.environ.update(TUNE_SETTINGS)
     spec = task.spec
     if book.n_to_run == 0:
         return
+    rule = seasoned_rule(spec, task.split, book.trials)
+    evolves = spec.scheduler.kind == "pbt"
     with _interruption() as interrupted:
+        guard = Guard(interrupted)
         tune.run(
-            tune.with_parameters(SweepTrial, workload=workload),
+            tune.with_parameters(PopulationTrial if evolves else SweepTrial, workload=workload),
             name=SCRATCH,
             storage_path=str(folder),
-            search_alg=ConcurrencyLimiter(BookSearcher(book), max_concurrent),
-            scheduler=make_scheduler(spec, book.trials),
-            callbacks=[BookKeeper(book)],
+            search_alg=ConcurrencyLimiter(
+                # A population lives at one time; Tune lets its members take turns.
+                BookSearcher(book, guard),
+                book.n_to_run if evolves else max_concurrent,
+            ),
+            scheduler=Population(task) if evolves else RuledScheduler(rule, book),
+            callbacks=[BookKeeper(book, rule, guard)],
             num_samples=book.n_to_run,
             resources_per_trial={"cpu": spec.resources.cpu, "gpu": spec.resources.gpu},
             reuse_actors=True,
@@ -74,40 +87,84 @@ def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concu
             verbose=0,
         )
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    if guard.error is not None:
+        raise guard.error
+    if not interrupted.is_set():
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
     if interrupted.is_set():
         raise KeyboardInterrupt
 
 
-def make_workload(task: Task) -> Workload:
-    """Gather what trials need, and no row of the hold-out."""
+def make_workload(task: Task, folder: Path | None = None) -> Workload:
+    """Gather what trials need, and no row of the hold-out.
+
+    Args:
+        task: The sweep.
+        folder: The sweep's, visible to all nodes; None keeps no checkpoints.
+    """
     rows, labels = task.training_rows
     spec = task.spec
     return Workload(
-        spec.trainer, spec.options, task.problem, spec.metric, rows, labels, task.split.folds
+        spec.trainer,
+        spec.options,
+        task.problem,
+        spec.metric,
+        rows,
+        labels,
+        task.split.folds,
+        spec.measured,
+        folder,
+        spec.checkpoint_every_s,
     )
 
 
-def make_scheduler(spec: SweepSpec, trials: list[Trial]) -> TrialScheduler:
-    """Build the scheduler and show it the trials that ended before a resume."""
-    if spec.scheduler.kind == "fifo":
-        return _Fifo()  # type: ignore[no-untyped-call]
-    scheduler = _asha(spec.scheduler, spec)
+def seasoned_rule(spec: SweepSpec, split: Split, trials: Iterable[Trial]) -> Rule:
+    """Build the rule of the scheduler and show it the trials that ended before a resume."""
+    rule = make_rule(
+        spec.scheduler,
+        metric=spec.metric,
+        mode=spec.mode,
+        n_folds=spec.folds.n_folds,
+        n_reports=spec.n_reports,
+        test_share=split.test_share,
+    )
     for trial in trials:
         if trial.state in {TrialState.COMPLETE, TrialState.PRUNED}:
-            _replay(scheduler, trial)
-    return scheduler
+            show(rule, trial)
+    return rule
+
+
+class Guard:
+    """Keeps an error of the ledger's disk out of Tune, which would bury it, and ends the sweep."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+        self.error: OSError | None = None
+        """The first one."""
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Catch what the block raises, and stop the sweep."""
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
+            self._event.set()
 
 
 class BookSearcher(Searcher):
     """Asks the book for trials when Tune has room for one."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, guard: Guard) -> None:
         super().__init__(metric="mean", mode="max")
         self._book = book
+        self._guard = guard
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's number and parameters, or that there is none."""
-        trial = self._book.next()
+        trial = None
+        with self._guard():
+            trial = self._book.next()
         if trial is None:
             return Searcher.FINISHED
         return {"number": trial.number, "params": trial.params}
@@ -125,10 +182,12 @@ class BookSearcher(Searcher):
 
 
 class BookKeeper(tune.Callback):
-    """Writes into the book what Tune hears from its actors."""
+    """Writes into the book what Tune hears from its actors, and tells the rule of ends."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, rule: Rule, guard: Guard) -> None:
         self._book = book
+        self._rule = rule
+        self._guard = guard
         self._errors: dict[int, str] = {}
 
     def on_trial_result(
@@ -140,39 +199,59 @@ class BookKeeper(tune.Callback):
             self._errors[number] = result["error"]
         elif "report" in result:
             self._book.report(number, result["report"])
+        elif "segments" in result:
+            changed = result["params"], result["segments"], result["reports"]
+            self._book.take_over(number, *changed)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial that ended by itself or was stopped by the scheduler."""
         number = trial.config["number"]
-        self._book.end(number, self._errors.pop(number, None))
+        self._end(number, self._errors.pop(number, None))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial whose actor could not be built, or died too often."""
         error = trial.get_error()
         lines = traceback.format_exception(error) if error else ["the trial's process died"]
-        self._book.end(trial.config["number"], "".join(lines))
+        self._end(trial.config["number"], "".join(lines))
+
+    def _end(self, number: int, error: str | None) -> None:
+        with self._guard():
+            self._book.end(number, error)
+        self._rule.learn(self._book.trial(number))
 
 
-class _NewestFirst:
-    """Gives an actor that is free to the trial that has none.
+class RuledScheduler(FIFOScheduler):
+    """Asks a rule which trials go on.
 
-    Tune serves the oldest pending trial first. While actors still start, that is one whose
-    own actor is on its way: Tune would kill it in favor of the free one and start another
-    for the newer trial, so that short trials never got a second actor (Ray 2.60).
+    It gives an actor that is free to the trial that has none. Tune serves the oldest
+    pending trial first. While actors still start, that is one whose own actor is on its
+    way: Tune would kill it in favor of the free one and start another for the newer trial,
+    so that short trials never got a second actor (Ray 2.60).
     """
+
+    def __init__(self, rule: Rule, book: Book) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._rule = rule
+        self._book = book
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Return the newest pending trial; None if there is none."""
-        trials = reversed(tune_controller.get_trials())
-        return next((trial for trial in trials if trial.status == "PENDING"), None)
+        # Of all trials, there may be thousands.
+        live = tune_controller.get_live_trials()
+        pending = [trial for trial in live if trial.status == "PENDING"]
+        return max(pending, key=lambda trial: trial.config["number"], default=None)
 
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
+        """Stop a trial if the rule says so. The book hears of the report afterwards."""
+        report = result.get("report")
+        known = self._book.trial(trial.config["number"])
+        if report is not None and self._rule.stops(known, report):
+            return TrialScheduler.STOP
+        return TrialScheduler.CONTINUE
 
-class _Fifo(_NewestFirst, FIFOScheduler):
-    pass
-
-
-class _Asha(_NewestFirst, ASHAScheduler):
-    pass
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles it into its snapshots, which are never read.
+        return FIFOScheduler, ()
 
 
 class _StopWhen(tune.Stopper):
@@ -210,30 +289,9 @@ def _interruption() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _asha(scheduler: SchedulerSpec, spec: SweepSpec) -> ASHAScheduler:
-    return _Asha(
-        time_attr="progress",
-        metric="mean",
-        mode=spec.mode,
-        # One beyond the last report, which ends the trial anyway and must not look stopped.
-        max_t=spec.n_reports + 1,
-        grace_period=scheduler.grace_period,
-        reduction_factor=scheduler.reduction_factor,
-        brackets=scheduler.brackets,
-    )
-
-
-class _Replayed:
-    """All that ASHA wants of a trial: something to tell it from others."""
-
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
-
-
-def _replay(scheduler: ASHAScheduler, trial: Trial) -> None:
-    shadow: Any = _Replayed(f"resumed-{trial.number}")
-    controller: Any = None  # ASHA never looks at it (Ray 2.60)
-    scheduler.on_trial_add(controller, shadow)
-    for report in trial.reports:
-        result = {"progress": report.progress, "mean": report.mean}
-        scheduler.on_trial_result(controller, shadow, result)
+def show(rule: Rule, trial: Trial) -> None:
+    """Let a rule see a trial that ended, report after report."""
+    for place, report in enumerate(trial.reports):
+        if not report.complete:
+            rule.stops(replace(trial, reports=trial.reports[:place]), report)
+    rule.learn(trial)

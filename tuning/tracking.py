@@ -11,8 +11,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -21,21 +21,25 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_USER
-from sqlalchemy.exc import SQLAlchemyError
 
 from tuning.errors import ConfigError, TrackingError
+from tuning.exploring import spelled
 from tuning.home import Home
 from tuning.ledger import Manifest, Trial, TrialState
+from tuning.mlflowfaults import is_final, reachable
 from tuning.outbox import Outbox
 from tuning.points import metric_points
-from tuning.probes import require_database, without_password
+from tuning.probes import require_database
 from tuning.spec import SweepSpec
+from tuning.values import value_of
 
 SWEEP = "rayfleet.sweep"
 SWEEP_ID = "rayfleet.sweep_id"
 TRIAL_ID = "rayfleet.trial_id"
 TRIAL_STATE = "rayfleet.trial_state"
 TRACEBACK = "rayfleet.traceback"
+PARETO = "rayfleet.pareto"
+SCHEDULE = "rayfleet.schedule"
 PARAMS = "rayfleet.params"
 DATA_HASH = "rayfleet.data_hash"
 GIT_COMMIT = "rayfleet.git_commit"
@@ -56,9 +60,6 @@ TAG_LENGTH = 5000
 PARAM_LENGTH = 6000
 """Most characters of a parameter; MLflow's limit."""
 
-MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError, ImportError)
-"""What its clients and stores raise when something is wrong on the other side."""
-
 
 class Tracker:
     """An observer of the book that writes runs; `open` first, `close` at the end."""
@@ -77,7 +78,7 @@ class Tracker:
         self._written: dict[str, set[tuple[str, int]]] = {}
         self._newest: dict[str, Trial] = {}
         self._ended: set[str] = set()
-        self._outbox = Outbox(home.tracking_uri, refuses=_is_final)
+        self._outbox = Outbox(home.tracking_uri, refuses=is_final)
 
     @property
     def parent_id(self) -> str:
@@ -155,6 +156,23 @@ class Tracker:
         pairs = [RunTag(key, value) for key, value in tags.items()]
         self._outbox.put(
             lambda: self._client.log_batch(self._parent_id, metrics=points, tags=pairs)
+        )
+
+    def note_pareto(self, trials: Sequence[Trial]) -> None:
+        """Note the Pareto set in the parent run: numbers as a tag, all of it as a file."""
+        goals = [goal.metric for goal in self._spec.goals]
+        rows = [
+            {
+                "trial": trial.number,
+                "values": {name: value_of(trial.reports, name) for name in goals},
+                "params": trial.params,
+            }
+            for trial in trials
+        ]
+        numbers = json.dumps([trial.number for trial in trials])[:TAG_LENGTH]
+        self._outbox.put(lambda: self._client.set_tag(self._parent_id, PARETO, numbers))
+        self._outbox.put(
+            lambda: self._client.log_dict(self._parent_id, {"pareto": rows}, "pareto.json")
         )
 
     def attach(self, name: str, text: str) -> None:
@@ -308,6 +326,8 @@ class Tracker:
         tags: dict[str, str] = {TRIAL_STATE: trial.state}
         if trial.error is not None:
             tags[TRACEBACK] = trial.error[-TAG_LENGTH:]
+        if trial.segments:
+            tags[SCHEDULE] = spelled(trial.segments)[:TAG_LENGTH]
         run_id = self._log(trial, tags)
         if trial.error is not None:
             self._client.log_text(run_id, trial.error, "traceback.txt")
@@ -342,29 +362,6 @@ def abandon_run(home: Home, experiment: str, sweep_id: str) -> None:
                 client.set_terminated(trial.info.run_id, "KILLED")
             if sweep.info.status == "RUNNING":
                 client.set_terminated(sweep.info.run_id, "KILLED")
-
-
-@contextmanager
-def reachable(home: Home) -> Iterator[None]:
-    """Turn whatever MLflow's stores raise in the block into one line.
-
-    Raises:
-        ConfigError: MLflow cannot be reached or used.
-    """
-    try:
-        yield
-    except MLFLOW_ERRORS as error:
-        reason = without_password(str(error).partition("\n")[0][:200])
-        shown = without_password(home.tracking_uri)
-        raise ConfigError(f"MLFLOW_TRACKING_URI: {shown!r}: cannot be used: {reason}") from None
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether MLflow will never take what it was asked to write, as opposed to not now."""
-    if not isinstance(error, MlflowException):
-        return False
-    status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
-    return 400 <= status < 500 and status not in {408, 429}
 
 
 def git_commit() -> str | None:

@@ -7,11 +7,16 @@ and keeps its imported framework and its folds.
 
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ray.tune import Trainable
 
+from tuning.checkpoints import CheckpointFile, checkpoint_path
 from tuning.crossvalidation import Report, cross_validate, cut_folds
+from tuning.flavors import require_flavor
+from tuning.measuring import measure
+from tuning.trainers.trainer import Metrics
 from tuning.workload import Workload
 
 
@@ -47,10 +52,28 @@ class SweepTrial(Trainable):
         }
 
     def _begin(self, config: Mapping[str, Any]) -> Iterator[Report]:
-        return cross_validate(
+        reports = cross_validate(
             self._trainer,
             config["params"],
             self._folds,
             metric=self._workload.metric,
             epochs=self._workload.problem.epochs,
+            checkpoints=self._checkpoints(config),
         )
+        for report in reports:
+            if report.complete and self._workload.measured:
+                yield replace(report, measured=self._measure(config["params"]))
+            else:
+                yield report
+
+    def _checkpoints(self, config: Mapping[str, Any]) -> CheckpointFile | None:
+        folder, every_s = self._workload.folder, self._workload.checkpoint_every_s
+        if folder is None:
+            return None
+        path = checkpoint_path(folder, config["number"])
+        return CheckpointFile(path, every_s, dict(config["params"]))
+
+    def _measure(self, params: Any) -> Metrics:
+        workload = self._workload
+        model = self._trainer.refit(params, workload.rows, workload.labels)
+        return measure(model, require_flavor(self._trainer.flavor), workload.rows)

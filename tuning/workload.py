@@ -6,12 +6,14 @@ only fits the winner need not.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tuning.data import Labels, Rows
+from tuning.exploring import Segment, refit_evolved
 from tuning.folds import Positions
 from tuning.trainers.factory import make_trainer
-from tuning.trainers.trainer import Metrics, Problem, Trainer
+from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class Workload:
     """Training rows only: the hold-out never reaches a trial."""
     labels: Labels
     folds: tuple[tuple[Positions, Positions], ...]
+    measured: bool = False
+    """Whether a trial ends with a fit on all rows whose size and speed count."""
+    folder: Path | None = None
+    """The sweep's, for checkpoints; None makes none."""
+    checkpoint_every_s: float = 0.0
 
     def make_trainer(self) -> Trainer:
         """Build the trainer anew, in the process that uses it."""
@@ -33,9 +40,19 @@ class Workload:
 
 
 def fit_winner(
-    workload: Workload, params: Any, holdout_rows: Rows, holdout_labels: Labels
+    workload: Workload,
+    params: Any,
+    holdout_rows: Rows,
+    holdout_labels: Labels,
+    segments: tuple[Segment, ...] = (),
 ) -> tuple[Any, Metrics]:
-    """Fit all training rows and score the hold-out, once."""
+    """Fit all training rows and score the hold-out, once; with `segments`, as they say."""
     trainer = workload.make_trainer()
-    model = trainer.refit(params, workload.rows, workload.labels)
+    if segments and isinstance(trainer, Evolving):
+        rows, labels = workload.rows, workload.labels
+        # One row to validate on, as nobody reads these metrics.
+        fold = Fold(rows, labels, rows[:1], labels[:1])
+        model = refit_evolved(trainer, segments, fold)
+    else:
+        model = trainer.refit(params, workload.rows, workload.labels)
     return model, trainer.score(model, holdout_rows, holdout_labels)

@@ -16,6 +16,7 @@ from deployments.controller.decide import Deployment
 from deployments.controller.failures import ApplicationState
 from deployments.controller.pools import PoolDeployment, is_ours
 from deployments.controller.transports import runtime_of
+from deployments.logspec import LogsSpec
 from deployments.predictor.autoscaling import POLICY
 from deployments.predictor.predictor import DEPLOYMENT
 from deployments.predictor.runtimes.runtime import RuntimeOptions
@@ -23,6 +24,9 @@ from deployments.predictor.served import ServedPredictor
 from deployments.predictor.servedpool import ServedPool
 from deployments.schema import ModelSpec
 from deployments.userconfig import PoolSpec
+
+GATEWAY = "Gateway"
+"""Name of the ingress in the fleet's own application."""
 
 LOAD_ATTEMPTS = 2
 """Replica starts before Serve calls a version failed; the controller's own back-off follows."""
@@ -42,11 +46,22 @@ ONGOING_BATCHES = 100
 class Applications:
     """The versions' applications on this cluster."""
 
-    def __init__(self, fleet: str, tracking_uri: str, registry_uri: str, deadline_s: float) -> None:
+    def __init__(
+        self,
+        fleet: str,
+        tracking_uri: str,
+        registry_uri: str,
+        deadline_s: float,
+        logs: LogsSpec = LogsSpec(),  # noqa: B008, frozen
+    ) -> None:
+        self._logs = logs
         self._fleet = fleet
         self._tracking_uri = tracking_uri
         self._registry_uri = registry_uri
         self._deadline_s = deadline_s
+
+        self.gateways_wanted: int | None = None
+        """Replicas of the gateway that Serve was to run at the last look."""
 
     def look(self, fingerprints: Mapping[str, str]) -> dict[str, ApplicationState] | None:
         """State of every application that hosts a version, or is a pool.
@@ -58,6 +73,8 @@ class Applications:
         fleet = applications.get(self._fleet)
         if fleet is None or fleet["status"] == ApplicationStatus.DELETING:
             return None
+        gateway = fleet["deployments"].get(GATEWAY)
+        self.gateways_wanted = gateway and gateway["target_num_replicas"]
         return {
             name: _state(details, fingerprints.get(name))
             for name, details in applications.items()
@@ -102,7 +119,7 @@ class Applications:
 
     def _bind(self, item: Deployment, spec: ModelSpec) -> serve.Application:
         deadline_s = spec.request_deadline_s or self._deadline_s
-        return _decorated(ServedPredictor, spec, deadline_s).bind(
+        return _decorated(ServedPredictor, spec, deadline_s, self._logs).bind(
             fleet=self._fleet,
             deadline_s=deadline_s,
             model=item.model,
@@ -114,7 +131,7 @@ class Applications:
         )
 
     def _bind_pool(self, item: PoolDeployment, spec: PoolSpec) -> serve.Application:
-        return _decorated(ServedPool, spec, self._deadline_s).bind(
+        return _decorated(ServedPool, spec, self._deadline_s, self._logs).bind(
             fleet=self._fleet,
             deadline_s=self._deadline_s,
             pool=item.pool,
@@ -124,7 +141,9 @@ class Applications:
         )
 
 
-def _decorated(replica: type, spec: ModelSpec | PoolSpec, deadline_s: float) -> serve.Deployment:
+def _decorated(
+    replica: type, spec: ModelSpec | PoolSpec, deadline_s: float, logs: LogsSpec
+) -> serve.Deployment:
     """A class as Serve is to run it: how many of it, with what, and how long they may leave."""
     options: dict[str, Any] = {
         "ray_actor_options": spec.ray_actor_options.model_dump(exclude_defaults=False)
@@ -141,7 +160,7 @@ def _decorated(replica: type, spec: ModelSpec | PoolSpec, deadline_s: float) -> 
         max_ongoing_requests=ONGOING_BATCHES,
         max_constructor_retry_count=LOAD_ATTEMPTS,
         graceful_shutdown_timeout_s=deadline_s + LEAVING_S,
-        logging_config={"enable_access_log": False},
+        logging_config=logs.serve_options,
         **options,
     )
     decorated: serve.Deployment = decorate(replica)

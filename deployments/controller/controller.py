@@ -29,6 +29,7 @@ from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults, pool_faults, rollout_faults
 from deployments.controller.feedback import Feedback
+from deployments.controller.gauges import fleet_gauges
 from deployments.controller.hosted import HostedModels
 from deployments.controller.moving import is_moving
 from deployments.controller.opening import open_door
@@ -79,6 +80,7 @@ class Controller:
             settings.tracking_uri,
             settings.registry_uri,
             settings.request_deadline_s,
+            settings.logs,
         )
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)
@@ -196,10 +198,11 @@ class Controller:
         return await self._guarded("fleet store", self._feedback.remember, answers) is True
 
     async def counters(self, snapshot: Snapshot) -> list[Snapshot]:
-        """Take the asking gateway's snapshot and return every gateway's, persisted first."""
+        """Take the asking gateway's snapshot; return every gateway's, persisted, and our own."""
         self._counters.report(snapshot)
         await self._guarded("fleet store", self._counters.flush)
-        return self._counters.merged()
+        wanted, reachable = self._applications.gateways_wanted, self._dependencies.reachable
+        return [*self._counters.merged(), fleet_gauges(self._table, reachable, wanted)]
 
     def check_health(self) -> None:
         """Serve restarts the controller when its loop has ended."""

@@ -14,6 +14,9 @@ class Dependencies:
     def __init__(self) -> None:
         self._trouble: dict[str, str] = {}
 
+        self.reachable: dict[str, bool] = {}
+        """Whether the last call succeeded, by dependency; without those never called."""
+
     def trouble(self, what: str) -> str | None:
         """Why one could not be reached at the last call; None when it could."""
         return self._trouble.get(what)
@@ -31,7 +34,9 @@ class Dependencies:
             if what not in self._trouble:
                 logger.warning("%s cannot be reached, going on without it: %s", what, reason)
             self._trouble[what] = reason
+            self.reachable[what] = False
             return None
+        self.reachable[what] = True
         if self._trouble.pop(what, None) is not None:
             logger.info("%s is back", what)
         return result

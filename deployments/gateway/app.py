@@ -26,6 +26,7 @@ from deployments.gateway.calls import (
     REQUEST_TIMEOUT,
     ROUTING_KEY,
     Calls,
+    Lines,
     Protocol,
     timeout_s,
 )
@@ -94,11 +95,14 @@ class GatewayApp:
         fleet: Fleet,
         max_body_bytes: int,
         clock: Callable[[], float] = time.perf_counter,
+        *,
         read_timeout_s: float = READ_TIMEOUT_S,
+        lines: Lines | None = None,
     ) -> None:
         self._read_timeout_s = read_timeout_s
         self._inference = inference
         self.calls = Calls(inference, counters, clock)
+        self.calls.lines = lines
         self._fleet = fleet
         self.max_body_bytes = max_body_bytes
         self._clock = clock

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
+from typing import Protocol as Contract
 
 import msgspec
 
@@ -57,6 +58,32 @@ class Call(msgspec.Struct, kw_only=True):
     counted: bool = False
     failed_version: bool = False
 
+    request_id: str = ""
+    """The headers', or one that was made up; empty before it is known."""
+
+    error: str = ""
+    """Class of what it failed with; empty where nothing did, or nobody asks."""
+
+    origin: str = ""
+    """Where that arose: caller, version or fleet."""
+
+    def header(self, name: bytes) -> str | None:
+        """What its sender said of it beside the body; None where that is nothing."""
+        return None
+
+
+class Lines(Contract):
+    """Hears of calls that were answered; see `request_log`."""
+
+    @property
+    def all(self) -> bool:
+        """Whether of those without an error, too."""
+        ...
+
+    def note(self, call: Call, code: str, seconds: float) -> None:
+        """Write one down."""
+        ...
+
 
 class Calls:
     """The way of a call through the gateway, without the bytes at either end."""
@@ -70,6 +97,9 @@ class Calls:
         self.inference = inference
         self.counters = counters
         self.clock = clock
+
+        self.lines: Lines | None = None
+        """Writes a log line for calls; None where none are to be written."""
 
     def begin(self, call: Call, model: str) -> None:
         """Count this call from now on, against a model.
@@ -116,6 +146,7 @@ class Calls:
             given_id = own_id() or given_id
             route = self.inference.choose(call.model, given_id)
         call.version, call.track = route.version, route.track
+        call.request_id = call.request_id or given_id
         call.routing_key, call.given_id = routing_key, given_id
         return route, given_id
 
@@ -154,9 +185,11 @@ class Calls:
 
     def count_error(self, call: Call, error: FleetError, code: str) -> None:
         """Count what a call failed with; `count` is due as well."""
+        arose = origin(error)
+        if self.lines is not None:
+            call.error, call.origin = type(error).__name__, arose
         if not call.counted:
             return
-        arose = origin(error)
         if arose == Origin.VERSION:
             call.failed_version = False  # one failure, however many reasons
         self.counters.add(ERRORS, (*_labels(call), code, arose))
@@ -167,9 +200,14 @@ class Calls:
             return
         labels = _labels(call)
         self.counters.add(REQUESTS, (*labels, code))
-        self.counters.observe(LATENCY, labels, self.clock() - call.started_s)
+        seconds = self.clock() - call.started_s
+        self.counters.observe(LATENCY, labels, seconds)
         if call.failed_version:
             self.counters.add(ERRORS, (*labels, code, Origin.VERSION))
+        if self.lines is not None:
+            if call.failed_version:
+                call.error, call.origin = "NaN", Origin.VERSION
+            self.lines.note(call, code, seconds)
 
 
 def timeout_s(text: str | None) -> float:

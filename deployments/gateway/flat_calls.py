@@ -148,6 +148,8 @@ class FlatCalls:
         self._inference = app.calls.inference
         self._counters = app.calls.counters
         self._clock = app.calls.clock
+        lines = app.calls.lines
+        self._lines_of_all = lines is not None and lines.all  # those are written elsewhere
         self._draining = draining
         self._new_id = new_id
         self._table = EMPTY
@@ -169,7 +171,7 @@ class FlatCalls:
             way = self._ways[head.target]
         except KeyError:
             way = self._ways[head.target] = self._find(*head.target)
-        if way is None or head.length > self._app.max_body_bytes:
+        if way is None or head.length > self._app.max_body_bytes or self._lines_of_all:
             return None
         request = decode_flat(body, way.plan)
         if request is None:
@@ -215,6 +217,7 @@ class FlatCalls:
             track=route.track,
             started_s=call.started_s,
             counted=True,
+            request_id=call.request_id.decode("latin-1"),
             extra_headers=[(MODEL_VERSION, route.version.encode())],
         )
         asked = Asked(general, route, call.request, call.request_id.decode("latin-1"))

@@ -27,6 +27,7 @@ from deployments.gateway.inference import Inference
 from deployments.gateway.inline import InlineTransport
 from deployments.gateway.listeners import Address, Claim
 from deployments.gateway.pool import PoolableTransport, PoolReplicas, Pools
+from deployments.gateway.request_log import make_request_log
 from deployments.gateway.serve_door import READ_TIMEOUT_S
 from deployments.gateway.transport import HandleTransport
 from deployments.logs import log_as_serve_does
@@ -83,14 +84,17 @@ class Gateway(InferenceServicer):
         fleet = ControllerFleet(
             controller, self._inference, self._counters, settings.model_control_mode
         )
-        super().__init__(self._inference, self._counters, fleet, settings.max_body_bytes)
+        lines = make_request_log(settings.logs.requests)
+        most = settings.max_body_bytes
+        super().__init__(self._inference, self._counters, fleet, most, lines=lines)
         express = settings.express
         self._app = GatewayApp(
             self._inference,
             self._counters,
             fleet,
-            settings.max_body_bytes,
+            most,
             read_timeout_s=express.read_timeout_s if express is not None else READ_TIMEOUT_S,
+            lines=lines,
         )
         cluster = ray.get_runtime_context().get_session_name()
         self._kept = Path(settings.tables_folder) / f"{cluster}.json"

@@ -31,6 +31,7 @@ from deployments.gateway.calls import (
     ROUTING_KEY,
     Call,
     Calls,
+    Lines,
     Protocol,
     timeout_s,
 )
@@ -65,11 +66,12 @@ class RpcCall(Call, kw_only=True):
     remaining_s: float
     """Until the client's deadline, seconds; infinite where there is none, or none is known."""
 
-    request_id: str = ""
-    """The metadata's, or one that we made up; empty in a stream, which may carry many."""
-
     own_id: str = ""
     """The message's."""
+
+    def header(self, name: bytes) -> str | None:
+        """See `Call.header`."""
+        return self.metadata.get(name.decode())
 
 
 class InferenceServicer(PageServicer):
@@ -82,9 +84,11 @@ class InferenceServicer(PageServicer):
         fleet: Fleet,
         max_body_bytes: int,
         clock: Callable[[], float] = time.perf_counter,
+        lines: Lines | None = None,
     ) -> None:
         super().__init__(inference, fleet)
         self._calls = Calls(inference, counters, clock)
+        self._calls.lines = lines
         self._max_body_bytes = max_body_bytes
         self._leaving = asyncio.Event()
 

@@ -6,7 +6,7 @@ from typing import Self
 import msgspec
 
 from deployments.gateway.calls import Call
-from deployments.gateway.http import Headers, Receive, Scope, read_body
+from deployments.gateway.http import Headers, Receive, Scope, header_text, read_body
 from deployments.protocols.infer_envelope import MAX_DIGITS
 
 
@@ -34,6 +34,10 @@ class HttpCall(Call, kw_only=True):
             headers=dict(scope["headers"]),
             receive=receive,
         )
+
+    def header(self, name: bytes) -> str | None:
+        """See `Call.header`."""
+        return header_text(self.headers, name)
 
     async def read(self, limit_bytes: int) -> bytes:
         """The body.

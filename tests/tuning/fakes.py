@@ -21,7 +21,8 @@ class FakeTrainer:
     """Its accuracy is the parameter `x`.
 
     Options: `folder`, where every call to `train` is noted as an empty file; `hold`, with
-    which calls wait there for a file `go` once that many were noted; `fail_below`, under
+    which calls wait there for a file `go` once that many were noted; `gates`, several such
+    numbers, with a file `go-NUMBER` for each; `fail_below`, under
     which `x` raises; `die_below`, under which it ends its process; `refit_raises`.
     """
 
@@ -58,8 +59,11 @@ class FakeTrainer:
         folder = Path(self._options["folder"])
         (folder / f"{x!r}-{time.time_ns()}.call").touch()
         n_calls = len(list(folder.glob("*.call")))
-        while n_calls > self._options.get("hold", n_calls) and not (folder / "go").exists():
-            time.sleep(POLL_S)
+        gates = {gate: f"go-{gate}" for gate in self._options.get("gates", [])}
+        gates |= {self._options["hold"]: "go"} if "hold" in self._options else {}
+        for gate, name in gates.items():
+            while n_calls > gate and not (folder / name).exists():
+                time.sleep(POLL_S)
 
 
 class OddMetric(FakeTrainer):

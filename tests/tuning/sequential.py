@@ -15,7 +15,7 @@ from tuning.registry import Winner, give_alias, open_registry, register
 from tuning.runs import SPEC_FILE, plain_spec
 from tuning.selection import select
 from tuning.spec import SweepSpec, Task, check_sweep
-from tuning.suggestion import Suggestions
+from tuning.suggestion import make_suggestions
 from tuning.tracking import Tracker
 
 FOREST: dict[str, Any] = {
@@ -56,7 +56,7 @@ def sweep(home: Home, name: str, *, register_as: str | None = None, **fields: An
     tracker = Tracker(home, spec, manifest)
     tracker.open([])
     tracker.attach(SPEC_FILE, plain_spec(spec))
-    book = Book(spec.n_trials, ledger, Suggestions(spec), [tracker])
+    book = Book(spec.n_trials, ledger, make_suggestions(spec), [tracker])
     rows, labels = task.training_rows
     folds = cut_folds(rows, labels, task.split.folds)
     while (trial := book.next()) is not None:

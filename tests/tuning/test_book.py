@@ -1,12 +1,11 @@
 from pathlib import Path
 
-import pytest
-
 from tests.tuning.trials import reports
 from tuning.book import Book
+from tuning.budget import Account, BudgetSpec
 from tuning.ledger import Ledger, Trial, TrialState
 from tuning.spec import SweepSpec
-from tuning.suggestion import Suggestions
+from tuning.suggestion import make_suggestions
 
 SPEC = SweepSpec.model_validate(
     {
@@ -43,7 +42,7 @@ class Listener:
 
 def open_book(folder: Path, listener: Listener | None = None) -> Book:
     observers = [listener] if listener is not None else []
-    return Book(SPEC.n_trials, Ledger(folder), Suggestions(SPEC), observers, clock=lambda: 7.0)
+    return Book(SPEC.n_trials, Ledger(folder), make_suggestions(SPEC), observers, clock=lambda: 7.0)
 
 
 def complete(book: Book, number: int, score: float = 0.5) -> None:
@@ -141,10 +140,27 @@ def test_trial_that_ray_restarted_forgets_its_first_life(tmp_path: Path) -> None
     assert book.trials[0].reports == kept
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random"])
-def test_equal_seeds_draw_equal_configurations(tmp_path: Path, kind: str) -> None:
-    spec = SPEC.model_copy(update={"searcher": SPEC.searcher.model_copy(update={"kind": kind})})
+def test_a_spent_budget_begins_no_new_trial_but_ends_what_was_left(tmp_path: Path) -> None:
+    before = open_book(tmp_path)
+    before.next()
+    before.next()
+    complete(before, 0, score=0.9)
+    budget = BudgetSpec(target=0.8)
+    account = Account(budget, metric="accuracy", mode="max", cpu=1.0)
+    ledger = Ledger(tmp_path)
 
-    draws = [[Suggestions(spec).draw(number)[0] for number in range(3)] for _ in range(2)]
+    book = Book(6, ledger, make_suggestions(SPEC), [], clock=lambda: 7.0, account=account)
 
-    assert draws[0] == draws[1]
+    assert [trial.number if trial else None for trial in (book.next(), book.next())] == [1, None]
+    assert book.enough == "accuracy reached 0.9, the target is 0.8"
+
+
+def test_trials_know_how_many_had_ended_before_them(tmp_path: Path) -> None:
+    book = open_book(tmp_path)
+
+    book.next()
+    book.next()
+    complete(book, 1)
+    book.next()
+
+    assert [trial.known for trial in book.trials] == [0, 0, 1]

@@ -1,10 +1,11 @@
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
 
-from tuning.crossvalidation import Report, cross_validate, fold_scores, mean_and_std
+from tuning.crossvalidation import Checkpoint, Report, cross_validate, fold_scores, mean_and_std
 from tuning.space import Params
 from tuning.trainers.trainer import Fold, Metrics, Trainer
 
@@ -79,3 +80,76 @@ def test_trainer_that_owes_a_report_raises(script: Any, fault: str) -> None:
 
 def test_std_is_that_of_the_folds_themselves() -> None:
     assert mean_and_std([1.0, 3.0]) == (2.0, 1.0)
+
+
+class EpochTrainer:
+    """Its accuracy counts the epochs that it worked in this process, and says where it began."""
+
+    def __init__(self) -> None:
+        self.worked = 0
+        self._epoch = 0
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        self._epoch = 0
+        yield from self._rest()
+
+    def resume(self, params: Params, fold: Fold, state: bytes) -> Iterator[Metrics]:
+        self._epoch = int(state)
+        yield from self._rest()
+
+    def state(self) -> bytes:
+        return str(self._epoch).encode()
+
+    def _rest(self) -> Iterator[Metrics]:
+        while True:
+            self.worked += 1
+            self._epoch += 1
+            yield {"accuracy": float(self._epoch)}
+
+
+class PlainTrainer:
+    """Has nothing by which it could go on inside a fold."""
+
+    def __init__(self, inner: EpochTrainer) -> None:
+        self._inner = inner
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        yield from self._inner.train(params, fold)
+
+
+@dataclass
+class Kept:
+    """Keeps every checkpoint."""
+
+    last: Checkpoint | None = None
+
+    def load(self) -> Checkpoint | None:
+        return self.last
+
+    def offer(self, make: Callable[[], Checkpoint]) -> None:
+        self.last = make()
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+@pytest.mark.parametrize(
+    ("resumable", "repeated"),
+    [pytest.param(True, 0, id="epochs"), pytest.param(False, 1, id="folds-only")],
+)
+def test_a_trial_goes_on_from_its_checkpoint(cut: int, resumable: bool, repeated: int) -> None:
+    def make(trainer: EpochTrainer) -> Trainer:
+        return cast("Trainer", trainer if resumable else PlainTrainer(trainer))
+
+    folds = [cast("Fold", None)] * 3
+    whole = list(cross_validate(make(EpochTrainer()), {}, folds, metric="accuracy", epochs=2))
+    kept, before, after = Kept(), EpochTrainer(), EpochTrainer()
+    running = cross_validate(make(before), {}, folds, metric="accuracy", epochs=2, checkpoints=kept)
+    for _ in range(cut):
+        next(running)
+
+    resumed = list(
+        cross_validate(make(after), {}, folds, metric="accuracy", epochs=2, checkpoints=kept)
+    )
+
+    assert resumed == whole
+    inside_a_fold = cut % 2
+    assert before.worked + after.worked == 6 + repeated * inside_a_fold

@@ -185,3 +185,81 @@ def test_broken_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="cannot be read"):
         load_table(DataSpec(path=path, target="y"))
+
+
+FRAME = pd.DataFrame(
+    {
+        "when": ["2024-03", "2024-01", "2024-02", "2024-04"],
+        "patient": ["b", "a", "a", "b"],
+        "x": [3.0, 1.0, 2.0, 4.0],
+        "y": [1, 0, 0, 1],
+    }
+)
+
+
+def spec_of(folder: Path, frame: pd.DataFrame, **fields: str) -> DataSpec:
+    return table_of(folder, frame).model_copy(update=fields)
+
+
+def test_rows_are_put_in_the_order_of_time_and_neither_column_is_a_feature(tmp_path: Path) -> None:
+    table = load_table(spec_of(tmp_path, FRAME, time="when", group="patient"))
+
+    assert table.columns == ("x",)
+    np.testing.assert_array_equal(table.rows, [[1.0], [2.0], [3.0], [4.0]])
+    assert table.labels.tolist() == [0, 0, 1, 1]
+    assert table.groups is not None
+    assert table.groups.tolist() == [0, 0, 1, 1]
+
+
+def test_other_groups_are_other_data(tmp_path: Path) -> None:
+    regrouped = FRAME.assign(patient=["b", "a", "b", "a"])
+
+    hashes = {
+        load_table(spec_of(tmp_path, frame, time="when", group="patient")).sha256
+        for frame in (FRAME, regrouped)
+    }
+
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("frame", "fields", "line"),
+    [
+        pytest.param(
+            FRAME.assign(copy=FRAME["y"].astype(float)), {},
+            "data.path: column 'copy' equals the target 'y' in every row: leave it out, or nothing "
+            "is learnt from the others",
+            id="target-among-the-features",
+        ),
+        pytest.param(
+            FRAME.assign(y=["yes", "no", "no", "yes"], copy=["yes", "no", "no", "yes"]), {},
+            "data.path: column 'copy' equals the target 'y' in every row: leave it out, or nothing "
+            "is learnt from the others",
+            id="text-target-among-the-features",
+        ),
+        pytest.param(
+            FRAME.assign(patient=pd.Series(["b", None, "a", "b"], dtype=object)),
+            {"group": "patient"},
+            "data.group: 'patient': 1 rows have no value",
+            id="row-without-a-group",
+        ),
+        pytest.param(
+            FRAME.assign(when=pd.Series(["2024-03", None, None, "1"], dtype=object)),
+            {"time": "when"},
+            "data.time: 'when': 2 rows have no value",
+            id="row-without-a-time",
+        ),
+        pytest.param(
+            FRAME, {"group": "doctor"},
+            "data.group: 'doctor': no such column, allowed: when, patient, x, y",
+            id="no-such-group",
+        ),
+    ],
+)  # fmt: skip
+def test_columns_that_cannot_be_used_are_one_line(
+    tmp_path: Path, frame: pd.DataFrame, fields: dict[str, str], line: str
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load_table(spec_of(tmp_path, frame, **fields))
+
+    assert str(refusal.value) == line

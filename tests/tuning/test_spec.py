@@ -85,9 +85,10 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
     [
         pytest.param(
             ("n_trials: 2", "n_trails: 2"),
-            "unknown key 'n_trails' (did you mean 'n_trials'?), allowed: data, epochs, "
-            "experiment, folds, max_concurrent, metric, mode, model, n_trials, name, options, "
-            "require_better, resources, scheduler, searcher, seed, space, trainer",
+            "unknown key 'n_trails' (did you mean 'n_trials'?), allowed: budget, "
+            "checkpoint_every_s, constraints, data, epochs, experiment, folds, max_concurrent, "
+            "metric, mode, model, n_trials, name, objectives, options, require_better, "
+            "resources, scheduler, searcher, seed, space, trainer, warm_start",
             id="unknown-key",
         ),
         pytest.param(("n_trials: 2\n", ""), "n_trials: is missing", id="missing-key"),
@@ -178,13 +179,87 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
         ),
         pytest.param(
             ("n_trials: 2", "n_trials: 2\nscheduler: {grace_period: 6}"),
-            "scheduler.grace_period: 6, allowed: 1 to 5 (folds.n_splits times epochs)",
+            "scheduler.grace_period: 6, allowed: 1 to 5 (folds times epochs)",
             id="grace-beyond-the-end",
         ),
         pytest.param(
-            ("n_trials: 2", "n_trials: 2\nscheduler: {kind: hyperband}"),
-            "scheduler.kind: 'hyperband': should be 'asha' or 'fifo'",
+            ("n_trials: 2", "n_trials: 2\nscheduler: {kind: hyperbands}"),
+            "scheduler.kind: 'hyperbands': should be 'asha', 'hyperband', 'median', "
+            "'race', 'pbt' or 'fifo'",
             id="unknown-scheduler",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nconstraints: [p99_ms < 5]"),
+            "constraints[0]: 'p99_ms < 5': should be METRIC <= NUMBER or METRIC >= NUMBER",
+            id="constraint-that-is-none",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nconstraints: [p99_ms <= 5 MB]"),
+            "constraints[0]: 'p99_ms <= 5 MB': only metrics named ..._bytes are compared with MB",
+            id="constraint-of-another-unit",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nconstraints: [latency <= 5]"),
+            "constraints: 'latency': the sklearn trainer never reports it, allowed: accuracy, "
+            "balanced_accuracy, f1_macro, log_loss, model_bytes, p50_ms, p99_ms",
+            id="constraint-on-what-nobody-measures",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nobjectives: [{metric: p99_ms, mode: min}]"),
+            "scheduler.kind: 'asha': stops trials by one metric, allowed with objectives: fifo",
+            id="objectives-with-early-stopping",
+        ),
+        pytest.param(
+            (
+                "n_trials: 2",
+                "n_trials: 2\nscheduler: {kind: fifo}\nobjectives: [{metric: accuracy}]",
+            ),
+            "objectives: 'accuracy' stands twice",
+            id="objective-twice",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nsearcher: {kind: cmaes}"),
+            "space: one number, where the cmaes searcher needs at least two; allowed: tpe, gp, "
+            "nsga2, qmc, grid, random",
+            id="one-number-for-cmaes",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 9\nsearcher: {kind: grid}"),
+            "n_trials: 9: the grid has 5 configurations, allowed: 1 to 5",
+            id="more-trials-than-the-grid-has",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nsearcher: {kind: qmc}\nwarm_start: other"),
+            "warm_start: 'other': the qmc searcher learns from no results, allowed: tpe, gp, "
+            "cmaes, nsga2",
+            id="warm-start-of-a-design",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nscheduler: {kind: race}\nfolds: {n_splits: 2}"),
+            "scheduler.kind: 'race': needs 3 folds or more, not 2",
+            id="race-of-two-folds",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nbudget: {cost: 5, cost_metric: euros}"),
+            "budget.cost_metric: 'euros': the sklearn trainer never reports it, allowed: accuracy,"
+            " balanced_accuracy, f1_macro, log_loss, model_bytes, p50_ms, p99_ms",
+            id="cost-that-nobody-reports",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nfolds: {kind: grouped}"),
+            "folds.kind: 'grouped': needs data.group, the column of the groups",
+            id="groups-without-a-column",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nfolds: {kind: time_series}"),
+            "folds.kind: 'time_series': fold 0 of 5 fits no row of class number 1; fewer folds, "
+            "or another kind, may have one",
+            id="series-sorted-by-class",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nfolds: {kind: time_series, repeats: 2}"),
+            "folds: repeats: 2: time_series folds are the same each time, allowed: 1",
+            id="repeats-without-a-shuffle",
         ),
         pytest.param(
             ("name: good", "name: not good"),

@@ -1,11 +1,21 @@
+import errno
+import random
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
 
-from tests.tuning.trials import trial
-from tuning.spec import SchedulerSpec, SweepSpec
-from tuning.sweep import make_scheduler
+from tests.tuning.trials import reports, trial
+from tuning.book import Book
+from tuning.ledger import Ledger, TrialState
+from tuning.spec import SweepSpec, check_sweep
+from tuning.stopping import Halving, Never
+from tuning.suggestion import make_suggestions
+from tuning.sweep import BookKeeper, BookSearcher, Guard, RuledScheduler, seasoned_rule
 
 pytestmark = pytest.mark.ray
 
@@ -22,32 +32,25 @@ SPEC = SweepSpec.model_validate(
 )
 
 
-class AnyTrial:
-    trial_id = "new"
-
-
 @pytest.mark.parametrize(
-    ("earlier", "mean", "decision"),
+    ("earlier", "mean", "stops"),
     [
-        pytest.param([], 0.1, "CONTINUE", id="nothing-to-compare-with"),
-        pytest.param([0.8, 0.9], 0.1, "STOP", id="worse-than-before-the-resume"),
-        pytest.param([0.8, 0.9], 0.95, "CONTINUE", id="better-than-before-the-resume"),
+        pytest.param([], 0.1, False, id="nothing-to-compare-with"),
+        pytest.param([0.8, 0.9], 0.1, True, id="worse-than-before-the-resume"),
+        pytest.param([0.8, 0.9], 0.95, False, id="better-than-before-the-resume"),
     ],
 )
-def test_resumed_scheduler_knows_the_earlier_trials(
-    earlier: list[float], mean: float, decision: str
+def test_resumed_rule_knows_the_earlier_trials(
+    earlier: list[float], mean: float, stops: bool
 ) -> None:
     done = [trial(number, score, score) for number, score in enumerate(earlier)]
-    controller: Any = None
-    new: Any = AnyTrial()
+    split = check_sweep(SPEC, "s").split
 
-    scheduler = make_scheduler(SPEC, done)
-    scheduler.on_trial_add(controller, new)
+    rule = seasoned_rule(SPEC, split, done)
 
-    assert scheduler.on_trial_result(controller, new, {"progress": 1, "mean": mean}) == decision
+    assert rule.stops(trial(9), reports(mean, of=2)[0]) is stops
 
 
-@pytest.mark.parametrize("kind", ["fifo", "asha"])
 @pytest.mark.parametrize(
     ("statuses", "chosen"),
     [
@@ -58,12 +61,64 @@ def test_resumed_scheduler_knows_the_earlier_trials(
     ],
 )
 def test_a_free_actor_goes_to_the_newest_trial(
-    kind: str, statuses: list[str], chosen: int | None
+    tmp_path: Path, statuses: list[str], chosen: int | None
 ) -> None:
-    spec = SPEC.model_copy(update={"scheduler": SchedulerSpec.model_validate({"kind": kind})})
-    trials = [SimpleNamespace(status=status) for status in statuses]
-    controller: Any = SimpleNamespace(get_trials=lambda: trials)
+    trials = [
+        SimpleNamespace(status=status, config={"number": number})
+        for number, status in enumerate(statuses)
+    ]
+    controller: Any = SimpleNamespace(get_live_trials=lambda: trials)
+    book = Book(1, Ledger(tmp_path), make_suggestions(SPEC), [])
 
-    found: Any = make_scheduler(spec, []).choose_trial_to_run(controller)
+    found: Any = RuledScheduler(Never(), book).choose_trial_to_run(controller)
 
     assert found is (None if chosen is None else trials[chosen])
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize(("grace", "factor"), [(1, 2.0), (2, 3.0), (1, 4.0)])
+def test_halving_stops_what_tunes_own_asha_stops(mode: Any, grace: int, factor: float) -> None:
+    longest = 20
+    theirs = ASHAScheduler(
+        time_attr="progress", metric="mean", mode=mode, max_t=longest,
+        grace_period=grace, reduction_factor=factor,
+    )  # fmt: skip
+    ours = Halving(maximize=mode == "max", grace=grace, factor=factor, longest=longest, brackets=1)
+    generator = random.Random(7)
+    controller: Any = None
+    stopped = 0
+
+    for number in range(60):
+        shadow: Any = SimpleNamespace(trial_id=str(number))
+        theirs.on_trial_add(controller, shadow)
+        scores = [generator.random() for _ in range(longest)]
+        for report in reports(*scores)[:-1]:
+            result = {"progress": report.progress, "mean": report.mean}
+            decision = theirs.on_trial_result(controller, shadow, result)
+            assert ours.stops(trial(number), report) == (decision == "STOP")
+            if decision == "STOP":
+                stopped += 1
+                break
+
+    assert 0 < stopped < 60
+
+
+def test_a_full_disk_ends_the_sweep_and_is_not_lost(tmp_path: Path) -> None:
+    book = Book(3, Ledger(tmp_path), make_suggestions(SPEC), [])
+    stop = threading.Event()
+    guard = Guard(stop)
+    searcher = BookSearcher(book, guard)
+    assert searcher.suggest("a")["number"] == 0
+    for number in (0, 1):
+        (tmp_path / "trials" / f"{number:06d}.part").symlink_to("/dev/full")
+
+    assert searcher.suggest("b") == Searcher.FINISHED
+    keeper = BookKeeper(book, Never(), guard)
+    keeper.on_trial_complete(0, [], SimpleNamespace(config={"number": 0}))
+
+    assert guard.error is not None
+    assert guard.error.errno == errno.ENOSPC
+    assert stop.is_set()
+    # What was written before is whole: the next resume runs that trial.
+    (left,) = Ledger(tmp_path).trials()
+    assert (left.number, left.state) == (0, TrialState.RUNNING)

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from mlflow.entities import Run
 from tests.stores import new_mlflow
 from tests.tuning.test_registry import home_at
 from tests.tuning.trials import reports, trial
-from tuning.ledger import Manifest, Trial, TrialState
+from tuning.errors import ConfigError
+from tuning.ledger import Manifest, Prior, Trial, TrialState
 from tuning.spec import SweepSpec
-from tuning.tracking import Tracker, abandon_run
+from tuning.tracking import PARETO, Tracker, abandon_run
+from tuning.warmstart import load_priors
 
 SPEC = SweepSpec.model_validate(
     {
@@ -130,3 +133,54 @@ def test_pruned_trial_is_told_from_a_complete_one(
     assert run.info.status == "KILLED"
     assert run.data.tags["rayfleet.trial_state"] == "pruned"
     assert run.data.metrics == {"accuracy": 0.5}
+
+
+def test_a_sweep_begins_with_what_mlflow_shows_of_another(
+    client: MlflowClient, open_tracker: Callable[..., Tracker], tmp_path: Path
+) -> None:
+    params = {"estimator": "logistic_regression", "C": 0.25}
+    (last,) = reports(0.75)
+    measured = (replace(last, measured={"p99_ms": 4.0}),)
+    trials = [
+        trial(0, params=params, reports=measured),
+        trial(1, 0.9, params=params, state=TrialState.PRUNED),
+        trial(2, 0.8, params={**params, "C": 99.0}),
+    ]
+    tracker = open_tracker(*trials)
+    tracker.close()
+    later = SweepSpec.model_validate(
+        {
+            **SPEC.model_dump(by_alias=True, exclude={"model"}),
+            "name": "later",
+            "model": "s",
+            "space": {"estimator": "logistic_regression", "C": {"uniform": [0.0, 1.0]}},
+            "objectives": [{"metric": "p99_ms", "mode": "min"}],
+            "constraints": ["p99_ms <= 2"],
+            "scheduler": {"kind": "fifo"},
+            "warm_start": tracker.parent_id,
+        }
+    )
+
+    priors = load_priors(later, home_at(tmp_path))
+
+    assert priors == [Prior({"C": 0.25}, [0.75, 4.0], [1.0])]
+    with pytest.raises(ConfigError, match="no run of this id in MLflow"):
+        load_priors(later.model_copy(update={"warm_start": "f" * 32}), home_at(tmp_path))
+
+
+def test_the_pareto_set_is_in_the_parent_run(
+    client: MlflowClient, open_tracker: Callable[..., Tracker]
+) -> None:
+    tracker = open_tracker()
+
+    tracker.note_pareto([trial(3, 0.5, params={"C": 1.0}), trial(1, 0.25)])
+    tracker.close()
+
+    run = client.get_run(tracker.parent_id)
+    assert run.data.tags[PARETO] == "[3, 1]"
+    path = client.download_artifacts(tracker.parent_id, "pareto.json")
+    assert json.loads(Path(path).read_text())["pareto"][0] == {
+        "trial": 3,
+        "values": {"accuracy": 0.5},
+        "params": {"C": 1.0},
+    }

@@ -77,7 +77,7 @@ def learning_curves(facts: Facts) -> str:
         parts += [
             line(x(fold * facts.spec.epochs + 0.5), frame.top, x(fold * facts.spec.epochs + 0.5),
                  frame.bottom, class_="fold")
-            for fold in range(1, facts.spec.folds.n_splits)
+            for fold in range(1, facts.spec.folds.n_folds)
         ]  # fmt: skip
     winner = facts.winner
     for trial in sorted(

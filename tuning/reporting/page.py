@@ -82,7 +82,7 @@ def _header(facts: Facts) -> str:
     refused = f"<p>{escape(ending.refused)}</p>" if ending and ending.refused else ""
     return (
         f"<header><h1>{escape(spec.name)}{badge}</h1><p>{escape(spec.trainer)} · "
-        f"{escape(spec.metric)} ({spec.mode}) · {spec.folds.n_splits} folds · "
+        f"{escape(spec.metric)} ({spec.mode}) · {spec.folds.n_folds} folds · "
         f"{escape(spec.searcher.kind)} · {escape(spec.scheduler.kind)}</p>{refused}</header>"
     )
 

@@ -19,6 +19,7 @@ from tuning.errors import ConfigError, NotBetterError, SweepError
 from tuning.flavors import require_flavor
 from tuning.home import Home
 from tuning.ledger import Trial, TrialState
+from tuning.mlflowfaults import reachable
 from tuning.quiet import muted_stderr
 from tuning.registry import (
     CHALLENGER,
@@ -38,7 +39,6 @@ from tuning.selecting.reading import read_candidates
 from tuning.selecting.rules import SelectionSpec
 from tuning.selecting.showing import show_ranking
 from tuning.spec import Task, check_sweep
-from tuning.tracking import reachable
 from tuning.trainers.trainer import Metrics
 
 
@@ -174,7 +174,7 @@ class _Elected:
         with ExitStack() as stack:
             stack.enter_context(ray_cluster(resources))
             fit = remote_fit(ray.put(make_workload(self._task)), resources)
-            return fit(self._params, *self._task.holdout_rows)
+            return fit(self._params, *self._task.holdout_rows, ())
 
 
 def _task(client: MlflowClient, spec: SelectionSpec, winner: Candidate) -> Task:

@@ -5,7 +5,9 @@ and variance of the rows that it was fitted on.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,10 +48,13 @@ class KerasTrainer:
 
     metrics = (*CLASSIFICATION_METRICS, "train_loss")
     flavor = "tensorflow"
+    mutable = ("learning_rate", "l2", "dropout")
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self.row_shape: tuple[int, ...] | None = (len(problem.columns),)
+        self._state: Callable[[], bytes] = bytes
+        self._model_now: Any = None
 
     def check(self, params: Params) -> None:
         """Refuse unknown parameters and values out of range."""
@@ -57,7 +62,22 @@ class KerasTrainer:
 
     def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
         """Fit one fold, validating after each epoch."""
-        for model, train_loss in self._epochs(params, fold.rows, fold.labels):
+        yield from self._validated(params, fold, None)
+
+    def state(self) -> bytes:
+        """Return the model with its optimizer, and the generator, as they are after an epoch."""
+        return self._state()
+
+    def resume(self, params: Params, fold: Fold, state: bytes) -> Iterator[Metrics]:
+        """Go on with a fold after the epoch that `state` was taken at."""
+        yield from self._validated(params, fold, state)
+
+    def model(self) -> Any:
+        """Return the model after the last report."""
+        return self._model_now
+
+    def _validated(self, params: Params, fold: Fold, state: bytes | None) -> Iterator[Metrics]:
+        for model, train_loss in self._epochs(params, fold.rows, fold.labels, state):
             scores = self.score(model, fold.validation_rows, fold.validation_labels)
             yield {**scores, "train_loss": train_loss}
 
@@ -72,20 +92,31 @@ class KerasTrainer:
         probabilities = model(np.asarray(rows, dtype=np.float32), training=False).numpy()
         return classification_metrics(labels, probabilities.argmax(axis=1), probabilities)
 
-    def _epochs(self, params: Params, rows: Rows, labels: Labels) -> Iterator[tuple[Any, float]]:
+    def _epochs(
+        self, params: Params, rows: Rows, labels: Labels, state: bytes | None = None
+    ) -> Iterator[tuple[Any, float]]:
         keras = self._prepared_keras()
         settings = {**DEFAULTS, **params}
         inputs = np.asarray(rows, dtype=np.float32)
         model = self._model(keras, settings, inputs)
+        done = 0
         size = int(float(str(settings["batch_size"])))
         generator = np.random.default_rng(self._problem.seed)
-        for _ in range(self._problem.epochs):
+        if state is not None:
+            variables, done, generator.bit_generator.state = pickle.loads(state)  # noqa: S301, ours
+            model.optimizer.build(model.trainable_variables)
+            for variable, value in zip(_variables(model), variables, strict=True):
+                variable.assign(value)
+            model.optimizer.learning_rate.assign(float(str(settings["learning_rate"])))
+        for epoch in range(done, self._problem.epochs):
             order = generator.permutation(len(inputs))
             loss_sum = 0.0
             for start in range(0, len(order), size):
                 chosen = order[start : start + size]
                 loss = model.train_on_batch(inputs[chosen], labels[chosen])
                 loss_sum += float(loss) * len(chosen)
+            self._state = partial(_saved, model, epoch + 1, generator)
+            self._model_now = model
             yield model, loss_sum / len(inputs)
 
     def _prepared_keras(self) -> Any:
@@ -128,3 +159,13 @@ class KerasTrainer:
             jit_compile=False,  # compiling takes longer than a small network's whole fit
         )
         return model
+
+
+def _variables(model: Any) -> list[Any]:
+    # Dropout's seeds are among the model's, which `weights` leaves out.
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _saved(model: Any, epochs: int, generator: np.random.Generator) -> bytes:
+    values = [variable.numpy() for variable in _variables(model)]
+    return pickle.dumps((values, epochs, generator.bit_generator.state))

@@ -5,7 +5,9 @@ this package. It answers probabilities; rows go in raw, because its first layer 
 their scale.
 """
 
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,10 +72,13 @@ class TorchTrainer:
 
     metrics = (*CLASSIFICATION_METRICS, "train_loss")
     flavor = "pytorch"
+    mutable = ("learning_rate", "weight_decay", "dropout")
 
     def __init__(self, problem: Problem, row_shape: tuple[int, ...]) -> None:
         self._problem = problem
         self.row_shape: tuple[int, ...] | None = row_shape
+        self._state: Callable[[], bytes] = bytes
+        self._model_now: nn.Module | None = None
 
     def check(self, params: Params) -> None:
         """Refuse unknown parameters and values out of range."""
@@ -81,7 +86,24 @@ class TorchTrainer:
 
     def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
         """Fit one fold, validating after each epoch."""
-        for model, train_loss in self._epochs(params, fold.rows, fold.labels):
+        yield from self._validated(params, fold, None)
+
+    def state(self) -> bytes:
+        """Return weights, optimizer, schedule and generators, as they are after an epoch."""
+        return self._state()
+
+    def resume(self, params: Params, fold: Fold, state: bytes) -> Iterator[Metrics]:
+        """Go on with a fold after the epoch that `state` was taken at."""
+        yield from self._validated(params, fold, state)
+
+    def model(self) -> "nn.Module":
+        """Return the model after the last report, on the CPU, ready to predict."""
+        if self._model_now is None:
+            raise ValueError("nothing was trained yet")
+        return self._model_now.cpu().eval()
+
+    def _validated(self, params: Params, fold: Fold, state: bytes | None) -> Iterator[Metrics]:
+        for model, train_loss in self._epochs(params, fold.rows, fold.labels, state):
             scores = self.score(model, fold.validation_rows, fold.validation_labels)
             yield {**scores, "train_loss": train_loss}
 
@@ -101,7 +123,7 @@ class TorchTrainer:
         return classification_metrics(labels, probabilities.argmax(axis=1), probabilities)
 
     def _epochs(
-        self, params: Params, rows: Rows, labels: Labels
+        self, params: Params, rows: Rows, labels: Labels, state: bytes | None = None
     ) -> Iterator[tuple["nn.Module", float]]:
         import torch  # noqa: PLC0415, as above
         from torch.nn import functional  # noqa: PLC0415, as above
@@ -122,7 +144,10 @@ class TorchTrainer:
             optimizer, max_lr=rate, total_steps=self._problem.epochs * len(batches)
         )
         network = model[0]
-        for _ in range(self._problem.epochs):
+        parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        done = _restored(parts, state) if state is not None else 0
+        _set_rates(optimizer, rate, float(str(settings["weight_decay"])))
+        for epoch in range(done, self._problem.epochs):
             network.train()
             loss_sum = 0.0
             order = torch.randperm(len(inputs), device="cpu").to(device)
@@ -134,6 +159,7 @@ class TorchTrainer:
                 optimizer.step()
                 schedule.step()
                 loss_sum += loss.item() * len(chosen)
+            self._state, self._model_now = partial(_saved, parts, epoch + 1), model
             yield model, loss_sum / len(inputs)
 
     def _model(self, settings: Mapping[str, Any]) -> "nn.Sequential":
@@ -144,6 +170,40 @@ class TorchTrainer:
         layers = _convolutional if len(shape) == 3 else _perceptron
         # Training needs the scores, serving the probabilities: one sits inside the other.
         return nn.Sequential(nn.Sequential(*layers(shape, n_classes, settings)), nn.Softmax(dim=1))
+
+
+def _saved(parts: Mapping[str, Any], epochs: int) -> bytes:
+    import torch  # noqa: PLC0415, as above
+
+    file = io.BytesIO()
+    states = {name: part.state_dict() for name, part in parts.items()}
+    random = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    torch.save({**states, "random": random, "cuda": cuda, "epochs": epochs}, file)
+    return file.getvalue()
+
+
+def _restored(parts: Mapping[str, Any], state: bytes) -> int:
+    """Put a state back into its parts; return how many epochs it has behind it."""
+    import torch  # noqa: PLC0415, as above
+
+    saved = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
+    torch.set_rng_state(saved["random"])
+    if saved["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(saved["cuda"])
+    return int(saved["epochs"])
+
+
+def _set_rates(optimizer: Any, rate: float, weight_decay: float) -> None:
+    """Scale a schedule to a learning rate that may have changed since it began."""
+    for group in optimizer.param_groups:
+        ratio = rate / group["max_lr"]
+        if ratio != 1.0:
+            for key in ("lr", "initial_lr", "max_lr", "min_lr"):
+                group[key] *= ratio
+        group["weight_decay"] = weight_decay
 
 
 def _convolutional(

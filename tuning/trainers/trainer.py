@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tuning.data import Labels, Rows
 from tuning.space import Params
@@ -91,4 +91,40 @@ class Trainer(Protocol):
 
     def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
         """Measure a refitted model."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What a trainer may have beside that: a fold that was cut off goes on from an epoch."""
+
+    def state(self) -> bytes:
+        """Return everything by which `resume` goes on after the last report of `train`."""
+        ...
+
+    def resume(self, params: Params, fold: Fold, state: bytes) -> Iterator[Metrics]:
+        """Yield what `train` would have yielded after the report that `state` was taken at."""
+        ...
+
+
+@runtime_checkable
+class Evolving(Resumable, Protocol):
+    """What a trainer needs for population based training, beside that."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that every report carries."""
+        ...
+
+    @property
+    def mutable(self) -> tuple[str, ...]:
+        """Parameters that `resume` may be given other values of than its state had."""
+        ...
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        """Fit one fold, as `Trainer` does."""
+        ...
+
+    def model(self) -> Any:
+        """Return the model after the last report; it pickles, and lives on the CPU."""
         ...

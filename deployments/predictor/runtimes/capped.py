@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deployments.predictor.gpu_budget import Grant
+from deployments.predictor.runtimes.budget_gauges import BudgetGauges, Gauge, serve_gauge
 from deployments.protocols.tensors import Batch, Outputs
 
 if TYPE_CHECKING:
@@ -22,12 +23,21 @@ class Cap:
     out_of_memory: type[Exception]
     """What the framework raises when there is no more."""
 
+    held_bytes: Callable[[], int]
+    """What the framework holds of the GPU where it holds most."""
+
 
 class CappedRuntime:
     """Turns the framework's own error into one that names the budget and the device."""
 
-    def __init__(self, load: Callable[[], "Runtime"], cap: Cap) -> None:
+    def __init__(
+        self,
+        load: Callable[[], "Runtime"],
+        cap: Cap,
+        make_gauge: Callable[[str], Gauge] = serve_gauge,
+    ) -> None:
         self._cap = cap
+        self._gauges = BudgetGauges(cap.grant.allocator_mib, cap.held_bytes, make_gauge)
         with self._named():
             self._runtime = load()
 
@@ -47,3 +57,5 @@ class CappedRuntime:
         except self._cap.out_of_memory as error:
             said = str(error).strip().partition("\n")[0]
             raise MemoryError(f"out of {self._cap.grant}: {said}") from None
+        finally:
+            self._gauges.look()

@@ -40,4 +40,9 @@ def cap_tensorflow(
     for gpu, grant in zip(gpus, grants, strict=True):
         limit = config.LogicalDeviceConfiguration(memory_limit=grant.allocator_mib)
         config.set_logical_device_configuration(gpu, [limit])
-    return Cap(grants[0], tf.errors.ResourceExhaustedError)
+    names = [f"GPU:{index}" for index in range(len(grants))]
+    return Cap(
+        grants[0],
+        tf.errors.ResourceExhaustedError,
+        lambda: max(config.experimental.get_memory_info(name)["current"] for name in names),
+    )

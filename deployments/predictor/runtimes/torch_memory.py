@@ -31,4 +31,9 @@ def cap_torch(claim: Claim, cuda: Any = torch.cuda) -> Cap | None:
         grant = admit(claim, device)
         cuda.set_per_process_memory_fraction(grant.allocator_mib * MIB / total_bytes, index)
         grants.append(grant)
-    return Cap(grants[0], torch.OutOfMemoryError)
+    indices = range(len(grants))
+    return Cap(
+        grants[0],
+        torch.OutOfMemoryError,
+        lambda: max(cuda.memory_reserved(index) for index in indices),
+    )

@@ -46,6 +46,7 @@ def cluster(home: Path) -> Iterator[Cluster]:
 def fleet(registering: Registering, cluster: Cluster) -> Fleet:
     """A fleet of the three frameworks and of two troubled models, ready."""
     fleet = make_fleet(cluster, registering.folder, registering.models())
+    fleet.more_args = {"logs": {"format": "json", "requests": "failed"}}
     fleet.user_config = {name: {} for name in (*SERVED, "moody", "broken", "columns")}
     # Short for the others, so that a retired version goes soon; here a replica is killed,
     # and on a busy machine its replacement imports PyTorch for longer than that.

@@ -1,23 +1,20 @@
-"""A real Prometheus, on the config that we ship, collects the fleet's metrics and Ray's."""
+"""A real Prometheus, on the config that we ship, collects, watches and shows a real fleet."""
 
-import json
+import os
 import shutil
-import socket
 import subprocess
-import time
-import urllib.parse
-import urllib.request
+import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-from urllib.error import URLError
 
+import numpy as np
 import pytest
+import yaml
 
-CONFIG = Path(__file__).parents[3] / "configs" / "monitoring" / "prometheus.yaml"
-
-WITHIN_S = 60.0
-"""Longest time until both kinds of targets were scraped: a few scrape intervals."""
+from dashboards.boards import BOARDS
+from dashboards.queries import filled, queries
+from tests.integration.hosting import REPOSITORY, Fleet, eventually, infer_body
+from tests.integration.monitoring import Monitoring, monitored
+from tests.integration.sweeping import FAKE
 
 pytestmark = [
     pytest.mark.ray,
@@ -27,100 +24,159 @@ pytestmark = [
     ),
 ]
 
+needs_alertmanager = pytest.mark.skipif(
+    shutil.which("prometheus-alertmanager") is None,
+    reason="prometheus-alertmanager is missing: apt-get install prometheus-alertmanager",
+)
+
+MODEL = "breast-cancer"
+
+VARIABLES = {
+    "__rate_interval": "1m",
+    "model": MODEL,
+    "version": ".*",
+    "sweep": ".*",
+    "node": ".*",
+}
+"""What the dashboards' variables stand for here."""
+
+ABSENT = {
+    "ray_node_gram_used": "no GPU here",
+    "ray_rayfleet_gpu_memory_bytes": "no GPU here",
+    " offset 1m)": "marks what changed within the last minute, and nothing did",
+    "|503|": "nothing was refused",
+    "rayfleet_mirrored_total": "nothing is mirrored",
+}
+"""Parts of queries that may have no series in this fleet, and why."""
+
 
 @pytest.fixture(scope="module")
-def prometheus(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Base address of a Prometheus that runs on the shipped config, addresses replaced."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    text = replace_once(CONFIG.read_text(), "127.0.0.1:8000", fleet.url.removeprefix("http://"))
-    text = replace_once(text, "/tmp/ray/", f"{fleet.ray_tmpdir}/ray/")
-    (folder / "prometheus.yaml").write_text(replace_once(text, "interval: 5s", "interval: 1s"))
+def monitoring(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]:
+    address = fleet.url.removeprefix("http://")
+    with monitored(address, fleet.ray_tmpdir, tmp_path_factory.mktemp("monitoring")) as monitoring:
+        yield monitoring
 
-    address = f"127.0.0.1:{free_port()}"
-    command = ["prometheus", f"--config.file={folder / 'prometheus.yaml'}"]
-    command += [f"--web.listen-address={address}", f"--storage.tsdb.path={folder / 'data'}"]
+
+@pytest.fixture(scope="module")
+def sweep(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A sweep that has begun and does not end, on the fleet's cluster."""
+    folder = tmp_path_factory.mktemp("sweep")
+    path = folder / "sweep.yaml"
+    options = {"folder": str(folder), "hold": 4}
+    path.write_text(yaml.safe_dump({**FAKE, "options": options}))
+    environment = {**os.environ, **fleet.cluster.environment, "RAYFLEET_HOME": str(folder / "home")}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        command = [sys.executable, "-m", "tuning", str(path)]
+        process = subprocess.Popen(
+            command, env=environment, cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT
+        )
     try:
-        yield f"http://{address}"
+        yield
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        (folder / "go").touch()
+        assert process.wait(180) == 0, (folder / "log").read_text()
 
 
-def test_targets_of_both_kinds_are_up(prometheus: str) -> None:
+def test_targets_of_both_kinds_are_up(monitoring: Monitoring) -> None:
     def both_are_up() -> bool:
-        targets = ask(prometheus, "targets")["activeTargets"]
+        targets = monitoring.ask("targets")["activeTargets"]
         up = {target["labels"]["job"] for target in targets if target["health"] == "up"}
         return up == {"rayfleet", "ray"}
 
-    assert eventually(both_are_up)
+    eventually("both targets", both_are_up)
 
 
-def test_fleet_counters_arrive_with_their_labels(prometheus: str, fleet: Any) -> None:
-    version = str(fleet.models["breast-cancer"].version)
-    path = f"/v2/models/breast-cancer/versions/{version}/infer"
-    row = fleet.models["breast-cancer"].holdout_rows[:1]
-    assert post(fleet.url + path, infer_request(row)) == 200
+def test_fleet_counters_arrive_with_their_labels(monitoring: Monitoring, fleet: Fleet) -> None:
+    version = fleet.models[MODEL].version
+    query = f'rayfleet_requests_total{{model="{MODEL}",version="{version}",code="200"}}'
 
-    query = f'rayfleet_requests_total{{model="breast-cancer",version="{version}",code="200"}}'
-    labels = first_labels(prometheus, query)
+    (first, *_) = eventually(query, lambda: asked(fleet) and monitoring.series(query))
 
-    assert set(labels) >= {"gateway", "model", "version", "track", "protocol", "code"}
+    assert {"gateway", "model", "version", "track", "protocol", "code"} <= first["metric"].keys()
 
 
-def test_ray_metrics_arrive(prometheus: str) -> None:
-    assert first_labels(prometheus, '{__name__=~"ray_.+"}')
+def test_every_query_of_every_dashboard_finds_data(
+    monitoring: Monitoring, fleet: Fleet, sweep: None
+) -> None:
+    wanted = {
+        filled(query, VARIABLES)
+        for board in BOARDS.values()
+        for query in queries(board().build())
+        if not any(part in query for part in ABSENT)
+    }
+    empty = set(wanted)
 
+    def all_have_data() -> bool:
+        asked(fleet)
+        fails(fleet)
+        empty.difference_update([query for query in empty if monitoring.series(query)])
+        return not empty
 
-def replace_once(text: str, old: str, new: str) -> str:
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {CONFIG.name}"
-    return text.replace(old, new)
-
-
-def infer_request(row: Any) -> dict[str, Any]:
-    tensor = {"name": "input-0", "shape": list(row.shape), "datatype": "FP64"}
-    return {"inputs": [{**tensor, "data": row.ravel().tolist()}]}
-
-
-def post(url: str, body: dict[str, Any]) -> int:
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return int(response.status)
-
-
-def ask(prometheus: str, question: str, **parameters: str) -> Any:
-    """Call Prometheus's API; nothing is found while it does not listen yet."""
-    query = urllib.parse.urlencode(parameters)
     try:
-        with urllib.request.urlopen(f"{prometheus}/api/v1/{question}?{query}", timeout=5) as answer:
-            return json.load(answer)["data"]
-    except URLError:
-        return {"activeTargets": [], "result": []}
+        eventually("data for every query", all_have_data)
+    except AssertionError:
+        pytest.fail("no data for:\n" + "\n".join(sorted(empty)))
 
 
-def first_labels(prometheus: str, query: str) -> dict[str, str]:
-    found: list[dict[str, Any]] = []
-
-    def has_series() -> bool:
-        found.extend(ask(prometheus, "query", query=query)["result"])
-        return bool(found)
-
-    assert eventually(has_series), f"no series for {query} within {WITHIN_S:g} s"
-    labels: dict[str, str] = found[0]["metric"]
-    return labels
+def test_what_may_be_empty_is_still_understood(monitoring: Monitoring) -> None:
+    for board in BOARDS.values():
+        for query in queries(board().build()):
+            monitoring.series(filled(query, VARIABLES))
 
 
-def eventually(holds: Any) -> bool:
-    deadline_s = time.monotonic() + WITHIN_S
-    while not (held := holds()) and time.monotonic() < deadline_s:
-        time.sleep(0.2)
-    return bool(held)
+def test_parts_that_may_be_empty_are_in_queries() -> None:
+    text = "\n".join(query for board in BOARDS.values() for query in queries(board().build()))
+
+    assert [part for part in ABSENT if part not in text] == []
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+@needs_alertmanager
+def test_a_version_that_fails_reaches_the_receivers(monitoring: Monitoring, fleet: Fleet) -> None:
+    alert = "RayfleetVersionFailing"
+
+    def is_firing() -> bool:
+        fails(fleet)
+        return bool(monitoring.series(f'ALERTS{{alertname="{alert}",alertstate="firing"}}'))
+
+    eventually(alert, is_firing)
+    webhook = monitoring.received.next("/alerts", alert, within_s=120)
+
+    (sent,) = [each for each in webhook["alerts"] if each["labels"]["model"] == "moody"]
+    assert webhook["receiver"] == "on-call"
+    assert sent["status"] == "firing"
+    assert sent["labels"]["version"] == "1"
+    assert sent["annotations"]["summary"] == "moody version 1 (stable): the model fails"
+    assert sent["annotations"]["runbook_url"] == f"docs/runbooks.md#{alert.lower()}"
+
+
+@needs_alertmanager
+def test_chats_are_told_as_slack_wants_it(monitoring: Monitoring, fleet: Fleet) -> None:
+    alert = "RayfleetVersionFailing"
+
+    def is_firing() -> bool:
+        fails(fleet)
+        return bool(monitoring.series(f'ALERTS{{alertname="{alert}",alertstate="firing"}}'))
+
+    eventually(alert, is_firing)
+    message = monitoring.received.next("/slack", alert, within_s=120)
+
+    (attachment,) = message["attachments"]
+    assert message["channel"] == "#rayfleet"
+    assert attachment["title"] == f"[firing] {alert}"
+    assert f"docs/runbooks.md#{alert.lower()}" in attachment["text"]
+
+
+def asked(fleet: Fleet) -> bool:
+    """Send a request to each track; whether they were answered."""
+    statuses = [
+        fleet.infer(name, fleet.models[name].holdout_rows[:1])[0] for name in (MODEL, "wine")
+    ]
+    return statuses == [200, 200]
+
+
+def fails(fleet: Fleet) -> None:
+    """Have a model raise, and refuse a request of a caller's."""
+    negative = infer_body(np.array([[-1.0]]))
+    for path in ("/v2/models/moody/infer", f"/v2/models/{MODEL}/infer"):
+        for _ in range(3):
+            assert fleet.call(path, negative)[0] in {400, 500}

@@ -6,6 +6,7 @@ import pytest
 from deployments.predictor.gpu_budget import Device, Grant
 from deployments.predictor.runtimes.capped import Cap, CappedRuntime
 from deployments.protocols.tensors import Batch, Layout, Outputs
+from tests.deployments.predictor.runtimes.gauges import Gauges
 from tests.fakes import sums
 
 BATCH = Batch({"x": np.array([[1.0, 2.0]])}, {}, Layout.TENSOR)
@@ -28,7 +29,7 @@ class Moody:
 
 
 def capped(model: Moody) -> CappedRuntime:
-    return CappedRuntime(lambda: model, Cap(GRANT, FullError))
+    return CappedRuntime(lambda: model, Cap(GRANT, FullError, lambda: 7), Gauges().make)
 
 
 def test_a_batch_beyond_the_budget_fails_by_name_and_the_next_one_is_answered() -> None:
@@ -52,7 +53,7 @@ def test_a_model_too_large_to_load_fails_by_name() -> None:
         raise FullError("CUDA out of memory.")
 
     with pytest.raises(MemoryError, match="out of the budget of 5758 MiB on NVIDIA L4, GPU 1"):
-        CappedRuntime(load, Cap(GRANT, FullError))
+        CappedRuntime(load, Cap(GRANT, FullError, lambda: 7), Gauges().make)
 
 
 def test_other_errors_are_the_model_s_own() -> None:

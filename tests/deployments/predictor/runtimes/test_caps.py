@@ -41,6 +41,9 @@ class FakeCuda:
     def set_per_process_memory_fraction(self, fraction: float, index: int) -> None:
         self.fractions[index] = fraction
 
+    def memory_reserved(self, index: int) -> int:
+        return (index + 1) * MIB
+
 
 class TestTorch:
     def cap(self, claim: Claim, cuda: FakeCuda) -> Any:
@@ -65,6 +68,11 @@ class TestTorch:
             0: pytest.approx((8_000 - CONTEXT_MIB) / 40_000),
             1: pytest.approx((8_000 - CONTEXT_MIB) / 20_000),
         }
+
+    def test_the_fullest_gpu_tells_what_is_held(self) -> None:
+        cap = self.cap(Claim(2.0, 8_000), FakeCuda([40_000, 20_000]))
+
+        assert cap.held_bytes() == 2 * MIB
 
     def test_what_is_taken_already_is_seen(self) -> None:
         cuda = FakeCuda([40_000], free_mib=5_000)

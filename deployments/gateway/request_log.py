@@ -1,0 +1,81 @@
+"""A log line for requests that were answered, where the fleet is told to write them.
+
+It says who answered and how it ended, never what was asked or answered: not even the text
+of an error, which may quote a caller's value.
+"""
+
+import logging
+import re
+from typing import Literal
+
+from deployments.gateway.calls import REQUEST_ID, Call
+
+logger = logging.getLogger(__name__)
+
+TRACE_PARENT = b"traceparent"
+
+TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+"""W3C Trace Context, level 1: version, trace, parent, flags."""
+
+MAX_ID = 128
+"""Characters of a caller's id that are kept."""
+
+MILLISECONDS = 1000.0
+
+
+class RequestLog:
+    """Writes them all, or those that failed."""
+
+    def __init__(self, which: Literal["failed", "all"]) -> None:
+        self._failed_only = which == "failed"
+
+    @property
+    def all(self) -> bool:
+        """Whether answers that are as they should be are written, too."""
+        return not self._failed_only
+
+    def note(self, call: Call, code: str, seconds: float) -> None:
+        """Write the line of a call that was answered.
+
+        Args:
+            call: The call, with what failed it.
+            code: The HTTP status, or the name of gRPC's.
+            seconds: From its last byte to its answer.
+        """
+        if self._failed_only and not call.error:
+            return
+        fields = {
+            "model": call.model,
+            "version": call.version,
+            "track": call.track,
+            "protocol": str(call.protocol),
+            "code": code,
+            "error": call.error,
+            "origin": call.origin,
+            "duration_ms": round(seconds * MILLISECONDS, 3),
+            "request_id": (call.request_id or call.header(REQUEST_ID) or "")[:MAX_ID],
+            "trace_id": trace_id(call.header(TRACE_PARENT)),
+        }
+        logger.log(
+            _level(call.origin),
+            "%s version %s (%s) answered %s in %.1f ms, request %s",
+            call.model, call.version, call.track, code, fields["duration_ms"],
+            fields["request_id"],
+            extra={name: value for name, value in fields.items() if value != ""},
+        )  # fmt: skip
+
+
+def trace_id(parent: str | None) -> str:
+    """The trace that a `traceparent` names; empty where there is none, or no valid one."""
+    found = TRACE.fullmatch(parent) if parent is not None else None
+    return found[1] if found is not None and set(found[1]) != {"0"} else ""
+
+
+def make_request_log(which: Literal["none", "failed", "all"]) -> RequestLog | None:
+    """What writes these lines; None where none are to be written."""
+    return None if which == "none" else RequestLog(which)
+
+
+def _level(origin: str) -> int:
+    """A caller's fault is nothing that an operator should look at."""
+    return logging.WARNING if origin in {"version", "fleet"} else logging.INFO

@@ -1,0 +1,65 @@
+"""Facts that can be collected without a fleet."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from deployments.controller.gauges import fleet_gauges
+from deployments.doctor.collecting import collect, parsed
+from deployments.doctor.facts import Door
+from deployments.haproxy import free_port
+from deployments.telemetry import REVISION, Counters, exposition
+from tests.documents import REPOSITORY
+from tests.fakes import make_table
+
+
+def test_a_fleet_s_parts_are_read_off_its_metrics() -> None:
+    gateways = [Counters("a"), Counters("b")]
+    for gateway in gateways:
+        gateway.set(REVISION, (), 7)
+    own = fleet_gauges(make_table(), {"registry": True, "fleet store": False}, 3)
+
+    metrics = exposition([*(gateway.snapshot() for gateway in gateways), own]).decode()
+
+    assert parsed(metrics) == {
+        "dependencies": {"registry": True, "store": False},
+        "gateways": 2,
+        "gateways_wanted": 3,
+    }
+
+
+def test_without_a_controller_only_the_gateway_that_answers_is_seen() -> None:
+    alone = Counters("a")
+    alone.set(REVISION, (), 7)
+
+    assert parsed(exposition([alone.snapshot()]).decode()) == {"dependencies": {}, "gateways": 1}
+
+
+@pytest.mark.ray
+class TestThisMachine:
+    def test_nothing_is_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAYFLEET_HOME", str(tmp_path / "home"))
+
+        facts = collect(None)
+
+        assert facts.unmet == {}
+        assert facts.home.writable
+        assert facts.fleet is None
+        assert not (tmp_path / "home").exists()
+
+    def test_a_port_of_somebody_else_s_is_seen(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RAYFLEET_HOME", str(tmp_path))
+        text = (REPOSITORY / "configs" / "fleet.yaml").read_text()
+        port = free_port()
+        config = tmp_path / "fleet.yaml"
+        config.write_text(text.replace("port: 8000", f"port: {port}"))
+
+        with socket.create_server(("127.0.0.1", port)):
+            facts = collect(config)
+
+        doors = {each.name: each.door for each in facts.ports}
+        assert doors["http_options.port"] is Door.OTHERS
+        assert Door.FREE in doors.values()

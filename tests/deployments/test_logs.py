@@ -1,0 +1,49 @@
+"""What is added to every line that a replica writes."""
+
+import builtins
+import json
+import logging
+
+import pytest
+from ray._common.formatters import JSONFormatter
+from ray.serve._private.logging_utils import redirected_print
+
+from deployments.logs import _Named
+
+
+def fail() -> None:
+    raise ValueError("negative numbers are beyond me")
+
+
+def line(formatter: logging.Formatter) -> str:
+    """A line about an error, as a replica of `wine--v1` writes it."""
+    try:
+        fail()
+    except ValueError as error:
+        info = (ValueError, error, error.__traceback__)
+    record = logging.LogRecord("ours", logging.WARNING, "file.py", 1, "it raised", (), info)
+    assert _Named("wine--v1").filter(record)
+    return formatter.format(record)
+
+
+@pytest.fixture
+def _serve_s_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtins, "print", redirected_print)
+
+
+@pytest.mark.usefixtures("_serve_s_print")
+class TestInAReplica:
+    def test_json_has_the_application_and_the_traceback_as_python_writes_it(self) -> None:
+        said = json.loads(line(JSONFormatter()))
+
+        assert said["application"] == "wine--v1"
+        first, *_, last = said["exc_text"].splitlines()
+        assert first == "Traceback (most recent call last):"
+        assert last == "ValueError: negative numbers are beyond me"
+
+    def test_text_has_the_traceback_as_python_writes_it(self) -> None:
+        written, first, *_, last = line(logging.Formatter("%(message)s")).splitlines()
+
+        assert written == "it raised"
+        assert first == "Traceback (most recent call last):"
+        assert last == "ValueError: negative numbers are beyond me"

@@ -1,0 +1,41 @@
+"""`rayfleet doctor` looks at a real fleet."""
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.integration.hosting import BIN, REPOSITORY, Fleet
+
+pytestmark = pytest.mark.ray
+
+
+def test_doctor_finds_the_fleet_its_ports_and_what_is_wrong_with_it(fleet: Fleet) -> None:
+    status, report = doctor(fleet)
+
+    levels: dict[str, set[str]] = {}
+    for finding in report["findings"]:
+        levels.setdefault(finding["area"], set()).add(finding["level"])
+    assert levels["ports"] == levels["registry"] == levels["store"] == {"ok"}
+    said = {finding["what"] for finding in report["findings"]}
+    assert "it is ready" in said
+    unavailable = {name for (name, _), entry in fleet.index().items() if entry["reason"]}
+    wrong = {each["what"].split()[0] for each in report["findings"] if each["level"] == "wrong"}
+    assert wrong == unavailable
+    assert status == (1 if unavailable else 0)
+
+
+def doctor(fleet: Fleet) -> tuple[int, dict[str, Any]]:
+    finished = subprocess.run(
+        [BIN / "rayfleet", "doctor", fleet.folder / "fleet.yaml", "--json"],
+        env={**os.environ, **fleet.cluster.environment},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.stdout, finished.stderr
+    return finished.returncode, json.loads(finished.stdout)

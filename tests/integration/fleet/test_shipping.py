@@ -1,0 +1,78 @@
+"""What the fleet writes as JSON reaches an index, and a request is found there by its id."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.documents import REPOSITORY
+from tests.integration.hosting import Fleet, eventually, infer_body
+from tests.integration.shipping import Index, shipped
+
+TEMPLATE = REPOSITORY / "configs" / "logging" / "elasticsearch" / "index-template.json"
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+HEADERS = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "Content-Type": "application/json"}
+PAYLOAD = -98765.4321
+"""A number that must not be in what gateways write."""
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(
+        shutil.which("rsyslogd") is None or not any(Path("/usr/lib").rglob("omelasticsearch.so")),
+        reason="rsyslogd is missing: apt-get install rsyslog rsyslog-elasticsearch",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def index(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    logs = fleet.ray_tmpdir / "ray" / "session_latest" / "logs" / "serve"
+    with shipped(f"{logs}/*.log", tmp_path_factory.mktemp("shipping")) as index:
+        yield index
+
+
+@pytest.mark.parametrize("door", ["serve", "express"])
+def test_a_failed_request_is_found_by_its_id(fleet: Fleet, index: Index, door: str) -> None:
+    request_id = f"shipped-{door}"
+    body = infer_body(np.array([[PAYLOAD]]))
+    status, headers, _ = fleet.call(
+        "/v2/models/moody/infer",
+        body,
+        {**HEADERS, "X-Request-Id": request_id},
+        door=fleet.doors[door],
+    )
+    assert (status, headers["x-request-id"]) == (500, request_id)
+
+    (line, *more) = eventually("the line", lambda: index.find(request_id=request_id, code="500"))
+
+    assert more == []
+    assert line["trace_id"] == TRACE
+    assert (line["application"], line["deployment"]) == ("fleet", "fleet_Gateway")
+    assert (line["model"], line["version"], line["track"]) == ("moody", "1", "stable")
+    assert (line["error"], line["origin"]) == ("PredictionError", "version")
+    assert str(PAYLOAD) not in json.dumps(line)
+
+
+def test_the_replica_s_traceback_is_found_by_model_and_version(index: Index) -> None:
+    def raised() -> list[dict[str, Any]]:
+        lines = index.find(model="moody", version="1", deployment="moody--v1_Predictor")
+        return [line for line in lines if "exc_text" in line]
+
+    (line, *_) = eventually("the traceback", raised)
+
+    assert line["application"] == "moody--v1"
+    assert line["exc_text"].endswith("ValueError: negative numbers are beyond me")
+
+
+def test_the_template_knows_every_field_and_the_actions_fit_a_data_stream(index: Index) -> None:
+    mapped = json.loads(TEMPLATE.read_text())["template"]["mappings"]["properties"]
+
+    lines = [line for line in index.find() if "request_id" in line or "model" in line]
+    assert lines
+    assert {name for line in lines for name in line} - mapped.keys() == set()
+    assert {next(iter(action)) for action in index.actions} == {"create"}
