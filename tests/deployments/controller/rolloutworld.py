@@ -103,9 +103,12 @@ class FakeCounts:
 
     def __init__(self) -> None:
         self.by_version: dict[tuple[str, str], Counts] = {}
+        self.meanwhile: Callable[[], object] = bool
+        """Happens once, in the middle of the next tick."""
 
     def read(self) -> None:
-        """Nothing to read."""
+        meanwhile, self.meanwhile = self.meanwhile, bool
+        meanwhile()
 
     def of(self, model: str, version: str) -> Counts:
         return self.by_version.get((model, version), Counts())

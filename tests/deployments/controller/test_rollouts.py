@@ -309,6 +309,32 @@ def test_what_another_controller_wrote_is_not_overwritten(make: Make) -> None:
     assert world.weights() == {"2": 20, "1": 80}
 
 
+def test_what_is_written_in_the_middle_of_a_tick_stands(make: Make) -> None:
+    world = make()
+    world.registry.aliases["m"]["challenger"] = "2"
+    world.run(until=lambda: world.weights().get("2") == 20)
+    world.counts.add("m", "2", requests=10_000)
+    world.counts.add("m", "1", requests=10_000)
+
+    def abort() -> None:
+        (row,) = world.rows.unsettled()
+        active = world.active()
+        assert active is not None
+        done = command(active, Action.ABORT, "ada", world.now_s)
+        assert isinstance(done, Advanced)
+        assert world.rows.save(row_of(done.rollout, row.revision), event_rows(done, world.now_s))
+
+    # The tick that it happens in would have gone on to 50 %.
+    world.counts.meanwhile = abort
+    world.tick(seconds=3.0)
+    world.run(most=3)
+
+    assert (world.last().phase, world.last().reason) == (Phase.ABORTED, "aborted by ada")
+    assert kinds(world) == ["created", "started", "step", "aborted"]
+    assert world.weights() == {"1": 100}
+    assert world.registry.aliases["m"] == {"champion": "1"}
+
+
 def test_fifty_models_at_once(empty: Path, tmp_path: Path) -> None:
     names = [f"m{number:02}" for number in range(50)]
     registry = FakeRegistry(**{name: {"champion": "1", "challenger": "2"} for name in names})
