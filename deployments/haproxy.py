@@ -87,7 +87,8 @@ def free_port() -> int:
 def _free_block() -> int:
     """The first port of a block that nothing listens in, at random so that two rarely meet."""
     blocks = list(REPLICA_PORTS[::BLOCK])
-    random.shuffle(blocks)
+    # Not the module's own generator: two programs that were seeded alike would meet.
+    random.SystemRandom().shuffle(blocks)
     for first in blocks:
         if all(map(_is_free, range(first, first + BLOCK))):
             return first

@@ -57,5 +57,7 @@ def fleet(registering: Registering, cluster: Cluster) -> Fleet:
     }
     fleet.user_config["moody"] = {"transport": "direct"}
     fleet.deploy_by_command(fleet.user_config)
+    # By our own cluster's word: on a port of loopback another one might answer, too.
+    eventually("the fleet runs", lambda: fleet.status().get("fleet", {}).get("status") == "RUNNING")
     eventually("the fleet", lambda: answers(f"{fleet.url}/v2/health/ready"))
     return fleet
