@@ -29,6 +29,10 @@ what a replica needs of memory for them is bounded."""
 LEFT_IN_LINE = 2
 """Batches for each slot that the line is divided into."""
 
+BRIEF_S = 0.01
+"""Longest usual batch that may grow, seconds. A model that takes its time for each row gains
+nothing by it, and deadlines, and clients that leave, would come too late for half of the line."""
+
 SHARE = 0.5
 """Of the target that one batch may take."""
 
@@ -71,11 +75,14 @@ class BatchLimit:
             self.rows = self.rows + 1 if self.is_known else self.rows * 2
 
 
-def suited(waiting_rows: int, slots: int) -> int:
+def suited(waiting_rows: int, slots: int, predict_s: float) -> int:
     """Most rows for a batch whose size nobody has fixed.
 
     Args:
         waiting_rows: In line.
         slots: Batches that may be in flight at a time, at least 1.
+        predict_s: The model's usual time for a batch, seconds.
     """
+    if predict_s > BRIEF_S:
+        return USUAL_ROWS
     return min(LARGEST_ROWS, max(USUAL_ROWS, waiting_rows // (LEFT_IN_LINE * slots)))

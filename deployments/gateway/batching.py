@@ -247,7 +247,7 @@ class VersionQueue:
     def _most_rows(self, slots: int) -> int:
         """Most rows that may share the next batch; a larger request goes alone."""
         batching = self.batching
-        most = batching.max_batch_size or suited(self._line.rows, slots)
+        most = batching.max_batch_size or suited(self._line.rows, slots, self._window.predict_s)
         return self._limit.most_rows(most, batching.latency_target_s)
 
     def _overlaps(self) -> bool:

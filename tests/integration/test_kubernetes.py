@@ -145,7 +145,7 @@ def test_the_fleet_comes_up_behind_its_probes(stage: Stage) -> None:
 
     until("two gateways", lambda: len(stage.endpoints()) == 2, *everyone)
     until("the model", lambda: all(answers(each) for each in stage.workers), *everyone)
-    assert set(operator.applications(stage.head).values()) == {"RUNNING"}
+    until("all running", lambda: is_all_running(everyone[0]), *everyone)
 
 
 def answers(pod: Started) -> bool:

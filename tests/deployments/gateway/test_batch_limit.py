@@ -114,7 +114,11 @@ def test_a_wait_for_company_ends_with_half_of_the_target() -> None:
 def test_batches_grow_with_the_line_where_nobody_fixed_them(
     waiting_rows: int, slots: int, rows: int
 ) -> None:
-    assert suited(waiting_rows, slots) == rows
+    assert suited(waiting_rows, slots, predict_s=0.001) == rows
+
+
+def test_batches_of_a_slow_model_do_not_grow() -> None:
+    assert suited(10_000, 1, predict_s=0.02) == 32
 
 
 def test_many_rows_that_wait_share_few_calls() -> None:
