@@ -15,14 +15,8 @@ from rich.live import Live
 
 from deployments.controlclient import DEFAULT_URL, URL_VARIABLE, ControlClient, ControlError
 from deployments.rolloutscreen import ENDED, Rollout, line, overview, screen
+from deployments.watching import WATCH_S, patiently
 from tuning.configfile import read_yaml
-
-REFRESH_S = 1.0
-"""Between two looks of `--watch`, seconds."""
-
-PATIENCE_S = 60.0
-"""How long `--watch` waits for a fleet that does not answer any more: its controller may be
-starting again, seconds."""
 
 REFUSED = 1
 """Exit status of what the fleet refused, cannot do, or aborted."""
@@ -180,12 +174,12 @@ def _history(options: argparse.Namespace, client: ControlClient, console: Consol
 def _watch_one(model: str, client: ControlClient, console: Console) -> int:
     """Show a rollout until it has ended; its status says how."""
     path = f"{_path(model)}/rollout"
-    found = _shown_until_it_ends(_patient(lambda: client.get(path)), console)
+    found = _shown_until_it_ends(lambda: client.get(path), console)
     return 0 if found["phase"] == "successful" else REFUSED
 
 
 def _shown_until_it_ends(look: Callable[[], Rollout], console: Console) -> Rollout:
-    found = look()
+    found = look()  # not patiently: what was there before may come back, and nothing else
     if not console.is_terminal:
         said = ""
         while True:
@@ -194,43 +188,22 @@ def _shown_until_it_ends(look: Callable[[], Rollout], console: Console) -> Rollo
                 console.print(said, soft_wrap=True)
             if found["phase"] in ENDED:
                 return found
-            time.sleep(REFRESH_S)
-            found = look()
+            time.sleep(WATCH_S)
+            found = patiently(look, ControlError)
     with Live(screen(found), console=console, auto_refresh=False) as live:
         while found["phase"] not in ENDED:
-            time.sleep(REFRESH_S)
-            found = look()
+            time.sleep(WATCH_S)
+            found = patiently(look, ControlError)
             live.update(screen(found), refresh=True)
     return found
-
-
-def _patient(look: Callable[[], Any]) -> Callable[[], Any]:
-    """Try again what worked before, for a while."""
-    answered_at_s: float | None = None
-
-    def looked() -> Any:
-        nonlocal answered_at_s
-        while True:
-            try:
-                found = look()
-            except ControlError:
-                if answered_at_s is None or time.monotonic() - answered_at_s > PATIENCE_S:
-                    raise
-                time.sleep(REFRESH_S)
-            else:
-                answered_at_s = time.monotonic()
-                return found
-
-    return looked
 
 
 def _watch_all(client: ControlClient, console: Console) -> int:
     """Show all rollouts until Ctrl-C."""
     said: list[str] = []
-    look = _patient(lambda: client.get("/rollouts")["rollouts"])
+    found = client.get("/rollouts")["rollouts"]
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            found = look()
             if console.is_terminal:
                 live.update(overview(found), refresh=True)
             else:
@@ -239,7 +212,8 @@ def _watch_all(client: ControlClient, console: Console) -> int:
                     if text not in said:
                         console.print(text, soft_wrap=True)
                 said = now
-            time.sleep(REFRESH_S)
+            time.sleep(WATCH_S)
+            found = patiently(lambda: client.get("/rollouts")["rollouts"], ControlError)
 
 
 def _event(event: dict[str, Any]) -> str:

@@ -5,10 +5,11 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from deployments.errors import ConfigError, DependencyError
+from deployments.watching import WATCH_S, patiently
 from tuning.authentication import ADDRESS_VARIABLE, MODE_VARIABLE, present_token
 from tuning.configfile import read_yaml
 from tuning.home import resolve_home
@@ -18,14 +19,6 @@ DASHBOARD_VARIABLE = "RAY_API_SERVER_ADDRESS"
 """Ray's own variable for where jobs are sent."""
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-
-WATCH_S = 2.0
-"""Time between two looks of `--watch`, seconds."""
-
-AWAY_LOOKS = 30
-"""Looks in vain before `--watch` gives up."""
-
-Answer = TypeVar("Answer")
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -138,19 +131,13 @@ def _status(options: argparse.Namespace) -> int:
 
     training = _training(options)
     if options.watch:
-        return watch(lambda: _patiently(lambda: training.sweep(options.name)), time.sleep, WATCH_S)
+
+        def look() -> Any:
+            return patiently(lambda: training.sweep(options.name), DependencyError)
+
+        return watch(look, time.sleep, WATCH_S)
     show(training.sweep(options.name))
     return 0
-
-
-def _patiently(look: Callable[[], Answer], sleep: Callable[[float], None] = time.sleep) -> Answer:
-    """Look again where Ray or MLflow is away for a moment: whoever watches has time."""
-    for _ in range(AWAY_LOOKS):
-        try:
-            return look()
-        except DependencyError:
-            sleep(WATCH_S)
-    return look()
 
 
 def _logs(options: argparse.Namespace) -> int:

@@ -92,6 +92,15 @@ def test_watching_ends_with_the_rollout(
     assert lines[-1] == f"churn canary to 2 from 1  {phase}  step 1 of 3  over"
 
 
+def test_watching_outlives_a_fleet_that_is_away_for_a_moment(
+    desk: FakeDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.rollouts = [make_rollout(), make_rollout(phase="successful")]
+    desk.away = 2
+
+    assert run(capsys, "status", "churn", "--watch")[0] == 0
+
+
 def test_history_with_its_events(desk: FakeDesk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.rollouts = [make_rollout(phase="aborted")]
 

@@ -10,7 +10,7 @@ from deployments.controller.rolloutviews import (
     SideView,
     StartRequest,
 )
-from deployments.errors import ConflictError, NotFoundError
+from deployments.errors import ConflictError, DependencyError, NotFoundError
 
 
 def make_finding(**changes: Any) -> FindingView:
@@ -57,6 +57,10 @@ class FakeDesk:
         """Shown one after the other, the last one for good."""
 
         self.asked: list[tuple[Any, ...]] = []
+        self.away = 0
+        """Looks in vain that begin after the first one."""
+
+        self._looks = 0
 
     async def start(self, model: str, request: StartRequest, by: str) -> RolloutView:
         self._require(model)
@@ -80,6 +84,9 @@ class FakeDesk:
         self._require(model)
         if not self.rollouts:
             raise NotFoundError(f"model {model!r} never had a rollout")
+        self._looks += 1
+        if 1 < self._looks <= 1 + self.away:
+            raise DependencyError("fleet store", "gone")
         return self.rollouts.pop(0) if len(self.rollouts) > 1 else self.rollouts[0]
 
     async def all(self) -> list[RolloutView]:

@@ -1,43 +1,9 @@
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deployments import cli
-from deployments.errors import DependencyError, NotFoundError
-from deployments.training.commands import AWAY_LOOKS, _patiently
-
-
-def failing(*errors: Exception) -> Callable[[], str]:
-    left = list(errors)
-
-    def look() -> str:
-        if left:
-            raise left.pop(0)
-        return "seen"
-
-    return look
-
-
-def test_whoever_watches_waits_for_what_is_away() -> None:
-    slept: list[float] = []
-    away = [DependencyError("Ray job API", "gone")] * 3
-
-    assert _patiently(failing(*away), slept.append) == "seen"
-    assert len(slept) == 3
-
-
-def test_patience_ends() -> None:
-    away = [DependencyError("Ray job API", "gone")] * (AWAY_LOOKS + 1)
-
-    with pytest.raises(DependencyError):
-        _patiently(failing(*away), lambda _: None)
-
-
-def test_what_is_wrong_is_not_waited_for() -> None:
-    with pytest.raises(NotFoundError):
-        _patiently(failing(NotFoundError("sweep 'x'")), lambda _: None)
 
 
 @pytest.mark.parametrize(
