@@ -9,7 +9,7 @@ import pytest
 
 from deployments.store.feedback import FeedbackStore, FeedbackTotals, Heard, RememberedRow
 from deployments.store.store import FleetStore
-from tests.deployments.store.databases import empty, postgresql
+from tests.deployments.store.databases import empty
 
 ROW = RememberedRow("wine", "q1", "2", b"[1]", 1_000.5)
 MISTAKE = FeedbackTotals(labels=1, mistakes=1)
@@ -111,12 +111,6 @@ class TestSqlite(FeedbackContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'fleet.db'}"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql(tmp_path_factory.mktemp("pg")) as url:
-        yield url
 
 
 @pytest.mark.ray

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.store.rollouts import LEASE_S, EventRow, RolloutRow, RolloutStore
 from deployments.store.store import FleetStore
-from tests.deployments.store.databases import empty, postgresql
+from tests.deployments.store.databases import empty
 from tests.fakes import FakeClock
 
 ROW = RolloutRow(
@@ -243,12 +243,6 @@ class TestSqlite(RolloutsContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'fleet.db'}"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql(tmp_path_factory.mktemp("pg")) as url:
-        yield url
 
 
 @pytest.mark.ray

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, inspect
 
 from deployments.store.schema import metadata
 from deployments.store.store import BUSY_TIMEOUT_S, PAST, FleetStore, StoredCounters, StoredFailure
-from tests.deployments.store.databases import empty, postgresql
+from tests.deployments.store.databases import empty
 from tests.fakes import FakeClock
 
 VERSION_TABLE = "rayfleet_alembic_version"
@@ -253,12 +253,6 @@ class TestSqlite(StoreContract):
             writer.close()
 
             migrated.result(timeout=BUSY_TIMEOUT_S)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql(tmp_path_factory.mktemp("pg")) as url:
-        yield url
 
 
 @pytest.mark.ray
