@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from deployments.controller.views import View
 from deployments.schema import application_name
 from deployments.telemetry import (
     DIFFERENCES,
@@ -28,10 +29,8 @@ MOST_REPORTS = 128
 """That are held, of a version at a gateway each; the one that is longest ago gives way."""
 
 
-class DifferenceView(BaseModel):
+class DifferenceView(View):
     """One request that the version answered differently."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     request_id: str
     routing_key: str
@@ -52,10 +51,8 @@ class DifferenceView(BaseModel):
     mirrored: dict[str, list[object]]
 
 
-class DifferencesView(BaseModel):
+class DifferencesView(View):
     """How a version that mirrors stable has answered."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     model: str
     version: str

@@ -139,7 +139,8 @@ class RolloutStore:
 
         Args:
             name: What one process at a time may do.
-            holder: Names this process, and none before or after it.
+            holder: Names who may have it; a process that takes another's place at once goes by
+                the other's name.
 
         Returns:
             Whether `holder` has it. It may be lost any time later by a process that was held
