@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import islice
 
 from deployments.gateway.batching import VersionQueue
 from deployments.gateway.waiting import BatchAnswer, Waiting
@@ -66,7 +67,7 @@ class Memory:
 
     def due(self) -> list[Remembered]:
         """The oldest answers that the controller does not have."""
-        return [self._held[n] for n in range(min(len(self._held), MOST_SHIPPED))]
+        return list(islice(self._held, MOST_SHIPPED))
 
     def shipped(self, count: int) -> None:
         """Forget so many of the oldest: the controller has them."""
