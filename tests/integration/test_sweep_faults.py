@@ -27,7 +27,7 @@ from tuning.spec import read_sweep
 from tuning.suggestion import make_suggestions
 from tuning.tracking import TRIAL_STATE
 
-pytestmark = [pytest.mark.ray, pytest.mark.long]
+pytestmark = pytest.mark.ray
 
 N_TRIALS = 10
 N_FOLDS = 2

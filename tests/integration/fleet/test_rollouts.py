@@ -192,10 +192,7 @@ def moved(before: Mapping[str, str], after: Mapping[str, str]) -> set[tuple[str,
             id="differs",
         ),
         pytest.param("7", settings(ERRORS), "RuntimeError: weights file is torn", id="torn"),
-        pytest.param(
-            "8", settings(UNSEEN, {"setWeight": 10}, {"pause": {}}), "died 3", id="dies",
-            marks=pytest.mark.long,
-        ),
+        pytest.param("8", settings(UNSEEN, {"setWeight": 10}, {"pause": {}}), "died 3", id="dies"),
     ],
 )  # fmt: skip
 def test_a_bad_version_is_aborted_for_its_own_reason(
