@@ -26,6 +26,7 @@ from tests.deployments.gateway.mirrors import (
     together,
 )
 from tests.fakes import FakeTransport, loop_time, run_virtually, sums
+from tests.lines import kept_lines
 
 
 class TestWhatIsCopied:
@@ -291,9 +292,7 @@ class TestFailures:
 
         assert mirrored(lambda g: together(g, 1, 2), Gateway(die)).outcomes() == {"failed": 2}
 
-    def test_a_bug_is_counted_and_the_next_bundle_goes(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_bug_is_counted_and_the_next_bundle_goes(self) -> None:
         answers = iter([{"output-0": "no array"}, {"output-0": np.array([3.0])}])
 
         async def ask(gateway: Gateway) -> None:
@@ -301,10 +300,13 @@ class TestFailures:
             await asyncio.sleep(WHILE_S)
             await gateway.ask(2)
 
-        gateway = mirrored(ask, Gateway(lambda _: next(answers)))
+        with kept_lines("deployments.gateway.mirror") as lines:
+            gateway = mirrored(ask, Gateway(lambda _: next(answers)))
 
         assert gateway.outcomes() == {"failed": 1, "agreed": 1}
-        assert "mirroring to" in capsys.readouterr().err
+        assert [line.getMessage() for line in lines] == [
+            "mirroring to ('churn', '2', 'shadow') failed"
+        ]
 
     def test_a_version_that_wants_inputs_that_stable_has_not(self) -> None:
         wider = Signature(
