@@ -36,6 +36,13 @@ PATHS = {HEALTH, NODE_HEALTH, "/health"}
 REQUIRED = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 """Serve reads these in the process that starts a node, so every container must have them."""
 
+RECOVERY = "RAY_SERVE_SLOW_STARTUP_WARNING_S"
+RECOVERY_S = 30
+"""After how long a new head stops replicas that it found and that do not answer it."""
+
+NEW_ADDRESS_S = 60
+"""Workers know a new head by its address then: gRPC looks a name up every 30 s at most."""
+
 LEAVING_S = 45.0
 """What a gateway needs to leave beside its last request (`deployments.fleet`)."""
 
@@ -123,6 +130,10 @@ def _environments(where: str, nodes: Sequence[Pod]) -> Iterator[Fault]:
         for name, value in REQUIRED.items():
             if variables.get(name) != value:
                 yield Fault(pod.where, f"{name} is {variables.get(name)!r}, should be {value!r}")
+        patience_s = int(str(variables.get(RECOVERY, RECOVERY_S)))
+        if patience_s < NEW_ADDRESS_S:
+            what = "a new head would stop replicas that do not know it yet"
+            yield Fault(pod.where, f"{RECOVERY} is {patience_s}, below {NEW_ADDRESS_S}: {what}")
         for name in sorted(first.keys() | variables.keys()):
             if first.get(name) != variables.get(name):
                 yield Fault(where, f"{name} is not the same in {nodes[0].where} and {pod.where}")

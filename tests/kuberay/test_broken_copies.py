@@ -115,6 +115,7 @@ BROKEN = [
     breaks(check_safety, "ConfigMap", "postgres-databases", "kind", "Secret", "no place", why="secret-object"),
     # Serving
     breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.env.6.value", "0", "RAY_SERVE_ENABLE_HA_PROXY", why="haproxy"),
+    breaks(check_serving, *SERVICE, f"{HEAD_CONTAINER}.env.12.value", "30", "RAY_SERVE_SLOW_STARTUP_WARNING_S", why="impatient head"),
     breaks(check_serving, *SERVICE, f"{HEAD_CONTAINER}.env.7", {"name": "A", "value": "b"}, "RAY_SERVE_THROUGHPUT_OPTIMIZED", why="throughput"),
     breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.env.3.value", "http://other:5000", "MLFLOW_TRACKING_URI is not the same", why="environment"),
     breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.readinessProbe.httpGet.path", "/health/ready", "nothing answers there", why="path"),
@@ -126,7 +127,7 @@ BROKEN = [
     breaks(check_serving, *SERVICE, f"{CPU}.rayStartParams.metrics-export-port", GONE, "metrics-export-port 8080 is also", why="kuberay's-metrics-port"),
     breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.lifecycle", GONE, "without a drain", why="no-drain"),
     breaks(check_serving, *SERVICE, f"{CPU}.template.spec.terminationGracePeriodSeconds", 30, "ends before preStop", why="grace"),
-    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.env.12.value", "60", "Ray's 60 s", why="grace-for-both"),
+    breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.env.13.value", "60", "Ray's 60 s", why="grace-for-both"),
     breaks(check_serving, *SERVICE, f"{CPU_CONTAINER}.lifecycle.preStop.exec.command.4", "20", "a gateway needs 75 s", why="short-drain"),
     breaks(check_serving, *SERVICE, "spec.rayClusterDeletionDelaySeconds", 10, "is shorter than 75", why="old-cluster"),
     breaks(check_serving, *SERVICE, "spec.excludeHeadPodFromServeSvc", GONE, "excludeHeadPodFromServeSvc", why="head"),
