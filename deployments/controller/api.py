@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
@@ -169,12 +170,13 @@ def make_api(
         await control.delete(name)
 
     _show_differences(api, control)
-    if rollouts is not None:
-        api.include_router(rollout_routes(rollouts, problems))
-    return _finished(api, routers, only_loopback=only_loopback)
+    more = [rollout_routes(rollouts, problems)] if rollouts is not None else []
+    return _finished(api, [*more, *routers], only_loopback=only_loopback)
 
 
 def _finished(api: FastAPI, routers: Sequence[APIRouter], *, only_loopback: bool) -> ASGIApp:
+    for router in (api.router, *routers):
+        _describe(router)
     for router in routers:
         api.include_router(router)
     api.add_exception_handler(FleetError, _handler(open_inference_error))
@@ -183,6 +185,15 @@ def _finished(api: FastAPI, routers: Sequence[APIRouter], *, only_loopback: bool
     if only_loopback:
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     return _Limited(api)
+
+
+def _describe(router: APIRouter) -> None:
+    """Have the page say what a path does, in its group, and not what our functions are called."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            summary, _, _ = route.description.partition("\n")
+            route.summary = summary.removesuffix(".")
+            route.tags = route.tags or router.tags or ["deployments"]
 
 
 def _show_differences(api: FastAPI, control: Control) -> None:

@@ -61,6 +61,14 @@ def fleet(tmp_path: Path) -> Iterator[Fixture]:
     store.close()
 
 
+def test_the_page_says_what_each_path_does(fleet: Fixture) -> None:
+    _, description = fleet.ask("GET", "/openapi.json")
+
+    operations = [each for path in description["paths"].values() for each in path.values()]
+    assert {each["summary"] for each in operations} >= {"Every hosted model with its versions"}
+    assert {tag for each in operations for tag in each["tags"]} == {"deployments"}
+
+
 def test_a_model_of_the_config_with_its_versions(fleet: Fixture) -> None:
     route = make_route(replicas=2)
     fleet.table = make_table(churn=(route,))
