@@ -2,16 +2,22 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
-from kuberay.checks.objects import Manifest
-from kuberay.checks.rendering import INSTALLATIONS, kubectl, objects_of, rendered
+from kuberay.checks.objects import Manifest, load
+from kuberay.checks.rendering import INSTALLATIONS, MANIFESTS, kubectl, rendered
 
 
 @functools.cache
 def installations() -> Mapping[str, Sequence[Manifest]]:
     """Objects by the installation's name."""
-    return {each.name: tuple(objects_of(each, str(kubectl()))) for each in INSTALLATIONS}
+    found: dict[str, Sequence[Manifest]] = {}
+    for each in INSTALLATIONS:
+        folders = [folder(MANIFESTS / name) for name in each.folders]
+        files = [load((MANIFESTS / name).read_text()) for name in each.files]
+        found[each.name] = [*chain(*folders, *files)]
+    return found
 
 
 @functools.cache
