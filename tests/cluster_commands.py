@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kuberay.checks.objects import Manifest, name_of, of_kind
+from kuberay.checks.objects import Manifest, name_of, of_kind, pods
 from kuberay.checks.project import read_project
-from kuberay.checks.rendering import INSTALLATIONS, kubectl, objects_of, rendered
+from kuberay.checks.rendering import kubectl
 from kuberay.checks.routes import services
+from tests import manifests
 from tests.documents import REPOSITORY, Command
 
 NAMESPACE = "rayfleet"
@@ -50,7 +51,7 @@ def check_kubectl(command: Command) -> None:
         if word.startswith("-"):
             option = OPTIONS.get(word, word.partition("=")[0])
             assert f"{option}=" in known or f"{option} " in known, f"{command.place}: {word}"
-    _check_files(program, rest)
+    _check_files(rest)
     _check_names(rest)
 
 
@@ -61,10 +62,10 @@ def help_of(program: str, verb: str) -> str:
     return subprocess.run(ask, capture_output=True, text=True, check=True).stdout
 
 
-def _check_files(program: str, words: Sequence[str]) -> None:
+def _check_files(words: Sequence[str]) -> None:
     for option, value in itertools.pairwise(words):
         if option == "-k":
-            assert rendered(REPOSITORY / value, program)
+            assert manifests.folder(REPOSITORY / value)
         elif option == "-f":
             assert list(yaml.safe_load_all((REPOSITORY / value).read_text()))
 
@@ -84,10 +85,8 @@ def _check_names(words: Sequence[str]) -> None:
         assert int(forward[1]) in ports | {8265, 8081}, forward
 
 
-@functools.cache
-def _objects() -> tuple[Manifest, ...]:
-    program = str(kubectl())
-    return tuple(each for one in INSTALLATIONS for each in objects_of(one, program))
+def _objects() -> list[Manifest]:
+    return [each for objects in manifests.installations().values() for each in objects]
 
 
 def _named(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -127,8 +126,8 @@ def check_docker(command: Command) -> None:
 
 
 def _images() -> set[str]:
-    text = "\n".join(yaml.safe_dump(dict(each)) for each in _objects())
-    return set(re.findall(r"image: (\S+)", text))
+    containers = (each for pod in pods(_objects()) for each in pod.all_containers)
+    return {container["image"] for container in containers}
 
 
 def check_helm(command: Command) -> None:

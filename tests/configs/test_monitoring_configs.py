@@ -1,9 +1,9 @@
 """The shipped Prometheus and Alertmanager configs, as their own checkers read them."""
 
+import functools
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def test_promtool_accepts_the_rules(path: Path) -> None:
     check("promtool", "check", "rules", path)
 
 
+@pytest.mark.ray  # promtool evaluates all rules over days, which takes seconds
 @needs_promtool
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_should_and_only_then(path: Path) -> None:
@@ -80,10 +81,12 @@ def test_alerts_that_silence_others_exist() -> None:
     assert set(names) <= ALERTS.keys()
 
 
-def cases() -> Iterable[dict[str, Any]]:
-    for path in CASES:
-        for test in yaml.safe_load(path.read_text())["tests"]:
-            yield from test["alert_rule_test"]
+@functools.cache
+def cases() -> list[dict[str, Any]]:
+    """What promtool is told to expect of alerts."""
+    files = [yaml.safe_load(path.read_text()) for path in CASES]
+    tests = [test for file in files for test in file["tests"]]
+    return [case for test in tests for case in test["alert_rule_test"]]
 
 
 @pytest.mark.parametrize("alert", ALERTS)

@@ -86,9 +86,7 @@ def test_control_api(tmp_path: Path) -> None:
     training = Training(FakeJobs(), home)
     desk = FakeDesk(make_rollout())
     routers = [training_router(training, problems)]
-    api = make_api(
-        fixture.control, fixture._ready, None, routers, rollouts=desk, only_loopback=True
-    )
+    api = make_api(fixture.control, fixture.ready, None, routers, rollouts=desk, only_loopback=True)
     with served(api) as url:
         said = fuzz(url, tmp_path)
 

@@ -13,9 +13,12 @@ GONE = object()
 def changed(
     objects: Sequence[Manifest], kind: str, name: str, path: str, value: Any
 ) -> list[Manifest]:
-    """Copies of all objects, with another value at a dotted path of one of them."""
-    copies: list[Any] = copy.deepcopy(list(objects))
-    (found,) = [each for each in copies if each["kind"] == kind and name_of(each) == name]
+    """All objects, one of them a copy with another value at a dotted path."""
+    copies: list[Any] = list(objects)
+    (place,) = [
+        index for index, each in enumerate(copies) if each["kind"] == kind and name_of(each) == name
+    ]
+    found = copies[place] = copy.deepcopy(copies[place])
     steps: list[Any] = [int(step) if step.isdigit() else step for step in path.split(".")]
     *way, last = steps
     target: Any = found

@@ -1,12 +1,13 @@
 """The manifests as `kubectl kustomize` renders them, once for all tests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from kuberay.checks.objects import Manifest
 from kuberay.checks.project import Project, read_project
-from kuberay.checks.rendering import INSTALLATIONS, kubectl, objects_of
+from kuberay.checks.rendering import kubectl
+from tests import manifests
 
 
 @pytest.fixture(scope="package")
@@ -18,18 +19,18 @@ def program() -> str:
 
 
 @pytest.fixture(scope="package")
-def installations(program: str) -> dict[str, Sequence[Manifest]]:
+def installations(program: str) -> Mapping[str, Sequence[Manifest]]:
     """Objects by the installation's name."""
-    return {each.name: objects_of(each, program) for each in INSTALLATIONS}
+    return manifests.installations()
 
 
 @pytest.fixture(scope="package")
-def development(installations: dict[str, Sequence[Manifest]]) -> Sequence[Manifest]:
+def development(installations: Mapping[str, Sequence[Manifest]]) -> Sequence[Manifest]:
     return installations["development"]
 
 
 @pytest.fixture(scope="package")
-def production(installations: dict[str, Sequence[Manifest]]) -> Sequence[Manifest]:
+def production(installations: Mapping[str, Sequence[Manifest]]) -> Sequence[Manifest]:
     return installations["production"]
 
 

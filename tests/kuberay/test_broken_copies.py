@@ -1,6 +1,6 @@
 """Every check accepts the manifests, and finds the one thing that a broken copy of them has wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -35,7 +35,7 @@ UNKNOWN_CONFIG = {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "nobody
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_the_manifests_have_no_fault(
-    check: Check, installations: dict[str, Sequence[Manifest]], project: Project
+    check: Check, installations: Mapping[str, Sequence[Manifest]], project: Project
 ) -> None:
     faults = {
         name: list(map(str, check(objects, project))) for name, objects in installations.items()
@@ -210,7 +210,7 @@ def test_a_replica_that_no_gpu_worker_has_room_for_is_caught(
 
 
 def test_a_plain_upgrade_needs_no_autoscaler_but_an_incremental_one_does(
-    installations: dict[str, Sequence[Manifest]], project: Project
+    installations: Mapping[str, Sequence[Manifest]], project: Project
 ) -> None:
     path = f"{CLUSTER}.enableInTreeAutoscaling"
     kinds = {

@@ -8,6 +8,9 @@ from kuberay.checks.__main__ import main
 from kuberay.checks.rendering import INSTALLATIONS, rendered
 from kuberay.checks.schemas import VARIABLE, schema_folder
 
+pytestmark = pytest.mark.ray
+"""Renders all folders, and holds every object against its schema."""
+
 
 def test_it_says_what_it_has_checked_and_finds_nothing(
     program: str, capsys: pytest.CaptureFixture[str]

@@ -76,7 +76,7 @@ def test_times_of_a_leaving_worker_are_the_manifests(development: Sequence[Manif
 
 
 def test_the_size_of_the_development_overlay_is_what_its_pods_ask_for(
-    installations: dict[str, Sequence[Manifest]],
+    installations: Mapping[str, Sequence[Manifest]],
 ) -> None:
     said = re.search(r"asks for (\d+) CPUs and (\d+) GiB", TEXT)
     cpus, memory = map(sum, zip(*requests(installations["development"]), strict=True))

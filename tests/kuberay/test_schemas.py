@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def kuberay() -> Schemas:
 
 
 def test_every_object_is_valid(
-    installations: dict[str, Sequence[Manifest]], kuberay: Schemas
+    installations: Mapping[str, Sequence[Manifest]], kuberay: Schemas
 ) -> None:
     faults = {
         name: list(map(str, check_schemas(objects, kuberay)))

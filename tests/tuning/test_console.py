@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PRINTS_TO_NOBODY = """\
 import sys
 from tuning.__main__ import _Console
@@ -15,6 +17,7 @@ print("done", file=sys.stderr)
 """
 
 
+@pytest.mark.ray  # starts an interpreter
 def test_a_reader_that_has_seen_enough_ends_nothing() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PRINTS_TO_NOBODY],

@@ -29,6 +29,7 @@ def test_the_first_trial_has_nobody_to_lose_to() -> None:
     assert run_sweep(scores, make_race(scenario)) == [5, 2]
 
 
+@pytest.mark.ray  # 120 sweeps, which take seconds
 def test_the_rule_keeps_its_error_rate_and_without_the_correction_it_would_not() -> None:
     scenario = Scenario("alike", spread=0.0)
 

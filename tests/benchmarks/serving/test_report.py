@@ -62,6 +62,7 @@ def test_json_has_every_round_and_every_bar(tmp_path: Path) -> None:
     assert document["versions"] == {"ray": "1"}
 
 
+@pytest.mark.ray  # imports Matplotlib
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_chart_is_written(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"serving.{suffix}"

@@ -27,6 +27,7 @@ from deployments.schema import ModelSpec
 from deployments.store.rollouts import RolloutStore
 from deployments.store.store import FleetStore
 from deployments.traffic.table import EMPTY, RoutingTable
+from tests import fleetstores
 from tests.fakes import SIGNATURE
 
 DEADLINE_S = 1.0
@@ -245,11 +246,9 @@ class World:
 
 
 def migrated(folder: Path) -> Path:
-    """An empty store, for tests to copy: to migrate takes as long as a hundred ticks."""
+    """An empty store, for tests to copy."""
     path = folder / "empty.db"
-    store = FleetStore(f"sqlite:///{path}", "test")
-    store.migrate()
-    store.close()
+    fleetstores.migrated(path)
     return path
 
 

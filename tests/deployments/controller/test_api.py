@@ -1,5 +1,6 @@
 """The control API over a real store, with a registry that the test writes."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,23 @@ from deployments.traffic.differences import Difference, Report, Sampled, encode_
 from deployments.traffic.table import RoutingTable, Track, TransportKind
 from tests.deployments.controller.registries import FakeRegistry
 from tests.fakes import make_route, make_table
+from tests.fleetstores import migrated
+from tests.standin import Standin
 
 PATH = "/api/v1/deployments"
+
+FLEET, CONTROL = Standin(), Standin()
+
+
+@functools.cache
+def client() -> TestClient:
+    """Asks the fixture at hand; FastAPI takes as long as ten tests to build the application."""
+    control: Any = CONTROL
+
+    async def ready() -> None:
+        await FLEET.ready()
+
+    return TestClient(make_api(control, ready, only_loopback=True), base_url="http://127.0.0.1")
 
 
 class Fixture:
@@ -37,14 +53,17 @@ class Fixture:
         self.control = Control(
             self.hosted, registry, "sqlite:///mlflow.db", lambda: self.table, self._wake
         )
-        self.client = TestClient(
-            make_api(self.control, self._ready, only_loopback=True), base_url="http://127.0.0.1"
-        )
+
+    @property
+    def client(self) -> TestClient:
+        FLEET.target = self
+        CONTROL.target = self.control
+        return client()
 
     def _wake(self) -> None:
         self.woken += 1
 
-    async def _ready(self) -> None:
+    async def ready(self) -> None:
         if self.trouble is not None:
             raise self.trouble
 
@@ -55,8 +74,7 @@ class Fixture:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fixture]:
-    store = FleetStore(f"sqlite:///{tmp_path / 'fleet.db'}", "one")
-    store.migrate()
+    store = FleetStore(migrated(tmp_path / "fleet.db"), "one")
     yield Fixture(store)
     store.close()
 

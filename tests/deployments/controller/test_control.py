@@ -18,6 +18,7 @@ from deployments.store.store import FleetStore
 from deployments.traffic.table import EMPTY, RoutingTable
 from tests.deployments.controller.observations import FAILED, RUNNING, STARTING, failure, seen
 from tests.deployments.controller.registries import FakeRegistry
+from tests.fleetstores import migrated
 
 WINE = "wine--v1"
 WITHIN_S = 10.0
@@ -77,8 +78,7 @@ class Cluster:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[FleetStore]:
-    store = FleetStore(f"sqlite:///{tmp_path / 'fleet.db'}", "one")
-    store.migrate()
+    store = FleetStore(migrated(tmp_path / "fleet.db"), "one")
     yield store
     store.close()
 

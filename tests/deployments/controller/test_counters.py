@@ -11,6 +11,7 @@ from deployments.controller.counters import FORGET_AFTER_S, GONE_AFTER_S, FleetC
 from deployments.store.store import FleetStore, StoredCounters
 from deployments.telemetry import IN_FLIGHT, LATENCY, REQUESTS, Counters, Snapshot
 from tests.fakes import FakeClock
+from tests.fleetstores import migrated
 from tests.properties import examples
 
 LABELS = ("churn", "1", "stable", "open_inference")
@@ -236,8 +237,7 @@ def test_no_series_ever_runs_backwards(steps: list[str]) -> None:
 
 def test_the_same_holds_on_a_real_store(tmp_path: Path) -> None:
     clock = FakeClock()
-    store = FleetStore(f"sqlite:///{tmp_path / 'fleet.db'}", "c", clock)
-    store.migrate()
+    store = FleetStore(migrated(tmp_path / "fleet.db"), "c", clock)
     first = started(store, clock)
     first.report(counted(requests=5))
     assert shown(first) == {"a": 5}

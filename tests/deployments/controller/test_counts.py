@@ -18,6 +18,7 @@ from deployments.store.feedback import FeedbackTotals
 from deployments.store.store import NO_CLUSTER, PAST, FleetStore
 from deployments.telemetry import ANSWER, ERRORS, MIRRORED, REQUESTS, SECONDS, Counters, Snapshot
 from tests.fakes import FakeClock
+from tests.fleetstores import migrated
 
 VERSION = ("wine", "2", "canary")
 V2 = (*VERSION, "open_inference")
@@ -118,11 +119,7 @@ class TestFleetCounts:
 
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
-        url = f"sqlite:///{tmp_path / 'fleet.db'}"
-        store = FleetStore(url, "one")
-        store.migrate()
-        store.close()
-        return url
+        return migrated(tmp_path / "fleet.db")
 
     def test_clusters_are_added_up_and_feedback_is_beside_them(
         self, url: str, clock: FakeClock

@@ -1,5 +1,6 @@
 """Feedback over the control API, on a real store."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,21 +12,35 @@ from fastapi.testclient import TestClient
 
 from deployments.controller import feedback as module
 from deployments.controller.api import make_api, problems
-from deployments.controller.control import Control
 from deployments.controller.feedback import LATE_WINDOWS, PRUNE_S, Feedback
 from deployments.controller.feedback_api import MOST_AT_ONCE, feedback_router
-from deployments.controller.hosted import HostedModels
 from deployments.feedbackspec import FeedbackSpec
 from deployments.schema import ModelSpec
 from deployments.store.feedback import FeedbackStore, FeedbackTotals
 from deployments.store.store import FleetStore
 from deployments.traffic.feedback import Remembered, prediction_of
-from tests.deployments.controller.registries import FakeRegistry
-from tests.fakes import FakeClock, make_table
+from tests.fakes import FakeClock
+from tests.fleetstores import migrated
+from tests.standin import Standin
 
 PATH = "/api/v1/feedback"
 SPEC = FeedbackSpec(window_s=60.0, max_requests=3, reward_low=-1.0, tolerance=0.25)
 ONE = {"model": "churn", "request_id": "q1"}
+FEEDBACK = Standin()
+
+
+@functools.cache
+def client() -> TestClient:
+    """Asks the fixture at hand; FastAPI takes as long as ten tests to build the application."""
+    nothing: Any = None
+    feedback: Any = FEEDBACK
+
+    async def ready() -> None:
+        pass
+
+    router = feedback_router(feedback, problems(400, 404, 413, 503))
+    api = make_api(nothing, ready, None, [router], only_loopback=True)
+    return TestClient(api, base_url="http://127.0.0.1")
 
 
 class Fixture:
@@ -33,21 +48,15 @@ class Fixture:
 
     def __init__(self, url: str, clock: FakeClock) -> None:
         self.fleet_store = FleetStore(url, "one", clock)
-        self.fleet_store.migrate()
         self.store = FeedbackStore(self.fleet_store.engine)
         self.specs = {"churn": ModelSpec(feedback=SPEC), "plain": ModelSpec()}
         self.feedback = Feedback(self.store, lambda: self.specs, clock)
         self.clock = clock
-        registry: Any = FakeRegistry()
-        hosted = HostedModels(self.fleet_store)
-        control = Control(hosted, registry, "", make_table, lambda: None)
 
-        async def ready() -> None:
-            pass
-
-        router = feedback_router(self.feedback, problems(400, 404, 413, 503))
-        api = make_api(control, ready, None, [router], only_loopback=True)
-        self.client = TestClient(api, base_url="http://127.0.0.1")
+    @property
+    def client(self) -> TestClient:
+        FEEDBACK.target = self.feedback
+        return client()
 
     def answered(self, name: str, *values: Any, version: str = "2", model: str = "churn") -> None:
         array = np.array(values)
@@ -67,7 +76,7 @@ class Fixture:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'fleet.db'}"
+    return migrated(tmp_path / "fleet.db")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Rollouts over the control API, with a desk that the test fills."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -7,18 +8,29 @@ from fastapi.testclient import TestClient
 
 from deployments.controller.api import make_api
 from tests.deployments.controller.desks import FakeDesk, make_rollout
+from tests.standin import Standin
 
 CHURN = "/api/v1/deployments/churn"
 
+DESK = Standin()
 
-async def ready() -> None:
-    pass
+
+@functools.cache
+def client() -> TestClient:
+    """Asks the desk at hand; FastAPI takes as long as ten tests to build the application."""
+    control: Any = None  # not asked
+    desk: Any = DESK
+
+    async def ready() -> None:
+        pass
+
+    api = make_api(control, ready, rollouts=desk, only_loopback=True)
+    return TestClient(api, base_url="http://127.0.0.1")
 
 
 def ask(desk: FakeDesk, method: str, path: str, **options: Any) -> tuple[int, Any]:
-    control: Any = None  # not asked
-    api = make_api(control, ready, rollouts=desk, only_loopback=True)
-    answer = TestClient(api, base_url="http://127.0.0.1").request(method, path, **options)
+    DESK.target = desk
+    answer = client().request(method, path, **options)
     return answer.status_code, answer.json()
 
 

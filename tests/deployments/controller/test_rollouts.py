@@ -335,6 +335,7 @@ def test_what_is_written_in_the_middle_of_a_tick_stands(make: Make) -> None:
     assert world.registry.aliases["m"] == {"champion": "1"}
 
 
+@pytest.mark.ray  # two thousand steps of rollouts, which take seconds
 def test_fifty_models_at_once(empty: Path, tmp_path: Path) -> None:
     names = [f"m{number:02}" for number in range(50)]
     registry = FakeRegistry(**{name: {"champion": "1", "challenger": "2"} for name in names})

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
+from deployments.store.store import FleetStore
+
 
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
@@ -25,4 +27,12 @@ def empty(url: str) -> str:
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     engine.dispose()
+    return url
+
+
+def ready(url: str) -> str:
+    """Make a store of an empty database; returns its address."""
+    store = FleetStore(url, "one")
+    store.migrate()
+    store.close()
     return url

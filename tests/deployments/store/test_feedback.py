@@ -9,7 +9,8 @@ import pytest
 
 from deployments.store.feedback import FeedbackStore, FeedbackTotals, Heard, RememberedRow
 from deployments.store.store import FleetStore
-from tests.deployments.store.databases import empty
+from tests.deployments.store.databases import empty, ready
+from tests.fleetstores import migrated
 
 ROW = RememberedRow("wine", "q1", "2", b"[1]", 1_000.5)
 MISTAKE = FeedbackTotals(labels=1, mistakes=1)
@@ -24,7 +25,6 @@ class FeedbackContract:
     @pytest.fixture
     def feedback(self, url: str) -> Iterator[FeedbackStore]:
         store = FleetStore(url, "one")
-        store.migrate()
         yield FeedbackStore(store.engine)
         store.close()
 
@@ -110,11 +110,11 @@ class FeedbackContract:
 class TestSqlite(FeedbackContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path / 'fleet.db'}"
+        return migrated(tmp_path / "fleet.db")
 
 
 @pytest.mark.ray
 class TestPostgresql(FeedbackContract):
     @pytest.fixture
     def url(self, server: str) -> str:
-        return empty(server)
+        return ready(empty(server))

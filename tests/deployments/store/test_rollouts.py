@@ -13,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.store.rollouts import LEASE_S, EventRow, RolloutRow, RolloutStore
 from deployments.store.store import FleetStore
-from tests.deployments.store.databases import empty
+from tests.deployments.store.databases import empty, ready
 from tests.fakes import FakeClock
+from tests.fleetstores import migrated
 
 ROW = RolloutRow(
     id="r1", model="wine", version="2", strategy="canary", phase="progressing", active=True,
@@ -70,7 +71,6 @@ class RolloutsContract:
     @pytest.fixture
     def fleet(self, url: str) -> Iterator[FleetStore]:
         store = FleetStore(url, "one")
-        store.migrate()
         yield store
         store.close()
 
@@ -242,11 +242,11 @@ class RolloutsContract:
 class TestSqlite(RolloutsContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path / 'fleet.db'}"
+        return migrated(tmp_path / "fleet.db")
 
 
 @pytest.mark.ray
 class TestPostgresql(RolloutsContract):
     @pytest.fixture
     def url(self, server: str) -> str:
-        return empty(server)
+        return ready(empty(server))

@@ -1,14 +1,23 @@
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 from tests.contracts.trainer import TrainerContract
 from tuning.errors import ConfigError
 from tuning.space import Params
 from tuning.trainers.sklearn import SklearnTrainer
 from tuning.trainers.trainer import Problem, Trainer
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """What a trial gets; more would wait for each other longer than the blobs take."""
+    with threadpool_limits(1):
+        yield
 
 
 class SklearnContract(TrainerContract):
