@@ -58,14 +58,22 @@ def test_a_failed_request_is_found_by_its_id(fleet: Fleet, index: Index, door: s
     assert str(PAYLOAD) not in json.dumps(line)
 
 
-def test_the_replica_s_traceback_is_found_by_model_and_version(index: Index) -> None:
+@pytest.mark.parametrize("door", ["serve", "express"])
+def test_the_replica_s_traceback_is_found_by_the_request_s_id(
+    fleet: Fleet, index: Index, door: str
+) -> None:
+    request_id = f"raised-{door}"
+    body = infer_body(np.array([[PAYLOAD]]))
+    headers = {**HEADERS, "X-Request-Id": request_id}
+    assert fleet.call("/v2/models/moody/infer", body, headers, door=fleet.doors[door])[0] == 500
+
     def raised() -> list[dict[str, Any]]:
-        lines = index.find(model="moody", version="1", deployment="moody--v1_Predictor")
+        lines = index.find(request_id=request_id, deployment="moody--v1_Predictor")
         return [line for line in lines if "exc_text" in line]
 
     (line, *_) = eventually("the traceback", raised)
 
-    assert line["application"] == "moody--v1"
+    assert (line["application"], line["model"], line["version"]) == ("moody--v1", "moody", "1")
     assert line["exc_text"].endswith("ValueError: negative numbers are beyond me")
 
 
