@@ -65,8 +65,8 @@ test: install .venvs/clients/.installed ## Run every test
 test-fast: install ## Run the tests that need neither Ray nor a server
 	$(BIN)/python -m pytest $(SHARES) --hypothesis-profile brief -m "not ray" --ignore=tests/integration
 
-test-production: install ## Run the fleet's tests on PostgreSQL, S3 and Redis
-	$(BIN)/python -m pytest --stores production tests/integration/fleet
+test-production: install ## Run the integration tests on PostgreSQL, S3 and Redis
+	$(BIN)/python -m pytest --stores production tests/integration/fleet tests/integration/test_sweeps.py tests/integration/test_sweep_faults.py
 
 test-gpu: install ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu tests/integration/test_gpu.py

@@ -63,12 +63,12 @@ class FilesTogether(LoadScopeScheduling):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take what the fleet's integration tests stand on."""
+    """Take what the integration tests of fleet and sweeps stand on."""
     parser.addoption(
         "--stores",
         choices=("embedded", "production"),
         default="embedded",
-        help="of the fleet's integration tests: SQLite and folders, or PostgreSQL, an MLflow "
+        help="of the integration tests: SQLite and folders, or PostgreSQL, an MLflow "
         "server with S3, and Redis",
     )
 

@@ -30,41 +30,57 @@ class Stores:
     """Where the cluster keeps its own state; None leaves it to the head's memory."""
 
 
+@dataclass(slots=True)
+class Servers:
+    """A PostgreSQL and an S3 server, for MLflow servers."""
+
+    folder: Path
+    database: Database
+    s3: ObjectStore
+    _n_started: int = 0
+
+    @property
+    def bucket(self) -> Path:
+        """Where artifacts of all MLflow servers lie."""
+        return self.s3.folder / "mlflow"
+
+    @contextmanager
+    def mlflow(self) -> Iterator[str]:
+        """An MLflow server that knows nothing yet; gives its address."""
+        self._n_started += 1
+        own = _own_database(self.database, f"mlflow{self._n_started}")
+        server = MlflowServer(self.folder, own, "s3://mlflow", self.s3.environment)
+        with server:
+            yield server.url
+
+
+@contextmanager
+def started_servers() -> Iterator[Servers]:
+    """What a production MLflow stands on."""
+    # Not in pytest's folder, which any other pytest closes to the user that PostgreSQL runs as;
+    # and short, since sockets lie below it.
+    with tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp", ignore_cleanup_errors=True) as made:
+        folder = Path(made)
+        (folder / "s3" / "mlflow").mkdir(parents=True)
+        with ObjectStore(folder / "s3") as s3, Database(folder / "pg") as database:
+            yield Servers(folder, database, s3)
+
+
 @contextmanager
 def started_stores(kind: str, home: Path) -> Iterator[Stores]:
     """Start what is wanted, for a fleet with this home."""
     if kind == "embedded":
         yield Stores({"RAYFLEET_HOME": str(home)}, lambda: _unlink_fleet_store(home))
         return
-    # Not in pytest's folder, which any other pytest closes to the user that PostgreSQL runs as;
-    # and short, since sockets lie below it.
-    with (
-        tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp", ignore_cleanup_errors=True) as made,
-        _production(home, Path(made)) as stores,
-    ):
-        yield stores
-
-
-@contextmanager
-def _production(home: Path, folder: Path) -> Iterator[Stores]:
-    bucket = folder / "s3" / "mlflow"
-    bucket.mkdir(parents=True)
-    with (
-        ObjectStore(folder / "s3") as s3,
-        Database(folder / "pg") as database,
-        _redis(folder) as redis,
-        MlflowServer(
-            folder, _own_database(database, "mlflow"), "s3://mlflow", s3.environment
-        ) as mlflow,
-    ):
+    with started_servers() as servers, _redis(servers.folder) as redis, servers.mlflow() as url:
         variables = {
             "RAYFLEET_HOME": str(home),
-            "RAYFLEET_STORE": database.url,
-            "MLFLOW_TRACKING_URI": mlflow.url,
+            "RAYFLEET_STORE": servers.database.url,
+            "MLFLOW_TRACKING_URI": url,
         }
-        yield Stores(variables, database.lose_everything, redis)
+        yield Stores(variables, servers.database.lose_everything, redis)
         assert not list(home.rglob("*.db")), "something was kept in the home nevertheless"
-        assert list(bucket.rglob("MLmodel")), "no model went into the bucket"
+        assert list(servers.bucket.rglob("MLmodel")), "no model went into the bucket"
 
 
 def _own_database(database: Database, name: str) -> str:
