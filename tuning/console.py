@@ -99,8 +99,6 @@ class JsonConsole(SweepConsole):
             "timestamp_ns": now_ns,
         }
         super().print(Text(json.dumps(line, default=str)), soft_wrap=True)
-        # Whoever follows a job reads it through a pipe.
-        self.file.flush()
 
 
 def make_console(log_format: str) -> SweepConsole:
