@@ -19,7 +19,7 @@ CONFIG ?= configs/fleet.yaml
 # pytest all of its assertions.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve stop test test-fast test-gpu soak lint kuberay-validate format proto bench bench-tuning clean
+.PHONY: help install demo serve stop test test-fast test-production test-gpu soak lint kuberay-validate format proto bench bench-tuning clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ test: install .venvs/clients/.installed ## Run every test
 
 test-fast: install ## Run the tests that need neither Ray nor a server
 	$(BIN)/python -m pytest $(SHARES) --hypothesis-profile brief -m "not ray" --ignore=tests/integration
+
+test-production: install ## Run the integration tests on PostgreSQL, S3 and Redis
+	$(BIN)/python -m pytest --stores production tests/integration/fleet tests/integration/test_sweeps.py tests/integration/test_sweep_faults.py
 
 test-gpu: install ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu tests/integration/test_gpu.py

@@ -7,6 +7,9 @@ from logging.handlers import MemoryHandler
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
+REQUESTS = "request_ids"
+"""Attribute of a record: ids of the requests that it is about, see `Batch.request_ids`."""
+
 
 def log_as_serve_does() -> None:
     """Write what this process logs to the replica's own file, at once.
@@ -31,7 +34,8 @@ class _Named(logging.Filter):
     """Says whose lines they are, and writes tracebacks as they should be.
 
     Serve 2.60 names the application only for requests at its own doors, and its stand-in for
-    `print`, by which Python writes tracebacks, makes a tuple of each of their lines.
+    `print`, by which Python writes tracebacks, makes a tuple of each of their lines. As a
+    replica's request it names the call of a handle, which no caller has ever heard of.
     """
 
     def __init__(self, application: str) -> None:
@@ -41,6 +45,9 @@ class _Named(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every line pass."""
         record.application = self._application
+        named = record.__dict__.pop(REQUESTS, b"").decode("latin-1").split("\n")
+        if named != [""]:
+            record.request_id = named if len(named) > 1 else named[0]
         if record.exc_info and not record.exc_text:
             record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
         return True

@@ -64,6 +64,17 @@ class FilesTogether(LoadScopeScheduling):
         return ON_ONE_CLUSTER if nodeid.startswith(ON_ONE_CLUSTER) else nodeid.partition("::")[0]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take what the integration tests of fleet and sweeps stand on."""
+    parser.addoption(
+        "--stores",
+        choices=("embedded", "production"),
+        default="embedded",
+        help="of the integration tests: SQLite and folders, or PostgreSQL, an MLflow "
+        "server with S3, and Redis",
+    )
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether | EachScheduling:
     """Replace pytest-xdist's own: its groups by mark say nothing to pytest 9.2."""
     each = config.getoption("dist") == "each"

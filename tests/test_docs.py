@@ -61,7 +61,7 @@ from deployments.telemetry import FAMILIES, Counters, Family, Kind
 from deployments.userconfig import ModelsSpec, PoolSpec
 from tests.deployments.gateway.hosted import Surroundings
 from tests.documents import DOCS, README, REPOSITORY, options, rows, section
-from tuning import cluster, home, registry, tracking
+from tuning import cluster, console, home, registry, tracking
 from tuning.__main__ import GENERATE, _generate_parser, _sweep_parser
 from tuning.budget import BudgetSpec
 from tuning.commands import COMMANDS
@@ -251,7 +251,7 @@ def test_every_environment_variable_is_documented() -> None:
 
     variables = {
         value
-        for module in (home, cluster, controlclient)
+        for module in (home, cluster, console, controlclient)
         for name, value in vars(module).items()
         if name.endswith("_VARIABLE")
     }

@@ -18,6 +18,7 @@ from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 from ray.serve.scripts import cli as serve_cli
 
+from benchmarks.deploy import parser as deploy_benchmark_parser
 from benchmarks.judge import parser as judge_benchmark_parser
 from benchmarks.pool import parser as pool_benchmark_parser
 from benchmarks.racing.__main__ import parser as racing_benchmark_parser
@@ -132,6 +133,7 @@ def check_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> No
 
 
 BENCHMARKS = {
+    "deploy": deploy_benchmark_parser,
     "judge": judge_benchmark_parser,
     "pool": pool_benchmark_parser,
     "racing": racing_benchmark_parser,

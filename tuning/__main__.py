@@ -13,10 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
-
 from tuning.authentication import ADDRESS_VARIABLE, present_token
 from tuning.commands import COMMANDS, run_command
+from tuning.console import (
+    FORMATS,
+    LOG_FORMAT_VARIABLE,
+    SweepConsole,
+    default_log_format,
+    make_console,
+)
 from tuning.errors import ConfigError, NotReproducedError, SweepError, TrackingError
 from tuning.home import resolve_home
 from tuning.probes import require_ray
@@ -30,29 +35,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     quieten()
     signal.signal(signal.SIGTERM, _interrupt)
+    console = SweepConsole()
     try:
-        return _run(given)
+        if given and given[0] in {GENERATE, *COMMANDS}:
+            return _other(given[0], given[1:], console)
+        options = _sweep_parser().parse_args(given)
+        console = make_console(options.log_format or default_log_format())
+        return _sweep(options, console)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        console.fail(str(error))
         return 2
     except (NotReproducedError, SweepError, TrackingError) as error:
-        print(error, file=sys.stderr)
+        console.fail(str(error))
         return 1
     except OSError as error:  # a full disk, most likely; the ledger is whole
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{where}{error.strerror or error}; the same command goes on", file=sys.stderr)
+        console.fail(f"{where}{error.strerror or error}; the same command goes on")
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command resumes the sweep", file=sys.stderr)
+        console.fail("interrupted; the same command resumes the sweep")
         return 130
 
 
-def _run(given: list[str]) -> int:
-    if given[:1] == [GENERATE]:
-        return _generate(_generate_parser().parse_args(given[1:]))
-    if given and given[0] in COMMANDS:
-        return run_command(given[0], given[1:], _Console(highlight=False))
-    return _sweep(_sweep_parser().parse_args(given))
+def _other(name: str, arguments: list[str], console: SweepConsole) -> int:
+    if name == GENERATE:
+        return _generate(_generate_parser().parse_args(arguments))
+    return run_command(name, arguments, console)
 
 
 def _sweep_parser() -> argparse.ArgumentParser:
@@ -72,6 +80,11 @@ def _sweep_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--trials", type=int, metavar="N", help="instead of the spec's n_trials")
     parser.add_argument("--seed", type=int, metavar="N", help="instead of the spec's seed")
+    parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        help=f"lines for people, or a JSON object a line; {LOG_FORMAT_VARIABLE}, else text",
+    )
     return parser
 
 
@@ -93,12 +106,13 @@ def _generate_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sweep(options: argparse.Namespace) -> int:
+def _sweep(options: argparse.Namespace, console: SweepConsole) -> int:
     # Imported here, so that --help and a wrong argument answer at once.
     from tuning.spec import SweepSpec, check_sweep, read_sweep  # noqa: PLC0415
 
     where = str(options.sweep)
     spec = read_sweep(options.sweep)
+    console.name(sweep=spec.name)
     given = {"n_trials": options.trials, "seed": options.seed}
     changes = {key: value for key, value in given.items() if value is not None}
     if changes:
@@ -110,7 +124,6 @@ def _sweep(options: argparse.Namespace) -> int:
     present_token()
     from tuning.lifecycle import run_sweep  # noqa: PLC0415, Ray and MLflow, for a valid spec
 
-    console = _Console(highlight=False)
     run_sweep(
         task,
         home=resolve_home(),
@@ -142,17 +155,6 @@ def _generate(options: argparse.Namespace) -> int:
     write_frame(frame, options.path)
     print(f"{options.path}: {len(frame)} rows, {frame.shape[1] - 1} columns and the target 'label'")
     return 0
-
-
-class _Console(Console):
-    """Outlives its reader: whoever pipes into `head` has seen enough, the sweep goes on."""
-
-    def on_broken_pipe(self) -> None:
-        """Write nowhere from now on."""
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 def _require_between(name: str, value: float, low: float, high: float) -> None:

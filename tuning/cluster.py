@@ -26,6 +26,9 @@ class Cluster:
     capacity: int
     """Trials that fit at one time, at least 1."""
 
+    job_id: str
+    """By which Ray's own log lines name this process's work."""
+
     own: bool
     """Whether it consists of this machine alone, and ends with this process."""
 
@@ -73,7 +76,8 @@ def ray_cluster(resources: ResourcesSpec) -> Iterator[Cluster]:
         with muted_stderr():
             _connect(os.environ[ADDRESS_VARIABLE])
     try:
-        yield Cluster(_capacity(resources), own=own)
+        job_id: str = ray.get_runtime_context().get_job_id()
+        yield Cluster(_capacity(resources), job_id, own=own)
     finally:
         ray.shutdown()
 

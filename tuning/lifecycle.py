@@ -13,11 +13,11 @@ import ray
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from msgspec import structs
-from rich.console import Console
 
 from tuning.book import Book
 from tuning.budget import Account
 from tuning.cluster import Cluster, ray_cluster, require_room
+from tuning.console import SweepConsole
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.errors import (
     ConfigError,
@@ -33,7 +33,7 @@ from tuning.home import Home
 from tuning.ledger import Ledger, Manifest, Outcome, Trial, TrialState, locked
 from tuning.mlflowfaults import MLFLOW_ERRORS, reachable
 from tuning.probes import without_password
-from tuning.progress import Progress, outcome_table
+from tuning.progress import Progress, show_outcome
 from tuning.quiet import muted_stderr
 from tuning.refit import Fit, remote_fit
 from tuning.registry import (
@@ -66,7 +66,7 @@ def run_sweep(
     task: Task,
     *,
     home: Home,
-    console: Console,
+    console: SweepConsole,
     where: str,
     restart: bool,
     force: bool = False,
@@ -151,7 +151,7 @@ def _require_unchanged(task: Task, manifest: Manifest) -> None:
 
 
 def _already_finished(
-    task: Task, ledger: Ledger, outcome: Outcome, home: Home, console: Console
+    task: Task, ledger: Ledger, outcome: Outcome, home: Home, console: SweepConsole
 ) -> Outcome:
     with reachable(home):
         version = get_version(open_registry(home), outcome.model, outcome.version)
@@ -162,7 +162,7 @@ def _already_finished(
         )
     winner = next(trial for trial in ledger.trials() if trial.number == outcome.trial)
     console.print(f"sweep {task.spec.name} has finished before; --restart runs it anew")
-    console.print(outcome_table(task.spec, outcome, winner))
+    show_outcome(console, task.spec, outcome, winner)
     return outcome
 
 
@@ -174,7 +174,7 @@ class _Run:
     ledger: Ledger
     manifest: Manifest
     home: Home
-    console: Console
+    console: SweepConsole
     where: str
     force: bool
 
@@ -189,6 +189,8 @@ class _Run:
             try:
                 with ray_cluster(spec.resources) as cluster:
                     opening.join()
+                    self.console.name(run_id=tracker.parent_id, job_id=cluster.job_id)
+                    progress.run_id = tracker.known_run_id
                     tracker.attach(SPEC_FILE, plain_spec(spec))
                     outcome, winner = self._run(tracker, progress, cluster)
                 tracker.close()
@@ -200,7 +202,7 @@ class _Run:
                 trials = self.ledger.trials()
                 tracker.abort(trials, status, keep=bool(trials) or status == "KILLED")
                 raise
-        self.console.print(outcome_table(spec, outcome, winner))
+        show_outcome(self.console, spec, outcome, winner)
         return outcome
 
     def _run(self, tracker: Tracker, progress: Progress, cluster: Cluster) -> tuple[Outcome, Trial]:

@@ -3,15 +3,17 @@
 Where there is no terminal, the lines are all there is.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tuning.console import SweepConsole
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.goals import broken, feasible
 from tuning.ledger import Outcome, Trial, TrialState
@@ -28,7 +30,7 @@ class Progress:
     def __init__(
         self,
         spec: SweepSpec,
-        console: Console,
+        console: SweepConsole,
         trials: Iterable[Trial] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -44,6 +46,8 @@ class Progress:
         self._began_at_s = clock()
         self._phase = ""
         self._live: Live | None = None
+        self.run_id: Callable[[Trial], str | None] = lambda _: None
+        """MLflow's name of a trial; None where it is not known yet."""
 
     def __enter__(self) -> "Progress":
         if self._console.is_terminal:
@@ -77,7 +81,14 @@ class Progress:
     def on_end(self, trial: Trial) -> None:
         """Print one line about how a trial ended."""
         self._note(trial)
-        self._print(f"{self._elapsed()}  {self._describe(trial)}  [{self._summary()}]")
+        level = logging.WARNING if trial.state is TrialState.FAILED else logging.INFO
+        with self._console.about(level, **self._fields(trial)):
+            self._print(f"{self._elapsed()}  {self._describe(trial)}  [{self._summary()}]")
+
+    def _fields(self, trial: Trial) -> dict[str, Any]:
+        run_id = self.run_id(trial)
+        run = {} if run_id is None else {"run_id": run_id}
+        return {"trial": trial.number, "exc_text": (trial.error or "").rstrip(), **run}
 
     def _note(self, trial: Trial) -> None:
         # Only the best so far and the new one are compared: there may be thousands.
@@ -157,6 +168,17 @@ class Progress:
     def _panel(self) -> Text:
         lines = standing_lines(self.standing())
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+
+
+def show_outcome(console: SweepConsole, spec: SweepSpec, outcome: Outcome, winner: Trial) -> None:
+    """Say how a sweep ended."""
+    with console.about(
+        model=outcome.model,
+        version=outcome.version,
+        trial=winner.number,
+        run_id=outcome.sweep_run_id,
+    ):
+        console.print(outcome_table(spec, outcome, winner))
 
 
 def outcome_table(spec: SweepSpec, outcome: Outcome, winner: Trial) -> Table:

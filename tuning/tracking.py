@@ -89,6 +89,10 @@ class Tracker:
         """Run id of a trial whose notes were written."""
         return self._runs[str(trial.number)]
 
+    def known_run_id(self, trial: Trial) -> str | None:
+        """The same; None where no note was written yet."""
+        return self._runs.get(str(trial.number))
+
     def open(self, trials: Sequence[Trial]) -> None:
         """Find or create the parent run, and bring it up to date with the ledger.
 
@@ -278,8 +282,7 @@ class Tracker:
         return str(created.info.run_id)
 
     def _log_newest(self, number: str) -> None:
-        trial = self._newest.pop(number, None)
-        if trial is not None:
+        if (trial := self._newest.pop(number, None)) is not None:
             self._log(trial)
 
     def _log(self, trial: Trial, tags: Mapping[str, str] = MappingProxyType({})) -> str:

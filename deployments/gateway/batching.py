@@ -26,8 +26,8 @@ from deployments.errors import (
 )
 from deployments.gateway.batch_counts import count_batch, count_time
 from deployments.gateway.batch_limit import LARGEST_ROWS, SHARE, BatchLimit, suited
-from deployments.gateway.joining import AnyRequest, join, shape_of
-from deployments.gateway.line import Line
+from deployments.gateway.joining import AnyRequest, shape_of
+from deployments.gateway.line import Line, join_waiting
 from deployments.gateway.transport import ReplicaGoneError, VersionTransport
 from deployments.gateway.waiting import (
     BatchAnswer,
@@ -300,7 +300,7 @@ class VersionQueue:
         left_s = max(0.0, max([item.expires_s for item in batch]) - started_s)
         landed = partial(self._landed, flight)
         try:
-            joined = join([item.request for item in batch])
+            joined = join_waiting(batch)
             give_up = self.transport.begin(joined, depth, left_s, landed)
         except Exception as error:  # noqa: BLE001, a fault of ours must not leave callers waiting
             landed(error)

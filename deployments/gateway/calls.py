@@ -24,6 +24,9 @@ REQUEST_ID = b"x-request-id"
 REQUEST_TIMEOUT = b"x-request-timeout-ms"
 MODEL_VERSION = b"x-model-version"
 
+MAX_LOGGED_ID = 128
+"""Characters of a caller's id that log lines keep."""
+
 LARGE_BODY_BYTES = 128 * 1024
 """A body this long takes about a millisecond to decode, so it leaves the event loop."""
 
@@ -66,6 +69,12 @@ class Call(msgspec.Struct, kw_only=True):
 
     origin: str = ""
     """Where that arose: caller, version or fleet."""
+
+    @property
+    def logged_id(self) -> bytes:
+        """See `Sender.logged_id`."""
+        named = self.request_id or self.header(REQUEST_ID) or ""
+        return named[:MAX_LOGGED_ID].encode("latin-1", "replace")
 
     def header(self, name: bytes) -> str | None:
         """What its sender said of it beside the body; None where that is nothing."""

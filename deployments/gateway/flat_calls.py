@@ -14,7 +14,7 @@ import orjson
 from deployments.errors import FleetError
 from deployments.gateway.app import Asked, GatewayApp
 from deployments.gateway.batching import VersionQueue
-from deployments.gateway.calls import MODEL_VERSION, REQUEST_ID, Protocol
+from deployments.gateway.calls import MAX_LOGGED_ID, MODEL_VERSION, REQUEST_ID, Protocol
 from deployments.gateway.cycles import NOBODY, Answered
 from deployments.gateway.heads import KnownHead
 from deployments.gateway.http import Answer
@@ -117,6 +117,11 @@ class FlatCall:
     def given_id(self) -> str:
         """See `Sender.given_id`."""
         return self.request_id.decode("latin-1")
+
+    @property
+    def logged_id(self) -> bytes:
+        """See `Sender.logged_id`."""
+        return self.request_id[:MAX_LOGGED_ID]
 
     def told(self, ending: Ending) -> None:
         """Hear how it ended."""

@@ -28,16 +28,21 @@ def batch_shape(request: AnyRequest) -> Shape:
     return (arrays, params, request.layout, request.labels)
 
 
-def join(requests: Sequence[AnyRequest]) -> Batch:
-    """Join the inputs of requests of one shape along axis 0."""
+def join(requests: Sequence[AnyRequest], request_ids: bytes = b"") -> Batch:
+    """Join the inputs of requests of one shape along axis 0.
+
+    Args:
+        requests: At least one.
+        request_ids: See `Batch.request_ids`.
+    """
     first = requests[0]
     flat = [request for request in requests if type(request) is FlatRequest]
     if len(flat) == len(requests):
         plan = flat[0].plan
         inputs: dict[str, Array] = {plan.name: plan.array([request.data for request in flat])}
-        return Batch(inputs, {}, plan.layout, plan.labels)
+        return Batch(inputs, {}, plan.layout, plan.labels, request_ids)
     if len(requests) == 1:
-        return Batch(first.inputs, first.params, first.layout, first.labels)
+        return Batch(first.inputs, first.params, first.layout, first.labels, request_ids)
     every = [request.inputs for request in requests]
     inputs = {name: np.concatenate([each[name] for each in every]) for name in every[0]}
-    return Batch(inputs, first.params, first.layout, first.labels)
+    return Batch(inputs, first.params, first.layout, first.labels, request_ids)

@@ -1,10 +1,12 @@
 """The order in which the requests for one version go out, and which of them go together: pure."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from deployments.gateway.joining import join
 from deployments.gateway.waiting import Waiting
+from deployments.protocols.tensors import Batch
 
 
 class Line:
@@ -76,6 +78,12 @@ class Line:
         self._waiting.extendleft(reversed(passed))
         self.rows += sum([item.request.rows for item in passed])
         return batch
+
+
+def join_waiting(batch: Sequence[Waiting]) -> Batch:
+    """Join requests of one shape into what a replica is sent."""
+    names = [item.sender.logged_id for item in batch if item.sender is not None]
+    return join([item.request for item in batch], b"\n".join(names))
 
 
 def _fits(item: Waiting, leader: Waiting, rows: int, most_rows: int) -> bool:

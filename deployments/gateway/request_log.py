@@ -8,7 +8,7 @@ import logging
 import re
 from typing import Literal
 
-from deployments.gateway.calls import REQUEST_ID, Call
+from deployments.gateway.calls import Call
 
 logger = logging.getLogger(__name__)
 
@@ -16,9 +16,6 @@ TRACE_PARENT = b"traceparent"
 
 TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 """W3C Trace Context, level 1: version, trace, parent, flags."""
-
-MAX_ID = 128
-"""Characters of a caller's id that are kept."""
 
 MILLISECONDS = 1000.0
 
@@ -53,7 +50,7 @@ class RequestLog:
             "error": call.error,
             "origin": call.origin,
             "duration_ms": round(seconds * MILLISECONDS, 3),
-            "request_id": (call.request_id or call.header(REQUEST_ID) or "")[:MAX_ID],
+            "request_id": call.logged_id.decode("latin-1"),
             "trace_id": trace_id(call.header(TRACE_PARENT)),
         }
         logger.log(

@@ -76,6 +76,11 @@ class Sender(Protocol):
         """Names the request where its body does not."""
         ...
 
+    @property
+    def logged_id(self) -> bytes:
+        """Names the request in log lines; Latin-1."""
+        ...
+
 
 class Onlooker(Protocol):
     """Sees every batch that a version has answered."""

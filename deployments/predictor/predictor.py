@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from deployments.errors import ConfigError, PredictionError
-from deployments.logs import log_as_serve_does
+from deployments.logs import REQUESTS, log_as_serve_does
 from deployments.predictor.autoscaling import QUEUE_METRIC, QueueDepths
 from deployments.predictor.prediction import Prediction
 from deployments.predictor.runtimes.runtime import PLAIN, Runtime, RuntimeOptions, make_runtime
@@ -133,7 +133,7 @@ class Predictor:
         except Exception as error:  # whatever a model raises is the version's failure
             logger.warning(
                 "%s version %s raised", self._model, self._version,
-                exc_info=True, extra=self._said,
+                exc_info=True, extra={**self._said, REQUESTS: batch.request_ids},
             )  # fmt: skip
             raise PredictionError(self._model, self._version, _reason(error)) from None
         predict_s, computed_s = self._clock() - started_s, self._cpu_clock() - cpu_s

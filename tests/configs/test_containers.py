@@ -200,7 +200,7 @@ def test_the_fleet_of_compose_starts_ray_as_the_manifests_do(compose: dict[str, 
     container = compose["services"]["fleet"]["environment"]
 
     serve = {name for name in manifest if name.startswith("RAY_SERVE_")}
-    assert len(serve) == 5
+    assert len(serve) == 6
     assert {name: container[name] for name in serve} == {name: manifest[name] for name in serve}
 
 

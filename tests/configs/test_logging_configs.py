@@ -11,6 +11,7 @@ from tests.documents import REPOSITORY, rows, section
 LOGGING = REPOSITORY / "configs" / "logging"
 INDEX = "rayfleet-logs"
 LOGS = "/tmp/ray/session_latest/logs/serve/*.log"
+JOBS = "/tmp/ray/session_latest/logs/job-driver-*.log"
 
 UNDOCUMENTED = {"@timestamp", "route", "actor_name", "task_id", "task_name", "task_func_name"}
 """What Elasticsearch or Ray adds, and nobody looks for."""
@@ -30,6 +31,7 @@ def test_shippers_read_the_same_files_and_write_to_the_same_index(name: str) -> 
     text = (LOGGING / name).read_text()
 
     assert LOGS in text
+    assert JOBS in text
     assert INDEX in text
     assert "create" in text  # data streams take nothing else
     assert text.splitlines()[0].startswith("# ")

@@ -19,6 +19,8 @@ PROMETHEUS = MONITORING / "prometheus.yaml"
 ALERTMANAGER = MONITORING / "alertmanager.yaml"
 CASES = sorted(Path(__file__).parent.glob("rules/*.yaml"))
 RUNBOOKS = REPOSITORY / "docs" / "runbooks.md"
+RUNBOOKS_LABEL = "{{ $externalLabels.runbooks }}"
+RUNBOOKS_VARIABLE = "RAYFLEET_RUNBOOKS"
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is missing: apt-get install prometheus"
@@ -103,9 +105,23 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do(alert: str) -> None:
 
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
-    assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{alert.lower()}"
+    assert rule["annotations"]["runbook_url"] == f"{RUNBOOKS_LABEL}#{alert.lower()}"
     for part in ("**Means**", "**Look at**", "**Do**"):
         assert part in runbook
+
+
+def test_where_runbooks_are_is_said_once_and_no_part_of_an_alert() -> None:
+    config = yaml.safe_load(PROMETHEUS.read_text())
+    page = (REPOSITORY / "docs" / "observability.md").read_text()
+    compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+
+    assert config["global"]["external_labels"] == {"runbooks": f"${{{RUNBOOKS_VARIABLE}}}"}
+    (dropped,) = config["alerting"]["alert_relabel_configs"]
+    assert dropped == {"action": "labeldrop", "regex": "runbooks"}
+    assert f"export {RUNBOOKS_VARIABLE}=https://" in page
+    given = compose["services"]["prometheus"]["environment"][RUNBOOKS_VARIABLE]
+    assert given.startswith(f"${{{RUNBOOKS_VARIABLE}:-https://")
+    assert given.endswith("/docs/runbooks.md}")
 
 
 def test_runbooks_are_about_alerts_that_exist() -> None:

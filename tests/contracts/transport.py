@@ -49,14 +49,16 @@ class Model:
             "hanging": np.asarray([self._hanging]),
             "depth": np.asarray([depth]),
             "gateway": np.asarray([gateway], dtype=object),
+            "request_ids": np.asarray([batch.request_ids], dtype=object),
             **{name: np.asarray(array) for name, array in batch.inputs.items()},
         }
         return Prediction(outputs, Form.NAMED, predict_s=0.001, wait_s=0.0)
 
 
 def batch(*numbers: Any, **more: Array) -> Batch:
-    """A batch of one input and perhaps others."""
-    return Batch({"x": np.asarray(numbers), **more}, {"threshold": 0.5}, Layout.NAMED_TENSORS)
+    """A batch of one input and perhaps others, of two requests."""
+    inputs = {"x": np.asarray(numbers), **more}
+    return Batch(inputs, {"threshold": 0.5}, Layout.NAMED_TENSORS, (), b"id-1\nid-2")
 
 
 class TransportContract(ABC):
@@ -110,6 +112,7 @@ class TransportContract(ABC):
 
             assert list(answer.arrays["depth"]) == [17]
             assert list(answer.arrays["gateway"]) == ["gateway-1"]
+            assert list(answer.arrays["request_ids"]) == [b"id-1\nid-2"]
 
         self.run(test)
 

@@ -3,6 +3,7 @@
 import builtins
 import json
 import logging
+from typing import Any
 
 import pytest
 from ray._common.formatters import JSONFormatter
@@ -15,13 +16,14 @@ def fail() -> None:
     raise ValueError("negative numbers are beyond me")
 
 
-def line(formatter: logging.Formatter) -> str:
+def line(formatter: logging.Formatter, **attributes: Any) -> str:
     """A line about an error, as a replica of `wine--v1` writes it."""
     try:
         fail()
     except ValueError as error:
         info = (ValueError, error, error.__traceback__)
     record = logging.LogRecord("ours", logging.WARNING, "file.py", 1, "it raised", (), info)
+    vars(record).update(attributes)
     assert _Named("wine--v1").filter(record)
     return formatter.format(record)
 
@@ -40,6 +42,20 @@ class TestInAReplica:
         first, *_, last = said["exc_text"].splitlines()
         assert first == "Traceback (most recent call last):"
         assert last == "ValueError: negative numbers are beyond me"
+
+    @pytest.mark.parametrize(
+        ("ids", "shown"),
+        [
+            pytest.param(b"a\nb", ["a", "b"], id="a-batch"),
+            pytest.param(b"a", "a", id="one-request"),
+            pytest.param(b"", "serve-s-own", id="of-no-request"),
+        ],
+    )
+    def test_json_has_the_requests_that_a_line_is_about(self, ids: bytes, shown: Any) -> None:
+        said = json.loads(line(JSONFormatter(), request_id="serve-s-own", request_ids=ids))
+
+        assert said["request_id"] == shown
+        assert "request_ids" not in said
 
     def test_text_has_the_traceback_as_python_writes_it(self) -> None:
         written, first, *_, last = line(logging.Formatter("%(message)s")).splitlines()

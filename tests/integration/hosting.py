@@ -21,10 +21,12 @@ from typing import Any
 import numpy as np
 import psutil
 import yaml
+from mlflow import MlflowClient
 
 from deployments import haproxy
 from deployments.haproxy import free_port
 from deployments.processes import ProcessTree
+from tuning.home import TRACKING_VARIABLE
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -44,6 +46,14 @@ READY_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
+class Redis:
+    """A server that keeps a cluster's own state."""
+
+    address: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """A Ray cluster of the tests' own."""
 
@@ -52,6 +62,12 @@ class Cluster:
     ray_tmpdir: Path
     home: Path
     environment: Mapping[str, str]
+
+    @property
+    def registry(self) -> MlflowClient:
+        """Where its fleet finds models, and its sweeps put them."""
+        uri = self.environment.get(TRACKING_VARIABLE) or f"sqlite:///{self.home / 'mlflow.db'}"
+        return MlflowClient(uri, uri)
 
     def run(self, *command: str | Path, timeout_s: float = READY_S) -> str:
         """Run one of the environment's commands against this cluster; returns its output."""
@@ -69,12 +85,15 @@ class Cluster:
 
 
 @contextmanager
-def started_cluster(home: Path, variables: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+def started_cluster(
+    home: Path, variables: Mapping[str, str] | None = None, redis: Redis | None = None
+) -> Iterator[Cluster]:
     """`ray start --head`, ended with everything that it started.
 
     Args:
         home: The fleet's, for its embedded state.
         variables: Of the environment, beside those that every cluster here has.
+        redis: Where the head keeps its state; None leaves it in its memory.
     """
     # Short: unix socket paths are bounded at about a hundred characters.
     ray_tmpdir = Path(tempfile.mkdtemp(prefix="rf-", dir="/tmp"))
@@ -102,6 +121,12 @@ def started_cluster(home: Path, variables: Mapping[str, str] | None = None) -> I
     ]  # fmt: skip
     # Its own address must not tell `ray start` to join a cluster.
     starting = {**environment, "RAY_ADDRESS": ""}
+    if redis is not None:
+        command.append(f"--redis-password={redis.password}")
+        starting |= {
+            "RAY_REDIS_ADDRESS": redis.address,
+            "RAY_external_storage_namespace": "tests",
+        }
     with (ray_tmpdir / "ray.log").open("wb") as log, ProcessTree(command, starting, log):
         dashboard = f"http://127.0.0.1:{dashboard_port}"
         eventually("Ray's dashboard", lambda: answers(f"{dashboard}/api/version"))

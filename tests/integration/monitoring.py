@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import queue
 import re
 import shutil
@@ -10,10 +11,11 @@ import threading
 import urllib.parse
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.error import HTTPError, URLError
 
@@ -21,6 +23,8 @@ from deployments.haproxy import free_port
 from tests.documents import REPOSITORY
 
 CONFIGS = REPOSITORY / "configs" / "monitoring"
+
+RUNBOOKS = "https://runbooks.test/page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ def monitored(fleet_address: str, ray_tmpdir: Path, folder: Path) -> Iterator[Mo
             stack.enter_context(_running(command, folder))
         command = ["prometheus", f"--config.file={folder / 'prometheus.yaml'}"]
         command += [f"--web.listen-address={prometheus}", f"--storage.tsdb.path={folder / 'data'}"]
-        stack.enter_context(_running(command, folder))
+        command += ["--enable-feature=expand-external-labels"]
+        stack.enter_context(_running(command, folder, {"RAYFLEET_RUNBOOKS": RUNBOOKS}))
         yield Monitoring(f"http://{prometheus}", received)
 
 
@@ -125,9 +130,12 @@ def _rewrite(path: Path, *changes: tuple[str, str]) -> None:
 
 
 @contextmanager
-def _running(command: Sequence[str], folder: Path) -> Iterator[None]:
+def _running(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
+    environment = {**os.environ, **variables}
     with (folder / f"{command[0]}.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield
     finally:

@@ -40,18 +40,19 @@ class Index:
 
 
 @contextmanager
-def shipped(logs: str, folder: Path) -> Iterator[Index]:
-    """Ship what lies at a pattern.
+def shipped(logs: Path, folder: Path) -> Iterator[Index]:
+    """Ship what Ray keeps in a folder.
 
     Args:
-        logs: Pattern of the log files.
+        logs: The session's.
         folder: For the shipper's own files.
     """
     index = Index()
     with _listening(index) as port:
         text = CONFIG.read_text()
         for old, new in (
-            ("/tmp/ray/session_latest/logs/serve/*.log", logs),
+            ("/tmp/ray/session_latest/logs/serve/", f"{logs}/serve/"),
+            ("/tmp/ray/session_latest/logs/job-driver-", f"{logs}/job-driver-"),
             ('workDirectory=".rayfleet"', f'workDirectory="{folder}"'),
             ('serverport="9200"', f'serverport="{port}"'),
         ):

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from mlflow.entities import Run
 
+from tests.integration.stores import Servers, started_servers
 from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_until, wait_until
 from tests.stores import new_mlflow
 from tuning.ledger import Ledger, Manifest, TrialState
@@ -43,11 +44,26 @@ def head() -> Iterator[Head]:
         yield head
 
 
+@pytest.fixture(scope="module")
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers | None]:
+    """What MLflow stands on; None where that is a file."""
+    if request.config.getoption("--stores") == "embedded":
+        yield None
+        return
+    with started_servers() as servers:
+        yield servers
+
+
 @pytest.fixture
-def shared_bench(tmp_path: Path, head: Head) -> Bench:
+def shared_bench(tmp_path: Path, head: Head, servers: Servers | None) -> Iterator[Bench]:
     """Where sweeps run on a cluster that is already there."""
-    new_mlflow(tmp_path / "home")
-    return Bench(tmp_path, head.folder).on(head)
+    bench = Bench(tmp_path, head.folder).on(head)
+    if servers is None:
+        new_mlflow(tmp_path / "home")
+        yield bench
+        return
+    with servers.mlflow() as url:
+        yield replace(bench, tracking_uri=url)
 
 
 def no_process_uses(folder: Path) -> bool:

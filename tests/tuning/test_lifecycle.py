@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from tests.tuning.test_registry import home_at
+from tuning.console import SweepConsole
 from tuning.errors import ConfigError
 from tuning.ledger import Ledger, Manifest
 from tuning.lifecycle import run_sweep
@@ -77,5 +77,5 @@ def test_a_warm_start_from_nowhere_leaves_nothing_behind(tmp_path: Path) -> None
 
 def run(task: Task, folder: Path) -> Any:
     call: Callable[..., Any] = run_sweep
-    console = Console(file=StringIO())
+    console = SweepConsole(file=StringIO())
     return call(task, home=home_at(folder), console=console, where="s.yaml", restart=False)

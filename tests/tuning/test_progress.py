@@ -1,10 +1,10 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from tests.tuning.reporting.sweeps import make_facts
 from tests.tuning.trials import reports, trial
+from tuning.console import SweepConsole
 from tuning.ledger import TrialState
 from tuning.progress import Progress
 
@@ -15,7 +15,7 @@ def test_a_line_for_each_end_without_a_terminal() -> None:
     shown = io.StringIO()
     clock = iter([10.0, 10.5, 12.0]).__next__
 
-    with Progress(SPEC, Console(file=shown, width=20), clock=clock) as progress:
+    with Progress(SPEC, SweepConsole(file=shown, width=20), clock=clock) as progress:
         progress.say("running")
         progress.on_start(trial(0, state=TrialState.RUNNING, reports=(), ended_at_s=None))
         progress.on_end(trial(0, 0.5, 0.75, params={"x": 0.123456}))
@@ -29,7 +29,7 @@ def test_a_line_for_each_end_without_a_terminal() -> None:
 
 def test_what_a_terminal_shows_is_summed_up() -> None:
     progress = Progress(
-        SPEC, Console(file=io.StringIO()), clock=iter([1.0, 2.0, 3.0, 31.0]).__next__
+        SPEC, SweepConsole(file=io.StringIO()), clock=iter([1.0, 2.0, 3.0, 31.0]).__next__
     )
     progress.on_end(trial(0, 0.5, 0.5, params={"x": 1.0}, started_at_s=5.0, ended_at_s=9.0))
     progress.on_end(trial(1, 0.9, 0.8, params={"x": 2.0}, started_at_s=5.0, ended_at_s=11.0))
@@ -49,7 +49,7 @@ def test_what_a_terminal_shows_is_summed_up() -> None:
 def test_a_terminal_shows_it_live() -> None:
     shown = io.StringIO()
 
-    with Progress(SPEC, Console(file=shown, force_terminal=True, width=120)) as progress:
+    with Progress(SPEC, SweepConsole(file=shown, force_terminal=True, width=120)) as progress:
         progress.say("2 trials to run")
         progress.on_end(trial(0, 0.5, 0.75))
 

@@ -27,6 +27,7 @@ class Client:
 
     def __init__(self, given_id: str = "id", routing_key: str | None = None) -> None:
         self.given_id = given_id
+        self.logged_id = given_id.encode()
         self.routing_key = routing_key
 
 

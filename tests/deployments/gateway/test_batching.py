@@ -14,6 +14,7 @@ from deployments.gateway.batching import VersionQueue
 from deployments.gateway.joining import batch_shape, join
 from deployments.protocols.tensors import Array, Batch, Layout, Outputs, Request
 from deployments.telemetry import BATCH, IN_FLIGHT, PREDICT, QUEUE
+from tests.deployments.gateway.mirrors import Client
 from tests.deployments.gateway.queues import ask, busy, make_queue, outcomes, value
 from tests.fakes import FakeTransport, run_virtually, sums
 from tests.properties import examples
@@ -40,6 +41,36 @@ def test_requests_of_one_turn_of_the_loop_share_a_batch() -> None:
 
     assert run_virtually(test) == [[1.0], [2.0], [3.0]]
     assert transport.rows == [[0.0, 1.0, 2.0]]
+
+
+def test_a_batch_names_the_requests_of_those_who_have_names() -> None:
+    transport = FakeTransport()
+    senders = [Client("a"), None, Client("b")]
+
+    async def test() -> list[Any]:
+        queue = make_queue(transport)
+        return await outcomes(*(queue.answer(ask(0), 30.0, sender) for sender in senders))
+
+    run_virtually(test)
+    assert [sent.batch.request_ids for sent in transport.sent] == [b"a\nb"]
+
+
+def test_what_is_tried_again_alone_is_named_alone() -> None:
+    def refuse_two(batch: Batch) -> Mapping[str, Array]:
+        if batch.inputs["x"][:, 0].max() == 2:
+            raise PredictionError("churn", "1", "no twos")
+        return sums(batch)
+
+    transport = FakeTransport(refuse_two)
+
+    async def test() -> list[Any]:
+        queue = make_queue(transport)
+        answers = [queue.answer(ask(n), 30.0, Client(f"id-{n}")) for n in (1, 2)]
+        return await outcomes(*answers)
+
+    assert run_virtually(test) == [[2.0], PredictionError]
+    names = [sent.batch.request_ids for sent in transport.sent]
+    assert names == [b"id-1\nid-2", b"id-1", b"id-2"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from deployments.errors import PredictionError
+from deployments.gateway.calls import MAX_LOGGED_ID
 from deployments.gateway.http_call import HttpCall
-from deployments.gateway.request_log import MAX_ID, RequestLog, make_request_log, trace_id
+from deployments.gateway.request_log import RequestLog, make_request_log, trace_id
 from deployments.protocols.tensors import Array, Batch
 from tests.deployments.gateway.hosted import INFER, INVOKE, ROW, Fleet, post
 from tests.deployments.gateway.rpc import on_grpc, raw_request
@@ -72,7 +73,7 @@ def test_nothing_writes_lines_where_none_are_asked_for() -> None:
 def test_a_caller_s_id_is_kept_short(lines: list[logging.LogRecord]) -> None:
     RequestLog("all").note(call(request_id="x" * 1000), "200", 0.1)
 
-    assert vars(lines[0])["request_id"] == "x" * MAX_ID
+    assert vars(lines[0])["request_id"] == "x" * MAX_LOGGED_ID
 
 
 @pytest.mark.parametrize(

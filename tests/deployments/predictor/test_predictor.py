@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from deployments.errors import ConfigError, PredictionError
 from deployments.predictor import predictor as module
@@ -14,6 +15,7 @@ from deployments.predictor.predictor import MAX_REASON, Predictor
 from deployments.predictor.runtimes.runtime import PLAIN
 from deployments.protocols.tensors import Batch, Form, Layout, Outputs
 from tests.fakes import FakeClock, sums
+from tests.lines import kept_lines
 
 MAIN = threading.main_thread()
 BATCH = Batch({"x": np.array([[1.0, 2.0]])}, {}, Layout.TENSOR)
@@ -58,10 +60,10 @@ class Replica:
         self.loaded = arguments
         return self.runtime
 
-    def __call__(self, times: int = 1) -> Any:
+    def __call__(self, times: int = 1, batch: Batch = BATCH) -> Any:
         async def ask() -> Any:
             for _ in range(times):
-                answer = await self.predictor.predict(BATCH, "gateway-1", 1)
+                answer = await self.predictor.predict(batch, "gateway-1", 1)
             return answer
 
         return asyncio.run(ask())
@@ -201,6 +203,23 @@ def test_a_version_that_its_gpu_cannot_take_is_named(
 
     line = "model 'churn' version 3: gpu_memory_mib 9: above the share"
     assert str(caught.value) == line
+
+
+def test_the_traceback_s_line_names_version_and_requests(replica: Replica) -> None:
+    replica.runtime.error = ValueError("once")
+
+    with (
+        kept_lines("deployments.predictor.predictor") as lines,
+        pytest.raises(PredictionError),
+    ):
+        replica(batch=replace(BATCH, request_ids=b"id-1\nid-2"))
+
+    (line,) = lines
+    said = vars(line)
+    assert said["request_ids"] == b"id-1\nid-2"
+    assert (said["model"], said["version"]) == ("churn", "3")
+    assert line.exc_info is not None
+    assert line.exc_info[1] is replica.runtime.error
 
 
 def test_a_long_reason_is_cut(replica: Replica) -> None:

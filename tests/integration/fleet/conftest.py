@@ -1,5 +1,8 @@
 """One real Ray cluster and one real fleet for the tests of this folder.
 
+They stand on SQLite and folders, or, with `--stores production`, on PostgreSQL, S3 and Redis:
+addresses in the environment are all the difference.
+
 The cluster is started with `ray start --head` and the fleet with `serve deploy`, as on a
 cluster of one's own, with HAProxy mode and Ray's token authentication as Ray ships it.
 """
@@ -20,6 +23,7 @@ from tests.integration.hosting import (
     make_fleet,
     started_cluster,
 )
+from tests.integration.stores import Stores, started_stores
 
 
 @pytest.fixture(scope="package")
@@ -29,16 +33,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def registering(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registering]:
+def stores(home: Path, request: pytest.FixtureRequest) -> Iterator[Stores]:
+    """What cluster and fleet stand on; nothing else here says so."""
+    with started_stores(request.config.getoption("--stores"), home) as stores:
+        yield stores
+
+
+@pytest.fixture(scope="package")
+def registering(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registering]:
     """The models, which are being registered while the cluster starts."""
-    variables = {"RAYFLEET_HOME": str(home)}
-    with Registering(tmp_path_factory.mktemp("fleet"), variables) as registering:
+    with Registering(tmp_path_factory.mktemp("fleet"), stores.variables) as registering:
         yield registering
 
 
 @pytest.fixture(scope="package")
-def cluster(home: Path) -> Iterator[Cluster]:
-    with started_cluster(home, {"RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENCE_S)}) as cluster:
+def cluster(home: Path, stores: Stores) -> Iterator[Cluster]:
+    variables = {**stores.variables, "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENCE_S)}
+    with started_cluster(home, variables, stores.redis) as cluster:
         yield cluster
 
 

@@ -30,8 +30,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture
 def registry(fleet: Fleet) -> mlflow.MlflowClient:
-    uri = f"sqlite:///{fleet.cluster.home / 'mlflow.db'}"
-    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return fleet.cluster.registry
 
 
 @pytest.mark.parametrize("model", SERVED)

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 import yaml
 
@@ -18,16 +17,25 @@ def test_a_sweep_runs_as_a_ray_job(cluster: Cluster) -> None:
     output = cluster.run(
         "ray", "job", "submit", "--address", cluster.dashboard, "--working-dir", REPOSITORY,
         "--", "python", "-m", "tuning", "configs/sweeps/breast-cancer-challenger.yaml",
-        "--trials", "1",
+        "--trials", "1", "--log-format", "json",
     )  # fmt: skip
 
     assert "succeeded" in output
-    assert [run.info.status for run in child_runs(cluster)] == ["FINISHED"]
+    (run,) = child_runs(cluster)
+    assert run.info.status == "FINISHED"
+    said = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert {line["sweep"] for line in said} == {run.data.tags["rayfleet.sweep"]}
+    (ended,) = [line for line in said if line.get("run_id") == run.info.run_id]
+    assert ended["trial"] == 0
+    assert (said[-1]["model"], said[-1]["run_id"]) == (
+        "breast-cancer",
+        run.data.tags["mlflow.parentRunId"],
+    )
+    assert all("job_id" in line for line in said[said.index(ended) :])
 
 
 def child_runs(cluster: Cluster) -> list[Any]:
-    uri = f"sqlite:///{cluster.home / 'mlflow.db'}"
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = cluster.registry
     versions = client.search_model_versions("name = 'breast-cancer'")
     submitted = next(v for v in versions if v.tags.get("rayfleet.sweep"))
     parent = submitted.tags["rayfleet.sweep_run_id"]

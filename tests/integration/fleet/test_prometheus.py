@@ -13,7 +13,7 @@ import yaml
 from dashboards.boards import BOARDS
 from dashboards.queries import filled, queries
 from tests.integration.hosting import REPOSITORY, Fleet, eventually, infer_body
-from tests.integration.monitoring import Monitoring, monitored
+from tests.integration.monitoring import RUNBOOKS, Monitoring, monitored
 from tests.integration.sweeping import FAKE
 
 pytestmark = [
@@ -146,7 +146,8 @@ def test_a_version_that_fails_reaches_the_receivers(monitoring: Monitoring, flee
     assert sent["status"] == "firing"
     assert sent["labels"]["version"] == "1"
     assert sent["annotations"]["summary"] == "moody version 1 (stable): the model fails"
-    assert sent["annotations"]["runbook_url"] == f"docs/runbooks.md#{alert.lower()}"
+    assert sent["annotations"]["runbook_url"] == f"{RUNBOOKS}#{alert.lower()}"
+    assert "runbooks" not in sent["labels"]
 
 
 @needs_alertmanager
@@ -163,7 +164,7 @@ def test_chats_are_told_as_slack_wants_it(monitoring: Monitoring, fleet: Fleet) 
     (attachment,) = message["attachments"]
     assert message["channel"] == "#rayfleet"
     assert attachment["title"] == f"[firing] {alert}"
-    assert f"docs/runbooks.md#{alert.lower()}" in attachment["text"]
+    assert f"{RUNBOOKS}#{alert.lower()}" in attachment["text"]
 
 
 def asked(fleet: Fleet) -> bool:

@@ -136,8 +136,7 @@ class Releases:
 @pytest.fixture(scope="module")
 def releases(fleet: Fleet) -> Iterator[Releases]:
     """The model, with version 1 as its champion, ready."""
-    uri = f"sqlite:///{fleet.cluster.home / 'mlflow.db'}"
-    releases = Releases(fleet, mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri))
+    releases = Releases(fleet, fleet.cluster.registry)
     eventually("the control API", lambda: listens(fleet, "/api/v1/fleet"))
     spec = {"rollout": APPROVED, "transport": "direct"}
     status, _, text = fleet.call(

@@ -12,6 +12,7 @@ import pytest
 from tests.documents import REPOSITORY
 from tests.integration.hosting import Fleet, eventually, infer_body
 from tests.integration.shipping import Index, shipped
+from tuning.console import JsonConsole
 
 TEMPLATE = REPOSITORY / "configs" / "logging" / "elasticsearch" / "index-template.json"
 
@@ -31,8 +32,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def index(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    logs = fleet.ray_tmpdir / "ray" / "session_latest" / "logs" / "serve"
-    with shipped(f"{logs}/*.log", tmp_path_factory.mktemp("shipping")) as index:
+    logs = fleet.ray_tmpdir / "ray" / "session_latest" / "logs"
+    with shipped(logs, tmp_path_factory.mktemp("shipping")) as index:
         yield index
 
 
@@ -58,21 +59,45 @@ def test_a_failed_request_is_found_by_its_id(fleet: Fleet, index: Index, door: s
     assert str(PAYLOAD) not in json.dumps(line)
 
 
-def test_the_replica_s_traceback_is_found_by_model_and_version(index: Index) -> None:
+@pytest.mark.parametrize("door", ["serve", "express"])
+def test_the_replica_s_traceback_is_found_by_the_request_s_id(
+    fleet: Fleet, index: Index, door: str
+) -> None:
+    request_id = f"raised-{door}"
+    body = infer_body(np.array([[PAYLOAD]]))
+    headers = {**HEADERS, "X-Request-Id": request_id}
+    assert fleet.call("/v2/models/moody/infer", body, headers, door=fleet.doors[door])[0] == 500
+
     def raised() -> list[dict[str, Any]]:
-        lines = index.find(model="moody", version="1", deployment="moody--v1_Predictor")
+        lines = index.find(request_id=request_id, deployment="moody--v1_Predictor")
         return [line for line in lines if "exc_text" in line]
 
     (line, *_) = eventually("the traceback", raised)
 
-    assert line["application"] == "moody--v1"
+    assert (line["application"], line["model"], line["version"]) == ("moody--v1", "moody", "1")
     assert line["exc_text"].endswith("ValueError: negative numbers are beyond me")
+
+
+def test_a_sweep_s_lines_are_found_by_its_runs(fleet: Fleet, index: Index) -> None:
+    # As Ray keeps what a job prints; what is no object is left out.
+    folder = fleet.ray_tmpdir / "ray" / "session_latest" / "logs"
+    with (folder / "job-driver-shipped.log").open("w") as file:
+        print("2026-01-31 INFO a line of Ray's own", file=file)
+        console = JsonConsole(file=file)
+        console.name(sweep="shipped", run_id="f00")
+        with console.about(trial=3, run_id="f03"):
+            console.print("trial 3 complete")
+
+    (line,) = eventually("the line", lambda: index.find(sweep="shipped"))
+
+    assert (line["trial"], line["run_id"]) == (3, "f03")
+    assert line["message"] == "trial 3 complete"
 
 
 def test_the_template_knows_every_field_and_the_actions_fit_a_data_stream(index: Index) -> None:
     mapped = json.loads(TEMPLATE.read_text())["template"]["mappings"]["properties"]
 
-    lines = [line for line in index.find() if "request_id" in line or "model" in line]
+    lines = [line for line in index.find() if {"request_id", "model", "sweep"} & line.keys()]
     assert lines
     assert {name for line in lines for name in line} - mapped.keys() == set()
     assert {next(iter(action)) for action in index.actions} == {"create"}

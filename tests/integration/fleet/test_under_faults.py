@@ -8,6 +8,7 @@ import pytest
 from tests.integration import fuzz, unwanted
 from tests.integration.hosting import Fleet, eventually, kill, pids_of, replica_pids
 from tests.integration.load import Load, Outcome, questions_for
+from tests.integration.stores import Stores
 from tests.malformed import MALFORMED
 
 pytestmark = pytest.mark.ray
@@ -21,11 +22,12 @@ MODEL = "breast-cancer"
 JSON = {"Content-Type": "application/json"}
 
 
-def test_a_lost_store_costs_no_answer_and_tables_reach_the_gateways(fleet: Fleet) -> None:
+def test_a_lost_store_costs_no_answer_and_tables_reach_the_gateways(
+    fleet: Fleet, stores: Stores
+) -> None:
     """The next controller counts its tables from one again; the gateways are far beyond."""
     with Load(fleet.doors, questions_for(MODEL, fleet.models[MODEL])) as load:
-        for path in fleet.cluster.home.glob("fleet.db*"):
-            path.unlink()
+        stores.lose_fleet_store()
         dead = kill(replica_pids(fleet), CONTROLLER)
         eventually("a new controller", lambda: pids_of(fleet, CONTROLLER) - {dead})
         eventually("its table at every gateway", lambda: one_table_is_in_force(fleet))
