@@ -11,7 +11,6 @@ one time on fractions of the cores. tune: Ray Tune's defaults, which start a pro
 import os
 import tempfile
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -24,19 +23,14 @@ quieten()
 
 import optuna  # noqa: E402, silenced first
 import psutil  # noqa: E402, as above
-import ray  # noqa: E402, as above
 from optuna_integration import MLflowCallback  # noqa: E402, as above
 from ray import tune  # noqa: E402, as above
 
+from benchmarks.sweeping import run_sweep, trivial_task  # noqa: E402, as above
 from benchmarks.tuning_options import TRIALS, parser  # noqa: E402, as above
-from tuning.book import Book, Observer  # noqa: E402, as above
-from tuning.cluster import Cluster, ray_cluster  # noqa: E402, as above
-from tuning.home import Home  # noqa: E402, as above
-from tuning.ledger import Ledger, Manifest, Trial  # noqa: E402, as above
-from tuning.spec import SweepSpec, Task, check_sweep  # noqa: E402, as above
-from tuning.suggestion import make_suggestions  # noqa: E402, as above
-from tuning.sweep import TUNE_SETTINGS, make_workload, run_trials  # noqa: E402, as above
-from tuning.tracking import Tracker  # noqa: E402, as above
+from tuning.cluster import ray_cluster  # noqa: E402, as above
+from tuning.ledger import Trial  # noqa: E402, as above
+from tuning.sweep import TUNE_SETTINGS  # noqa: E402, as above
 
 OVERHEAD_BAR_MS = 80.0
 OVERHEAD_BAR_RATIO = 3.0
@@ -106,53 +100,6 @@ def crowd(n_trials: int) -> None:
     print(f"most memory of the driver and all below it: {watch.most_bytes / 1024**3:.1f} GiB")
     met = watch.states["complete"] == n_trials and watch.most_bytes <= CROWD_BAR_BYTES
     print(f"{'met' if met else 'missed'}: none fails, 16 GiB")
-
-
-def trivial_task(n_trials: int, **changes: Any) -> Task:
-    """Make a sweep of trials that do nothing."""
-    spec = SweepSpec.load(
-        {
-            "name": "trivial",
-            "data": {"bundled": "iris"},
-            "folds": {"n_splits": 2},
-            "trainer": "benchmarks.trivial:TrivialTrainer",
-            "space": {"x": {"uniform": [0.0, 1.0]}},
-            "scheduler": {"kind": "fifo"},
-            "n_trials": n_trials,
-            **changes,
-        },
-        where="benchmark",
-    )
-    return check_sweep(spec, "benchmark")
-
-
-def run_sweep(
-    task: Task,
-    cluster: Cluster,
-    folder: Path,
-    *,
-    track: bool = False,
-    observers: list[Observer] | None = None,
-) -> float:
-    """Run our trials, returning seconds from the first question to the last run in MLflow."""
-    folder.mkdir()
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    home = Home(folder, uri, uri, (folder / "artifacts").as_uri(), "")
-    manifest = Manifest(uuid.uuid4().hex, task.spec.tied(), task.table.sha256)
-    watching = list(observers or [])
-    tracker = Tracker(home, task.spec, manifest) if track else None
-    if tracker is not None:
-        tracker.open([])
-        watching.append(tracker)
-    book = Book(task.spec.n_trials, Ledger(folder), make_suggestions(task.spec), watching)
-    shared = ray.put(make_workload(task, folder))
-    limit = min(cluster.capacity, task.spec.max_concurrent or cluster.capacity)
-
-    began_at_s = time.monotonic()
-    run_trials(task, shared, book, folder=folder, max_concurrent=limit)
-    if tracker is not None:
-        tracker.close()
-    return time.monotonic() - began_at_s
 
 
 def mlflow_callback(folder: Path) -> Any:
