@@ -93,10 +93,12 @@ proto: install ## Compile the messages of gRPC
 bench: install ## Measure requests per second beside the peers, as ratios
 	$(BIN)/python -m benchmarks.serving
 
-bench-tuning: install ## Measure what a trial costs, whether that grows, how many fit side by side
+bench-tuning: install ## Measure what trials cost, how many fit side by side, what a search needs
 	$(BIN)/python -m benchmarks.tuning overhead
 	$(BIN)/python -m benchmarks.tuning crowd
 	$(BIN)/python -m benchmarks.tuning growth
+	$(BIN)/python -m benchmarks.reaching
+	$(BIN)/python -m benchmarks.nodes
 
 clean: ## Remove what make created: environments, state, caches
 	@if test -x $(BIN)/rayfleet; then $(BIN)/rayfleet stop; fi

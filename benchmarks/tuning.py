@@ -4,14 +4,13 @@
 
 overhead: trials of nothing with MLflow on SQLite, beside Optuna's own loop in one process with
 its MLflow callback. growth: many trials without MLflow; milliseconds and memory of the driver,
-a tenth of them at a time, for `random` and for Optuna's loop. crowd: trials that wait, all at
+a tenth of them at a time, for `random` and for `tpe`, ours and Optuna's loop. crowd: trials all at
 one time on fractions of the cores. tune: Ray Tune's defaults, which start a process for each.
 """
 
 import os
 import tempfile
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -24,24 +23,22 @@ quieten()
 
 import optuna  # noqa: E402, silenced first
 import psutil  # noqa: E402, as above
-import ray  # noqa: E402, as above
 from optuna_integration import MLflowCallback  # noqa: E402, as above
 from ray import tune  # noqa: E402, as above
 
+from benchmarks.sweeping import run_sweep, trivial_task  # noqa: E402, as above
 from benchmarks.tuning_options import TRIALS, parser  # noqa: E402, as above
-from tuning.book import Book, Observer  # noqa: E402, as above
-from tuning.cluster import Cluster, ray_cluster  # noqa: E402, as above
-from tuning.home import Home  # noqa: E402, as above
-from tuning.ledger import Ledger, Manifest, Trial  # noqa: E402, as above
-from tuning.spec import SweepSpec, Task, check_sweep  # noqa: E402, as above
-from tuning.suggestion import make_suggestions  # noqa: E402, as above
-from tuning.sweep import TUNE_SETTINGS, make_workload, run_trials  # noqa: E402, as above
-from tuning.tracking import Tracker  # noqa: E402, as above
+from tuning.cluster import ray_cluster  # noqa: E402, as above
+from tuning.ledger import Trial  # noqa: E402, as above
+from tuning.sweep import TUNE_SETTINGS  # noqa: E402, as above
 
 OVERHEAD_BAR_MS = 80.0
 OVERHEAD_BAR_RATIO = 3.0
 GROWTH_PARTS = 10
-CROWD_TAKES_S = 20.0
+TPE_PART = 5
+"""TPE looks through all trials before each draw, so its curve has a fifth of them."""
+CROWD_AT_MOST_S = 900.0
+"""Until all of a crowd have reported; those that did wait for the rest."""
 CROWD_BAR_BYTES = 16 * 1024**3
 
 
@@ -75,84 +72,45 @@ def overhead(n_trials: int) -> None:
 
 
 def growth(n_trials: int) -> None:
-    """Print both curves: ours of random draws, and of Optuna's loop in memory."""
-    part = max(1, n_trials // GROWTH_PARTS)
-    ours, theirs = Curve(part), Curve(part)
-    task = trivial_task(n_trials, searcher={"kind": "random"})
-    with tempfile.TemporaryDirectory() as name, ray_cluster(task.spec.resources) as cluster:
-        run_sweep(task, cluster, Path(name) / "ours", observers=[ours])
-    run_optuna(n_trials, [lambda *_: theirs.tick()], optuna.samplers.RandomSampler(seed=0))
-    print(f"{n_trials} random trials of nothing; ms each, and the driver's memory in MiB")
-    print(f"{'until':>8} {'Rayfleet':>18} {'Optuna in memory':>18}")
-    for place, (mine, other) in enumerate(zip(ours.points(), theirs.points(), strict=False)):
-        cells = (f"{each[0]:8.1f} {each[1]:8.0f}" for each in (mine, other))
-        print(f"{(place + 1) * part:>8}", *(f"{cell:>18}" for cell in cells))
+    """Print the curves: ours of random draws and of TPE, and of Optuna's loop in memory."""
+    for searcher, count, sampler in (
+        ("random", n_trials, optuna.samplers.RandomSampler(seed=0)),
+        ("tpe", n_trials // TPE_PART, optuna.samplers.TPESampler(seed=0)),
+    ):
+        part = max(1, count // GROWTH_PARTS)
+        ours, theirs = Curve(part), Curve(part)
+        task = trivial_task(count, searcher={"kind": searcher})
+        with tempfile.TemporaryDirectory() as name, ray_cluster(task.spec.resources) as cluster:
+            run_sweep(task, cluster, Path(name) / "ours", observers=[ours])
+        run_optuna(count, [lambda *_, curve=theirs: curve.tick()], sampler)
+        print(f"{count} {searcher} trials of nothing; ms each, and the driver's memory in MiB")
+        print(f"{'until':>8} {'Rayfleet':>18} {'Optuna in memory':>18}")
+        for place, (mine, other) in enumerate(zip(ours.points(), theirs.points(), strict=False)):
+            cells = (f"{each[0]:8.1f} {each[1]:8.0f}" for each in (mine, other))
+            print(f"{(place + 1) * part:>8}", *(f"{cell:>18}" for cell in cells), flush=True)
 
 
 def crowd(n_trials: int) -> None:
-    """Run trials that wait, all at one time, on fractions of the cores."""
+    """Run trials that wait for each other, all at one time, on fractions of the cores."""
     cpu = (os.cpu_count() or 1) / n_trials
-    task = trivial_task(
-        n_trials,
-        resources={"cpu": cpu},
-        options={"takes_s": CROWD_TAKES_S},
-        max_concurrent=n_trials,
-    )
-    watch = Crowd()
-    with tempfile.TemporaryDirectory() as name, ray_cluster(task.spec.resources) as cluster:
-        took_s = run_sweep(task, cluster, Path(name) / "ours", observers=[watch])
+    with tempfile.TemporaryDirectory() as name:
+        everybody = Path(name) / "everybody"
+        task = trivial_task(
+            n_trials,
+            resources={"cpu": cpu},
+            options={"until": str(everybody), "at_most_s": CROWD_AT_MOST_S},
+            max_concurrent=n_trials,
+        )
+        watch = Crowd(n_trials, everybody)
+        with ray_cluster(task.spec.resources) as cluster:
+            took_s = run_sweep(task, cluster, Path(name) / "ours", observers=[watch])
     print(f"{n_trials} trials at a time on {os.cpu_count()} cores, {took_s:.0f} s")
     print(f"most at once {watch.most}, ends: {dict(watch.states)}")
+    if watch.all_after_s is not None:
+        print(f"all run after {watch.all_after_s:.0f} s, {watch.all_after_s / n_trials:.2f} s each")
     print(f"most memory of the driver and all below it: {watch.most_bytes / 1024**3:.1f} GiB")
-    met = watch.states["complete"] == n_trials and watch.most_bytes <= CROWD_BAR_BYTES
-    print(f"{'met' if met else 'missed'}: none fails, 16 GiB")
-
-
-def trivial_task(n_trials: int, **changes: Any) -> Task:
-    """Make a sweep of trials that do nothing."""
-    spec = SweepSpec.load(
-        {
-            "name": "trivial",
-            "data": {"bundled": "iris"},
-            "folds": {"n_splits": 2},
-            "trainer": "benchmarks.trivial:TrivialTrainer",
-            "space": {"x": {"uniform": [0.0, 1.0]}},
-            "scheduler": {"kind": "fifo"},
-            "n_trials": n_trials,
-            **changes,
-        },
-        where="benchmark",
-    )
-    return check_sweep(spec, "benchmark")
-
-
-def run_sweep(
-    task: Task,
-    cluster: Cluster,
-    folder: Path,
-    *,
-    track: bool = False,
-    observers: list[Observer] | None = None,
-) -> float:
-    """Run our trials, returning seconds from the first question to the last run in MLflow."""
-    folder.mkdir()
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    home = Home(folder, uri, uri, (folder / "artifacts").as_uri(), "")
-    manifest = Manifest(uuid.uuid4().hex, task.spec.tied(), task.table.sha256)
-    watching = list(observers or [])
-    tracker = Tracker(home, task.spec, manifest) if track else None
-    if tracker is not None:
-        tracker.open([])
-        watching.append(tracker)
-    book = Book(task.spec.n_trials, Ledger(folder), make_suggestions(task.spec), watching)
-    shared = ray.put(make_workload(task, folder))
-    limit = min(cluster.capacity, task.spec.max_concurrent or cluster.capacity)
-
-    began_at_s = time.monotonic()
-    run_trials(task, shared, book, folder=folder, max_concurrent=limit)
-    if tracker is not None:
-        tracker.close()
-    return time.monotonic() - began_at_s
+    met = watch.most == watch.states["complete"] == n_trials and watch.most_bytes <= CROWD_BAR_BYTES
+    print(f"{'met' if met else 'missed'}: all at once, none fails, 16 GiB")
 
 
 def mlflow_callback(folder: Path) -> Any:
@@ -214,21 +172,31 @@ class Curve:
 class Crowd:
     """How many trials ran at one time, and what memory they took; an observer of the book."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_trials: int, everybody: Path) -> None:
+        """Watch so many trials; make the file `everybody` once all of them run."""
+        self._n_trials = n_trials
+        self._everybody = everybody
+        self._began_at_s = 0.0
         self._working: set[int] = set()
         self.most = 0
         self.most_bytes = 0
+        self.all_after_s: float | None = None
         self.states: Counter[str] = Counter()
 
     def on_start(self, trial: Trial) -> None:
-        """Need nothing of it: its actor may yet have to start."""
+        """Begin the clock; that an actor has started, its first report tells."""
+        if trial.number == 0:
+            self._began_at_s = time.monotonic()
 
     def on_report(self, trial: Trial) -> None:
         """Count those that have reported and not ended."""
         self._working.add(trial.number)
-        if len(self._working) > self.most:
-            self.most = len(self._working)
-            self.most_bytes = max(self.most_bytes, _memory_bytes())
+        self.most = max(self.most, len(self._working))
+        if len(self._working) == self._n_trials and self.all_after_s is None:
+            self.all_after_s = time.monotonic() - self._began_at_s
+            # Takes seconds with so many processes, so it is done while all of them wait.
+            self.most_bytes = _memory_bytes()
+            self._everybody.touch()
 
     def on_end(self, trial: Trial) -> None:
         """Count ends by their kinds."""

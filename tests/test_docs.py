@@ -75,9 +75,9 @@ from tuning.space import DISTRIBUTIONS
 from tuning.spec import ResourcesSpec, SweepSpec
 from tuning.stopping import SchedulerSpec
 from tuning.trainers import tensorflow, torch
+from tuning.trainers.estimators import CLASSIFIERS, REGRESSORS
 from tuning.trainers.factory import TRAINERS
-from tuning.trainers.scores import CLASSIFICATION_METRICS
-from tuning.trainers.sklearn import ESTIMATORS
+from tuning.trainers.scores import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from tuning.trainers.torch import TorchOptions
 from tuning.values import MEASURED
 
@@ -209,7 +209,8 @@ def test_parameters_of_a_network_have_their_real_limits(module: Any) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(*TRAINERS, *ESTIMATORS, *BUNDLED, *CLASSIFICATION_METRICS, *MEASURED),
+        *(*TRAINERS, *BUNDLED, *CLASSIFICATION_METRICS, *REGRESSION_METRICS, *MEASURED),
+        *sorted({*CLASSIFIERS, *REGRESSORS}),
         *TorchOptions.model_fields,
     ],
 )

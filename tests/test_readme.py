@@ -23,6 +23,8 @@ from benchmarks.judge import parser as judge_benchmark_parser
 from benchmarks.pool import parser as pool_benchmark_parser
 from benchmarks.racing.__main__ import parser as racing_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
+from benchmarks.suite.__main__ import parser as suite_benchmark_parser
+from benchmarks.tuning_options import nodes_parser, reaching_parser
 from benchmarks.tuning_options import parser as tuning_benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
 from deployments.controller.api import NewDeployment
@@ -135,9 +137,12 @@ def check_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> No
 BENCHMARKS = {
     "deploy": deploy_benchmark_parser,
     "judge": judge_benchmark_parser,
+    "nodes": nodes_parser,
     "pool": pool_benchmark_parser,
     "racing": racing_benchmark_parser,
+    "reaching": reaching_parser,
     "serving": benchmark_parser,
+    "suite": suite_benchmark_parser,
     "tuning": tuning_benchmark_parser,
 }
 

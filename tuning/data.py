@@ -2,7 +2,8 @@
 
 All-numeric data becomes a float64 matrix. Data with text in it stays a DataFrame, with
 numbers as float64 and text as objects, so that a model can be asked by column name.
-Labels become codes 0..n-1 in the sorted order of the classes, whose names are kept.
+Labels become codes 0..n-1 in the sorted order of the classes, whose names are kept; what a
+regression predicts stays a float64.
 """
 
 import hashlib
@@ -21,15 +22,20 @@ from tuning.configfile import Spec
 from tuning.errors import ConfigError
 
 Rows = NDArray[np.floating[Any]] | pd.DataFrame
-Labels = NDArray[np.int64]
+Labels = NDArray[np.int64 | np.float64]
+"""Class codes, or the measurements that a regression predicts."""
 
 BUNDLED: Mapping[str, str] = {
     "breast-cancer": "load_breast_cancer",
+    "diabetes": "load_diabetes",
     "digits": "load_digits",
     "iris": "load_iris",
     "wine": "load_wine",
 }
 """Functions of `sklearn.datasets`, whose import costs a second that no trial should pay."""
+
+MEASUREMENTS = frozenset({"diabetes"})
+"""Those of `BUNDLED` whose target is measured."""
 
 READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": pd.read_csv,
@@ -42,14 +48,17 @@ N_NAMED = 5
 class DataSpec(Spec):
     """Where the rows come from: a bundled set, or a file with a target column."""
 
-    bundled: Literal["breast-cancer", "digits", "iris", "wine"] | None = None
+    bundled: Literal["breast-cancer", "diabetes", "digits", "iris", "wine"] | None = None
     """A set that ships with scikit-learn; None reads `path`."""
 
     path: Annotated[Path, Field(strict=False)] | None = None
     """A CSV or Parquet file, relative to the working directory; None takes `bundled`."""
 
     target: str | None = None
-    """The file's column that holds the class labels."""
+    """The file's column that holds the class labels, or the numbers to predict."""
+
+    regression: bool = False
+    """Whether the file's target is measured, and predicted as a number; a bundled set knows."""
 
     group: str | None = None
     """The file's column that says which rows belong together, for `grouped` folds; no feature."""
@@ -69,9 +78,16 @@ class DataSpec(Spec):
                 raise ValueError(f"{field}: {column!r}: only files have a {field} column")
             if column is not None and list(columns.values()).count(column) > 1:
                 raise ValueError(f"{field}: {column!r}: stands for two things")
+        if self.bundled is not None and self.regression:
+            raise ValueError(f"regression: true: only for files, {self.bundled!r} knows itself")
         if self.path is not None and self.path.suffix not in READERS:
             raise ValueError(f"path: {str(self.path)!r}: allowed endings: {', '.join(READERS)}")
         return self
+
+    @property
+    def measured(self) -> bool:
+        """Whether numbers are predicted, and no classes."""
+        return self.regression or self.bundled in MEASUREMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +98,10 @@ class Table:
     """float64 matrix of shape (rows, columns), or a DataFrame if there is text."""
 
     labels: Labels
-    """Class codes, shape (rows,)."""
+    """Class codes, or measurements as float64, shape (rows,)."""
 
     classes: tuple[str, ...]
-    """Class names; a code is a position in it."""
+    """Class names; a code is a position in it. Empty for a regression."""
 
     columns: tuple[str, ...]
     """Feature names, in the order of the columns."""
@@ -107,15 +123,22 @@ def load_table(spec: DataSpec) -> Table:
     if spec.bundled is not None:
         bunch = getattr(importlib.import_module("sklearn.datasets"), BUNDLED[spec.bundled])()
         columns = tuple(map(str, bunch.feature_names))
-        classes = tuple(map(str, bunch.target_names))
         rows = np.ascontiguousarray(bunch.data, dtype=np.float64)
+        if spec.measured:
+            return make_table(rows, bunch.target.astype(np.float64), (), columns)
+        classes = tuple(map(str, bunch.target_names))
         return make_table(rows, bunch.target.astype(np.int64), classes, columns)
     frame = _in_order(_read_frame(spec), spec.time)
     groups = _group_codes(frame, spec.group)
     frame = frame.drop(columns=[each for each in (spec.group, spec.time) if each is not None])
     if frame.shape[1] < 2:
         raise ConfigError(f"data.path: '{spec.path}': holds no column beside the target")
-    labels, classes = encode_labels(frame[spec.target], name=str(spec.target))
+    target, name = frame[spec.target], str(spec.target)
+    labels, classes = (
+        (read_measurements(target, name=name), ())
+        if spec.measured
+        else encode_labels(target, name=name)
+    )
     features = frame.drop(columns=[spec.target])
     _require_no_leak(features, frame[spec.target], name=str(spec.target))
     columns = tuple(map(str, features.columns))
@@ -134,7 +157,35 @@ def make_table(
     return Table(rows, labels, classes, columns, sha256, groups)
 
 
-def encode_labels(target: "pd.Series[Any]", *, name: str) -> tuple[Labels, tuple[str, ...]]:
+def read_measurements(target: "pd.Series[Any]", *, name: str) -> NDArray[np.float64]:
+    """Turn a column of numbers into what a regression predicts.
+
+    Raises:
+        ConfigError: Values are missing, infinite, no numbers, or all alike.
+    """
+    n_missing = int(target.isna().sum())
+    if n_missing:
+        raise ConfigError(f"data.target: {name!r}: {n_missing} rows have no value")
+    if not _is_number(target) or pd.api.types.is_bool_dtype(target):
+        raise ConfigError(
+            f"data.target: {name!r}: values such as {target.iloc[0]!s:.40} of type "
+            f"{target.dtype}; allowed with data.regression: numbers"
+        )
+    values = target.to_numpy(dtype=np.float64)
+    endless = values[~np.isfinite(values)]
+    if len(endless):
+        raise ConfigError(
+            f"data.target: {name!r}: holds {endless[0]}, allowed with data.regression: "
+            "finite numbers"
+        )
+    if len(np.unique(values)) < 2:
+        raise ConfigError(f"data.target: {name!r}: all rows have {values[0]:g}, nothing to predict")
+    return values
+
+
+def encode_labels(
+    target: "pd.Series[Any]", *, name: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Turn a label column into codes and class names.
 
     Raises:
@@ -155,8 +206,8 @@ def encode_labels(target: "pd.Series[Any]", *, name: str) -> tuple[Labels, tuple
         if len(fractions):
             example = fractions.iloc[0]
             raise ConfigError(
-                f"data.target: {name!r}: continuous, such as {example}; "
-                "allowed: class labels (text, booleans or whole numbers)"
+                f"data.target: {name!r}: continuous, such as {example}; allowed: class labels "
+                "(text, booleans or whole numbers), or any numbers with data.regression: true"
             )
         target = target.astype(np.int64)
     values = sorted(target.unique().tolist())
@@ -289,7 +340,8 @@ def _sha256(
         else:
             # Little-endian bytes, so that every machine computes the same hash.
             digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
-    digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
+    number = "<f8" if labels.dtype.kind == "f" else "<i8"
+    digest.update(np.ascontiguousarray(labels, dtype=number).tobytes())
     if groups is not None:
         digest.update(np.ascontiguousarray(groups, dtype="<i8").tobytes())
     return digest.hexdigest()

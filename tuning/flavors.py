@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from packaging.version import Version
 
-from tuning.data import Labels, Rows
+from tuning.data import Rows
 from tuning.errors import ConfigError
 from tuning.safeformat import import_skops
 
@@ -40,7 +40,7 @@ class Flavor(Protocol):
         ...
 
     def outputs(self, model: Any, rows: Rows) -> NDArray[Any]:
-        """Answer as the served model will: class codes, or a probability per class."""
+        """Answer as the served model will: codes, a probability per class, or measurements."""
         ...
 
     def size_bytes(self, model: Any) -> int:
@@ -57,7 +57,7 @@ class Flavor(Protocol):
 
 
 class SklearnFlavor:
-    """Answers class codes, shape (rows,)."""
+    """Answers class codes, or float64 numbers of a regression, shape (rows,)."""
 
     packages = ("mlflow", "scikit-learn", "skops", "numpy", "pandas", "scipy")
 
@@ -68,7 +68,8 @@ class SklearnFlavor:
 
     def outputs(self, model: Any, rows: Rows) -> NDArray[Any]:
         """Return what `predict` says."""
-        return np.asarray(model.predict(rows), dtype=np.int64)
+        answers = np.asarray(model.predict(rows))
+        return answers.astype(np.float64 if answers.dtype.kind == "f" else np.int64)
 
     def size_bytes(self, model: Any) -> int:
         """Count what `log` stores."""
@@ -193,7 +194,7 @@ def require_flavor(name: str) -> Flavor:
     return flavor
 
 
-def predicted_codes(outputs: NDArray[Any]) -> Labels:
+def predicted_codes(outputs: NDArray[Any]) -> NDArray[np.int64]:
     """Turn a model's answer into class codes.
 
     Args:
@@ -202,7 +203,7 @@ def predicted_codes(outputs: NDArray[Any]) -> Labels:
     """
     if outputs.ndim == 2 and outputs.shape[1] > 1:
         outputs = outputs.argmax(axis=1)
-    codes: Labels = outputs.reshape(-1).astype(np.int64)
+    codes: NDArray[np.int64] = outputs.reshape(-1).astype(np.int64)
     return codes
 
 

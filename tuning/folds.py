@@ -25,7 +25,8 @@ class FoldsSpec(Spec):
 
     kind: Literal["stratified", "kfold", "grouped", "time_series"] = "stratified"
     """What a fold keeps: each class's share; nothing; `data.group`'s rows together; or order,
-    so that each fold validates on what comes after the rows that it fits."""
+    so that each fold validates on what comes after the rows that it fits. A regression has no
+    classes, so it cannot be `stratified`."""
 
     n_splits: Annotated[int, Ge(2)] = 5
     """Folds of one pass; but for `time_series`, it validates on every training row once."""
@@ -77,32 +78,46 @@ def split_rows(labels: Labels, spec: FoldsSpec, groups: NDArray[np.int64] | None
     """Split rows; equal arguments give equal splits.
 
     Args:
-        labels: Class codes, shape (rows,).
+        labels: Class codes, or measurements as float64, shape (rows,).
         spec: How.
         groups: Group codes, shape (rows,); what `grouped` keeps together.
 
     Raises:
         ConfigError: A class, or the groups, have too few rows for the hold-out or the folds.
     """
-    if spec.kind == "grouped":
-        if groups is None:
-            raise ConfigError("folds.kind: 'grouped': needs data.group, the column of the groups")
-        training, holdout = _grouped_holdout(labels, spec, groups)
-    elif spec.kind == "time_series":
-        training, holdout = _last_rows(len(labels), spec)
-    else:
-        training, holdout = _shuffled_holdout(labels, spec)
+    measured = labels.dtype.kind == "f"
+    if measured and spec.kind == "stratified":
+        raise ConfigError(
+            "folds.kind: 'stratified': a regression has no classes, allowed: kfold, grouped, "
+            "time_series"
+        )
+    training, holdout = _holdout(labels, spec, groups)
     _require_room(labels[training], spec, None if groups is None else groups[training])
     inside = groups[training] if spec.kind == "grouped" and groups is not None else None
     folds = tuple(
         (np.sort(fit), np.sort(validate))
-        for fit, validate in _splitter(spec).split(training, labels[training], inside)
+        for fit, validate in _splitter(spec, measured=measured).split(
+            training, labels[training], inside
+        )
     )
-    _require_all_classes(labels, labels[training], spec, folds)
+    if not measured:
+        _require_all_classes(labels, labels[training], spec, folds)
     return Split(training, holdout, folds)
 
 
-def _splitter(spec: FoldsSpec) -> Any:
+def _holdout(
+    labels: Labels, spec: FoldsSpec, groups: NDArray[np.int64] | None
+) -> tuple[Positions, Positions]:
+    if spec.kind == "grouped":
+        if groups is None:
+            raise ConfigError("folds.kind: 'grouped': needs data.group, the column of the groups")
+        return _grouped_holdout(labels, spec, groups)
+    if spec.kind == "time_series":
+        return _last_rows(len(labels), spec)
+    return _shuffled_holdout(labels, spec)
+
+
+def _splitter(spec: FoldsSpec, *, measured: bool) -> Any:
     # Its import costs a second, which trials that only receive positions need not pay.
     from sklearn import model_selection  # noqa: PLC0415, as above
 
@@ -118,7 +133,8 @@ def _splitter(spec: FoldsSpec) -> Any:
         case "kfold", _:
             return model_selection.RepeatedKFold(**repeated)
         case "grouped", _:
-            return model_selection.StratifiedGroupKFold(spec.n_splits, **shuffled)
+            plain, even = model_selection.GroupKFold, model_selection.StratifiedGroupKFold
+            return (plain if measured else even)(spec.n_splits, **shuffled)
         case _:
             return model_selection.TimeSeriesSplit(spec.n_splits)
 
@@ -135,6 +151,10 @@ def _shuffled_holdout(labels: Labels, spec: FoldsSpec) -> tuple[Positions, Posit
             random_state=spec.seed,
         )
     except ValueError:
+        if labels.dtype.kind == "f":
+            raise ConfigError(
+                f"folds.holdout: {spec.holdout}: {len(labels)} rows leave a side without one"
+            ) from None
         n_classes = len(np.unique(labels))
         smallest = int(np.unique(labels, return_counts=True)[1].min())
         raise ConfigError(
@@ -150,16 +170,21 @@ def _grouped_holdout(
     from sklearn.model_selection import GroupShuffleSplit  # noqa: PLC0415, as above
 
     draws = GroupShuffleSplit(HOLDOUT_DRAWS, test_size=spec.holdout, random_state=spec.seed)
-    n_classes = len(np.unique(labels))
+    measured = labels.dtype.kind == "f"
+    n_classes = 0 if measured else len(np.unique(labels))
     n_groups = len(np.unique(groups))
     if n_groups > 1 and 0 < round(spec.holdout * n_groups) < n_groups:
         for training, holdout in draws.split(labels, groups=groups):
             sides = (labels[training], labels[holdout])
-            if all(len(np.unique(side)) == n_classes for side in sides):
+            if measured or all(len(np.unique(side)) == n_classes for side in sides):
                 return np.sort(training), np.sort(holdout)
     raise ConfigError(
-        f"folds.holdout: {spec.holdout}: {n_groups} groups of {n_classes} classes leave a side "
-        "without one row of each class"
+        f"folds.holdout: {spec.holdout}: {n_groups} groups "
+        + (
+            "leave a side without one"
+            if measured
+            else f"of {n_classes} classes leave a side without one row of each class"
+        )
     )
 
 

@@ -14,10 +14,10 @@ class Holdout:
     """float64 matrix, float32 tensor or DataFrame, as the model's signature says."""
 
     labels: Labels
-    """True class codes, shape (rows,)."""
+    """True class codes, or measurements, shape (rows,)."""
 
     classes: tuple[str, ...]
-    """Class names; a code is a position in it."""
+    """Class names; a code is a position in it. Empty for a regression."""
 
 
 def holdout_rows(spec: SweepSpec) -> Holdout:

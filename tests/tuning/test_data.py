@@ -1,4 +1,6 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,7 +109,8 @@ def test_hash_changes_with(
         pytest.param(
             {"a": [1, 2], "y": [0.37, 1.0]},
             "data.target: 'y': continuous, such as 0.37; "
-            "allowed: class labels (text, booleans or whole numbers)",
+            "allowed: class labels (text, booleans or whole numbers), or any numbers with "
+            "data.regression: true",
             id="continuous",
         ),
         pytest.param(
@@ -263,3 +266,47 @@ def test_columns_that_cannot_be_used_are_one_line(
         load_table(spec_of(tmp_path, frame, **fields))
 
     assert str(refusal.value) == line
+
+
+def test_measurements_stay_numbers_and_have_a_hash_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    pd.DataFrame({"a": [1.5, 2.5, 3.5], "y": [1.0, 2.0, 3.0]}).to_csv(path, index=False)
+    spec = DataSpec(path=path, target="y")
+
+    measured = load_table(spec.model_copy(update={"regression": True}))
+
+    assert measured.labels.dtype == np.float64
+    assert (measured.labels.tolist(), measured.classes) == ([1.0, 2.0, 3.0], ())
+    assert measured.sha256 != load_table(spec).sha256
+
+
+def test_the_bundled_regression_is_one() -> None:
+    table = load_table(DataSpec(bundled="diabetes"))
+
+    assert table.labels.dtype == np.float64
+    assert (table.labels.min(), table.labels.max(), table.classes) == (25.0, 346.0, ())
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        pytest.param([1.5, None], "data.target: 'y': 1 rows have no value", id="gap"),
+        pytest.param([1.5, np.inf], "data.target: 'y': holds inf, allowed with", id="infinite"),
+        pytest.param([2.5, 2.5], "'y': all rows have 2.5, nothing to predict", id="constant"),
+        pytest.param(["p", "q"], "'y': values such as p of type", id="text"),
+        pytest.param([True, False], "'y': values such as True of type bool;", id="booleans"),
+    ],
+)
+def test_measurements_that_cannot_be_predicted_are_refused(
+    tmp_path: Path, target: list[Any], fault: str
+) -> None:
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"a": [1, 2], "y": target}).to_parquet(path)
+
+    with pytest.raises(ConfigError, match=re.escape(fault)):
+        load_table(DataSpec(path=path, target="y", regression=True))
+
+
+def test_a_bundled_set_is_not_told_what_it_is() -> None:
+    with pytest.raises(ConfigError, match="regression: true: only for files"):
+        DataSpec.load({"bundled": "iris", "regression": True}, where="data")

@@ -53,6 +53,28 @@ def test_as_many_folds_as_the_smallest_class_has_rows_are_allowed() -> None:
         split_rows(labels, FoldsSpec(n_splits=5, holdout=0.2))
 
 
+MEASURED = np.linspace(0.0, 1.0, 100)
+
+
+@pytest.mark.parametrize("kind", ["kfold", "time_series", "grouped"])
+def test_measurements_are_split_without_classes(kind: Any) -> None:
+    groups = np.arange(100) // 10
+
+    split = split_rows(MEASURED, FoldsSpec(kind=kind, n_splits=4), groups)
+
+    assert (len(split.training), len(split.holdout)) == (80, 20)
+    assert len(split.folds) == 4
+    if kind == "grouped":
+        for fit, validate in split.folds:
+            inside = groups[split.training]
+            assert not set(inside[fit]) & set(inside[validate])
+
+
+def test_measurements_cannot_be_stratified() -> None:
+    with pytest.raises(ConfigError, match="'stratified': a regression has no classes, allowed: k"):
+        split_rows(MEASURED, FoldsSpec())
+
+
 @pytest.mark.parametrize(
     ("labels", "fault"),
     [

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from tests.tuning import sequential
 from tests.tuning.trials import trial
 from tuning.flavors import predicted_codes, require_flavor
 from tuning.home import Home
@@ -136,6 +137,29 @@ def test_models_answer_alike_in_a_process_that_has_only_mlflow(
         here = flavor.outputs(registered.models[name], holdouts[name])
         np.testing.assert_allclose(elsewhere[name], here, atol=1e-6, err_msg=name)
         np.testing.assert_array_equal(predicted_codes(elsewhere[name]), predicted_codes(here))
+
+
+def test_a_regression_answers_numbers_and_names_no_classes(tmp_path: Path) -> None:
+    home = sequential.home_at(tmp_path)
+    swept = sequential.sweep(
+        home,
+        "progress",
+        register_as="progress",
+        data={"bundled": "diabetes"},
+        folds={"kind": "kfold", "n_splits": 2},
+        space={"estimator": "ridge", "alpha": {"loguniform": [0.1, 10.0]}},
+        metric="mae",
+        mode="min",
+    )
+
+    version = open_registry(home).get_model_version("progress", "1")
+    model = mlflow.pyfunc.load_model("models:/progress/1")
+    rows, values = swept.task.holdout_rows
+    assert (version.tags["rayfleet.classes"], version.tags["rayfleet.metric"]) == ("[]", "mae")
+    (answered,) = model.metadata.signature.outputs.inputs
+    assert (str(answered.type), answered.shape) == ("float64", (-1,))
+    error = float(np.mean(np.abs(model.predict(rows) - values)))
+    assert error == pytest.approx(float(version.tags["rayfleet.holdout_score"]))
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,8 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
         ),
         pytest.param(
             ("bundled: iris", "bundled: irises"),
-            "data.bundled: 'irises': should be 'breast-cancer', 'digits', 'iris' or 'wine'",
+            "data.bundled: 'irises': should be 'breast-cancer', 'diabetes', 'digits', 'iris' or "
+            "'wine'",
             id="unknown-data-set",
         ),
         pytest.param(
@@ -173,8 +174,8 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
         ),
         pytest.param(
             ("estimator: logistic_regression", "estimator: perceptron"),
-            "space: estimator: 'perceptron', allowed: extra_trees, gradient_boosting, "
-            "logistic_regression, random_forest",
+            "space: estimator: 'perceptron', allowed: adaboost, decision_tree, extra_trees, "
+            "gradient_boosting, knn, logistic_regression, mlp, random_forest, svm",
             id="unknown-estimator",
         ),
         pytest.param(
@@ -265,6 +266,17 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             ("name: good", "name: not good"),
             "name: 'not good': should be letters, digits and . _ -, first a letter or digit",
             id="name-that-is-no-folder",
+        ),
+        pytest.param(
+            ("bundled: iris", "bundled: diabetes"),
+            "folds.kind: 'stratified': a regression has no classes, allowed: kfold, grouped, "
+            "time_series",
+            id="regression-by-classes",
+        ),
+        pytest.param(
+            ("{bundled: iris}", "{bundled: diabetes}\nfolds: {kind: kfold}"),
+            "metric: 'accuracy': the sklearn trainer never reports it, allowed: r2, rmse, mse, mae",
+            id="regression-by-accuracy",
         ),
         pytest.param(
             ("trainer: sklearn", "trainer: sklearn\noptions: {depth: 3}"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.data import Labels
@@ -20,6 +21,9 @@ from tuning.tracking import git_commit
 
 ENDING_FILE = "ending.json"
 """Beside a sweep's trials."""
+
+MOST_PREDICTIONS = 1000
+"""Hold-out rows whose residuals are kept and drawn."""
 
 PACKAGES = ("rayfleet", "ray", "optuna", "mlflow", "numpy", "scikit-learn", "torch", "tensorflow")
 
@@ -51,6 +55,10 @@ class Ending(msgspec.Struct, frozen=True):
 
     confusion: list[list[int]] | None = None
     """Hold-out rows by true class, then by predicted class."""
+
+    predictions: list[tuple[float, float]] | None = None
+    """Of a regression: what was measured and what was predicted, of hold-out rows spread
+    evenly over the measured values."""
 
     refused: str | None = None
     """Why the winner was not registered."""
@@ -112,10 +120,22 @@ def read_ending(folder: Path) -> Ending | None:
         return None
 
 
-def confusion_matrix(labels: Labels, predicted: Labels, n_classes: int) -> list[list[int]]:
+def thin_predictions(
+    measured: NDArray[Any], predicted: NDArray[Any], most: int = MOST_PREDICTIONS
+) -> list[tuple[float, float]]:
+    """Pair measured with predicted numbers, by rising measured ones; at most so many pairs."""
+    order = np.argsort(measured, kind="stable")
+    kept = order[np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)]
+    pairs = zip(measured[kept].tolist(), predicted[kept].tolist(), strict=True)
+    return [(float(one), float(other)) for one, other in pairs]
+
+
+def confusion_matrix(
+    labels: Labels, predicted: NDArray[np.int64], n_classes: int
+) -> list[list[int]]:
     """Count rows by true class, then by predicted class."""
     counts = np.zeros((n_classes, n_classes), dtype=np.int64)
-    np.add.at(counts, (labels, predicted), 1)
+    np.add.at(counts, (labels.astype(np.int64), predicted), 1)
     matrix: list[list[int]] = counts.tolist()
     return matrix
 

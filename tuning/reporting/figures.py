@@ -14,6 +14,7 @@ from tuning.reporting.svg import (
     element,
     line,
     linear,
+    number,
     padded,
     path,
     seconds,
@@ -135,6 +136,36 @@ def timeline(facts: Facts) -> str:
                      class_="inside middle")
             )  # fmt: skip
     return chart(frame.bottom + 44, *parts, label="when each trial ran")
+
+
+def residuals(predictions: Sequence[tuple[float, float]]) -> str:
+    """Draw how far each hold-out row's prediction was off.
+
+    Args:
+        predictions: What was measured, and what was predicted.
+    """
+    predicted = [each for _, each in predictions]
+    off = [measured - each for measured, each in predictions]
+    frame = Frame(64, 34, WIDTH - 16, 320)
+    x_low, x_high = padded(predicted)
+    y_low, y_high = padded([*off, 0.0])
+    x = linear(x_low, x_high, frame.left, frame.right)
+    y = linear(y_low, y_high, frame.bottom, frame.top)
+    dots = [
+        element(
+            "circle", cx=x(each), cy=y(rest), r=3.5, class_="dot residual",
+            tip=f"predicted {number(each)}\nmeasured {number(each + rest)}\noff by {number(rest)}",
+        )
+        for each, rest in zip(predicted, off, strict=True)
+    ]  # fmt: skip
+    return chart(
+        366,
+        y_axis(frame, y, ticks(y_low, y_high), "residual"),
+        x_axis(frame, x, ticks(x_low, x_high), "predicted"),
+        line(frame.left, y(0.0), frame.right, y(0.0), class_="zero"),
+        *dots,
+        label="residuals of the hold-out",
+    )
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:

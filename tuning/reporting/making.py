@@ -3,6 +3,7 @@
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tuning.reporting.facts import (
     confusion_matrix,
     installed_versions,
     read_ending,
+    thin_predictions,
     write_ending,
 )
 from tuning.reporting.page import render
@@ -73,13 +75,18 @@ def write_report(ledger: Ledger, manifest: Manifest) -> Report:
 def note_fitted(ledger: Ledger, ending: Ending, task: Task, model: Any, holdout: Metrics) -> None:
     """Keep what the winner did on the hold-out."""
     rows, labels = task.holdout_rows
-    matrix = None
+    matrix = pairs = None
     # A trainer of one's own may answer something else than its classes.
     with suppress(Exception):
-        predicted = predicted_codes(require_flavor(task.trainer.flavor).outputs(model, rows))
-        matrix = confusion_matrix(labels, predicted, len(task.table.classes))
-    scores = {name: float(value) for name, value in holdout.items()}
-    write_ending(ledger.folder, replace(ending, holdout=scores, confusion=matrix))
+        outputs = require_flavor(task.trainer.flavor).outputs(model, rows)
+        if task.problem.regression:
+            pairs = thin_predictions(labels, outputs.reshape(len(labels)))
+        else:
+            codes = predicted_codes(outputs)
+            matrix = confusion_matrix(labels, codes, len(task.table.classes))
+    scores = {name: float(value) for name, value in holdout.items() if isfinite(value)}
+    fitted = replace(ending, holdout=scores, confusion=matrix, predictions=pairs)
+    write_ending(ledger.folder, fitted)
 
 
 def new_ending(task: Task, where: str, sweep_run_id: str, trial_run_id: str) -> Ending:

@@ -11,7 +11,13 @@ from tuning.ledger import Trial, TrialState
 from tuning.reporting.charts import history, importance_bars, parallel_coordinates
 from tuning.reporting.effort import Effort, effort
 from tuning.reporting.facts import Facts
-from tuning.reporting.figures import confusion, fold_spread, learning_curves, timeline
+from tuning.reporting.figures import (
+    confusion,
+    fold_spread,
+    learning_curves,
+    residuals,
+    timeline,
+)
 from tuning.reporting.importance import importances
 from tuning.reporting.svg import color, counted, number, seconds
 
@@ -68,6 +74,7 @@ _IMPORTANCE = (
 _SPREAD = "Best trials; a dot is a fold, a stroke their mean."
 _CURVES = "The mean so far, report by report; a ring is where a trial was stopped."
 _HOLDOUT = "Rows that no fold saw, scored once by the winner, fitted on all training rows."
+_RESIDUALS = "Residuals: measured less predicted, against predicted; a dot is a row."
 _REPRODUCE = "What it ran on, and the commands that do it again."
 
 
@@ -150,6 +157,8 @@ def _holdout(facts: Facts) -> str:
         for name, value in ending.holdout.items()
     )
     drawn = confusion(ending.confusion, ending.classes) if ending.confusion else ""
+    if ending.predictions:
+        drawn = f"<p>{_RESIDUALS}</p>{residuals(ending.predictions)}"
     return f'{drawn}<table class="facts"><tbody>{rows}</tbody></table>'
 
 

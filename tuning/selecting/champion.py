@@ -159,8 +159,8 @@ def _on_new_rows(
     parts = _parts(task.table.labels[held][new])
     if len(parts) < 2:
         raise _IncomparableError(
-            f"{len(new)} of {len(held)} hold-out rows are new to it, with two of each class at "
-            "least needed"
+            f"{len(new)} of {len(held)} hold-out rows are new to it, with "
+            f"{'two of each class' if task.table.classes else 'four'} at least needed"
         )
     other = check_sweep(
         spec.model_copy(update={"data": task.spec.data, "folds": task.spec.folds}),
@@ -183,6 +183,10 @@ def _parts(labels: Labels) -> list[Any]:
     """Cut rows into parts that hold each class, as many as are allowed."""
     if not len(labels):
         return []
+    if labels.dtype.kind == "f":
+        # Two rows at least: one alone has no r2.
+        n_parts = min(MOST_PARTS, len(labels) // 2)
+        return [np.arange(start, len(labels), n_parts) for start in range(n_parts)]
     n_parts = min(MOST_PARTS, int(np.unique(labels, return_counts=True)[1].min()))
     # Row by row of each class in turn, so that every part gets its share of each.
     order = np.argsort(labels, kind="stable")

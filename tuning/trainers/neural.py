@@ -11,11 +11,13 @@ Bounds = tuple[float, float]
 
 
 def require_matrix(name: str, problem: Problem) -> None:
-    """Refuse text and missing values, for which a network has no input.
+    """Refuse text and missing values, for which a network has no input, and regressions.
 
     Raises:
         ConfigError: Names the columns.
     """
+    if problem.regression:
+        raise ConfigError(f"data: numbers to predict: the {name} trainer tells classes apart only")
     if problem.text_columns:
         columns = ", ".join(problem.text_columns)
         raise ConfigError(f"data: text in {columns}: the {name} trainer takes numbers only")

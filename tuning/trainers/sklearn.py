@@ -1,17 +1,11 @@
 """Scikit-learn estimators, each in a pipeline with the preprocessing that it needs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -19,17 +13,14 @@ from tuning.configfile import unknown_key
 from tuning.data import Labels, Rows
 from tuning.errors import ConfigError
 from tuning.space import Params
-from tuning.trainers.scores import CLASSIFICATION_METRICS, classification_metrics
+from tuning.trainers.estimators import CLASSIFIERS, REGRESSORS, SETTINGS, WITHOUT_THREADS
+from tuning.trainers.scores import (
+    CLASSIFICATION_METRICS,
+    REGRESSION_METRICS,
+    classification_metrics,
+    regression_metrics,
+)
 from tuning.trainers.trainer import Fold, Metrics, Problem
-
-ESTIMATORS: Mapping[str, Callable[..., Any]] = {
-    "extra_trees": ExtraTreesClassifier,
-    "gradient_boosting": HistGradientBoostingClassifier,
-    "logistic_regression": LogisticRegression,
-    "random_forest": RandomForestClassifier,
-}
-SETTINGS: Mapping[str, Params] = {"logistic_regression": {"max_iter": 2000}}
-"""Where scikit-learn's own default is too small to converge on ordinary data."""
 
 
 class SklearnTrainer:
@@ -38,7 +29,6 @@ class SklearnTrainer:
     The other parameters are the estimator's own, by scikit-learn's names.
     """
 
-    metrics = CLASSIFICATION_METRICS
     flavor = "sklearn"
     row_shape: tuple[int, ...] | None = None
 
@@ -50,11 +40,13 @@ class SklearnTrainer:
                 f"epochs: {problem.epochs}: the sklearn trainer fits once, allowed: 1"
             )
         self._problem = problem
+        self._estimators = REGRESSORS if problem.regression else CLASSIFIERS
+        self.metrics = REGRESSION_METRICS if problem.regression else CLASSIFICATION_METRICS
 
     def check(self, params: Params) -> None:
         """Refuse unknown estimators, parameters that they do not have, and impossible values."""
-        if params.get("estimator") not in ESTIMATORS:
-            allowed = ", ".join(sorted(ESTIMATORS))
+        if params.get("estimator") not in self._estimators:
+            allowed = ", ".join(sorted(self._estimators))
             raise ConfigError(f"estimator: {params.get('estimator')!r}, allowed: {allowed}")
         known = self._estimator({"estimator": params["estimator"]}).get_params()
         for name in params:
@@ -76,14 +68,17 @@ class SklearnTrainer:
         return make_pipeline(*self._preprocessing(), self._estimator(params)).fit(rows, labels)
 
     def score(self, model: Pipeline, rows: Rows, labels: Labels) -> Metrics:
-        """Measure what `predict` answers, and the probabilities behind it."""
-        predicted = np.asarray(model.predict(rows), dtype=np.int64)
-        return classification_metrics(labels, predicted, model.predict_proba(rows))
+        """Measure what `predict` answers, and the probabilities behind it, if there are any."""
+        predicted = model.predict(rows)
+        if self._problem.regression:
+            return regression_metrics(labels, np.asarray(predicted, dtype=np.float64))
+        shares = model.predict_proba(rows) if hasattr(model, "predict_proba") else None
+        return classification_metrics(labels, np.asarray(predicted, dtype=np.int64), shares)
 
     def _estimator(self, params: Params) -> Any:
         name = str(params["estimator"])
         given = {key: value for key, value in params.items() if key != "estimator"}
-        estimator = ESTIMATORS[name](**SETTINGS.get(name, {}) | given)
+        estimator = self._estimators[name](**SETTINGS.get(name, {}) | given)
         # Not every estimator has all three, and a parameter that is given wins.
         ours = {"random_state": self._problem.seed, "n_jobs": self._threads(name)}
         known = estimator.get_params()
@@ -92,8 +87,7 @@ class SklearnTrainer:
         )
 
     def _threads(self, name: str) -> int | None:
-        # Logistic regression only warns about this parameter, which has no effect.
-        return None if name == "logistic_regression" else self._problem.n_threads
+        return None if name in WITHOUT_THREADS else self._problem.n_threads
 
     def _preprocessing(self) -> list[Any]:
         numbers = [StandardScaler()]

@@ -24,7 +24,7 @@ class Problem:
     """Whether a training row lacks a value."""
 
     n_classes: int
-    """Labels are 0 to n_classes - 1."""
+    """Labels are 0 to n_classes - 1; 0 where they are measurements, for a regression."""
 
     epochs: int
     """Passes over the rows that a fit makes."""
@@ -37,6 +37,11 @@ class Problem:
 
     gpu: bool
     """Whether a GPU was reserved for each trial."""
+
+    @property
+    def regression(self) -> bool:
+        """Whether numbers are predicted, and no classes."""
+        return self.n_classes == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Fold:
 
 
 class Trainer(Protocol):
-    """Trains classifiers of one kind. Knows neither Tune nor MLflow.
+    """Trains models of one kind. Knows neither Tune nor MLflow.
 
     Building one is cheap and imports no framework; it is used by one thread at a time.
     """

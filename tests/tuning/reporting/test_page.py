@@ -9,7 +9,7 @@ from msgspec.structs import replace as changed
 from tests.tuning.reporting.sweeps import NASTY, make_facts
 from tests.tuning.trials import reports, trial
 from tuning.ledger import TrialState
-from tuning.reporting.facts import Facts, confusion_matrix
+from tuning.reporting.facts import Facts, confusion_matrix, thin_predictions
 from tuning.reporting.page import render
 
 VOID = {"meta", "!doctype"}
@@ -62,6 +62,40 @@ def test_a_page_shows_the_sweep_and_loads_nothing() -> None:
     ):  # fmt: skip
         assert expected in words
     assert "low taken for low: 14 of 15" in reader.tips
+
+
+def test_a_regression_shows_its_residuals() -> None:
+    facts = make_facts(data={"bundled": "diabetes"}, folds={"kind": "kfold", "n_splits": 4})
+    assert facts.ending is not None
+    pairs = [(101.0, 100.0), (148.5, 150.0)]
+    ending = changed(facts.ending, classes=(), confusion=None, predictions=pairs)
+
+    reader = Reader(render(replace(facts, ending=ending)))
+
+    assert "predicted 150\nmeasured 148.5\noff by -1.5" in reader.tips
+    assert any("measured less predicted" in word for word in reader.words)
+    assert not any("taken for" in tip for tip in reader.tips)
+
+
+def test_predictions_are_thinned_over_the_whole_range() -> None:
+    measured = np.arange(5000.0)[::-1]
+
+    pairs = thin_predictions(measured, measured + 1.0, most=11)
+
+    assert [one for one, _ in pairs] == [
+        0,
+        500,
+        1000,
+        1500,
+        2000,
+        2500,
+        2999,
+        3499,
+        3999,
+        4499,
+        4999,
+    ]
+    assert all(other == one + 1.0 for one, other in pairs)
 
 
 def test_what_users_wrote_is_text() -> None:

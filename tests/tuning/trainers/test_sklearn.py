@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from tests.contracts.trainer import TrainerContract
+from tests.contracts.trainer import TrainerContract, blobs
 from tuning.errors import ConfigError
+from tuning.flavors import require_flavor
 from tuning.space import Params
+from tuning.trainers.estimators import REGRESSORS
 from tuning.trainers.sklearn import SklearnTrainer
-from tuning.trainers.trainer import Problem, Trainer
+from tuning.trainers.trainer import Fold, Problem, Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,61 @@ class TestRandomForest(SklearnContract):
 
 class TestGradientBoosting(SklearnContract):
     params: ClassVar[Params] = {"estimator": "gradient_boosting", "max_iter": 5}
+
+
+class TestNearestNeighbours(SklearnContract):
+    params: ClassVar[Params] = {"estimator": "knn", "n_neighbors": 5}
+
+
+class TestBoosting(SklearnContract):
+    params: ClassVar[Params] = {"estimator": "adaboost", "n_estimators": 20}
+
+
+class TestTree(SklearnContract):
+    params: ClassVar[Params] = {"estimator": "decision_tree", "max_depth": 4}
+
+
+class TestPerceptron(SklearnContract):
+    params: ClassVar[Params] = {"estimator": "mlp", "learning_rate_init": 0.05, "tol": 0.001}
+
+
+def test_a_model_without_probabilities_has_no_log_loss() -> None:
+    rows, labels = blobs(seed=0, n_rows=90)
+    columns = tuple(f"x{position}" for position in range(rows.shape[1]))
+    trainer = SklearnTrainer(Problem(columns, (), False, 3, 1, 0, 1, False), {})
+
+    (scores,) = trainer.train({"estimator": "svm"}, Fold(rows, labels, rows, labels))
+
+    assert set(scores) == {"accuracy", "balanced_accuracy", "f1_macro"}
+    assert scores["accuracy"] >= 0.9
+
+
+@pytest.mark.parametrize("estimator", sorted(REGRESSORS))
+def test_regressors_predict_numbers(estimator: str) -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 4))
+    values = 100.0 + rows @ [3.0, -2.0, 1.0, 0.0]
+    trainer = SklearnTrainer(Problem(("a", "b", "c", "d"), (), False, 0, 1, 0, 1, False), {})
+    params: Params = {"estimator": estimator}
+    if estimator == "mlp":
+        params |= {"max_iter": 2000, "learning_rate_init": 0.1, "tol": 0.01}
+    trainer.check(params)
+
+    (scores,) = trainer.train(params, Fold(rows[:150], values[:150], rows[150:], values[150:]))
+    model = trainer.refit(params, rows[:150], values[:150])
+
+    assert set(scores) == set(trainer.metrics)
+    assert scores["r2"] > 0.6
+    assert scores["rmse"] ** 2 == pytest.approx(scores["mse"])
+    outputs = require_flavor(trainer.flavor).outputs(model, rows[150:])
+    assert outputs.dtype == np.float64
+    assert np.mean(np.abs(outputs - values[150:])) == pytest.approx(scores["mae"])
+
+
+def test_estimators_of_the_other_kind_are_refused() -> None:
+    trainer = SklearnTrainer(Problem(("x",), (), False, 0, 1, 0, 1, False), {})
+
+    with pytest.raises(ConfigError, match=r"estimator: 'logistic_regression', allowed: .*ridge"):
+        trainer.check({"estimator": "logistic_regression"})
 
 
 def test_text_and_gaps_go_through_the_pipeline() -> None:

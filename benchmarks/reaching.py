@@ -1,0 +1,193 @@
+"""CPU seconds until a sweep has found a score, beside random search and beside Optuna alone.
+
+    python -m benchmarks.reaching [--seeds N] [--trials N] [--data breast-cancer digits]
+
+The score of a data set is what random search without early stopping has found, at the median
+over the seeds, after half of its trials. A rival that never gets there counts with all that it
+spent. Rayfleet's seconds are those of the driver, of the trials' processes and of all of Ray's
+meanwhile; the start of Ray, once for all sweeps, is not in them. Random search and Optuna run in
+this process, and pay for nothing but fits.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tuning.quiet import quieten
+
+quieten()
+
+import optuna  # noqa: E402, silenced first
+from threadpoolctl import threadpool_limits  # noqa: E402, as above
+
+from benchmarks.cpu import CpuMeter  # noqa: E402, as above
+from benchmarks.sweeping import run_sweep  # noqa: E402, as above
+from benchmarks.tuning_options import reaching_parser  # noqa: E402, as above
+from tuning.cluster import Cluster, ray_cluster  # noqa: E402, as above
+from tuning.crossvalidation import cross_validate, cut_folds  # noqa: E402, as above
+from tuning.ledger import Trial, TrialState  # noqa: E402, as above
+from tuning.space import sample  # noqa: E402, as above
+from tuning.spec import ResourcesSpec, SweepSpec, Task, check_sweep  # noqa: E402, as above
+
+SPACE: Mapping[str, Any] = {
+    "estimator": {
+        "choice": {
+            "logistic_regression": {"C": {"loguniform": [0.00001, 1.0]}},
+            "svm": {"C": {"loguniform": [0.01, 1000.0]}, "gamma": {"loguniform": [1e-5, 10.0]}},
+            "random_forest": {
+                "n_estimators": {"int": [50, 200], "log": True},
+                "max_depth": {"int": [1, 12]},
+                "max_features": {"uniform": [0.05, 0.4]},
+            },
+        }
+    }
+}
+OURS, RANDOM, OPTUNA = "Rayfleet", "random search", "Optuna alone"
+BARS = {RANDOM: 0.5, OPTUNA: 1.0}
+"""Largest share of a rival's CPU seconds."""
+
+RESULTS = Path("benchmarks/results/reaching.json")
+
+CpuPath = Sequence[tuple[float, float]]
+"""After each trial: CPU seconds so far, best mean of a trial that completed so far."""
+
+
+def main() -> None:
+    """Measure, print and keep the figures."""
+    options = reaching_parser(__doc__).parse_args()
+    kept: dict[str, Any] = {"command": vars(options), "data": {}}
+    with ray_cluster(ResourcesSpec()) as cluster:
+        for data in options.data:
+            kept["data"][data] = compare(data, options.seeds, options.trials, cluster)
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=1))
+
+
+def compare(data: str, n_seeds: int, n_trials: int, cluster: Cluster) -> dict[str, Any]:
+    """Run every rival with every seed on one data set, and print a table."""
+    seeds = range(n_seeds)
+    paths = {RANDOM: [run_loop(make_task(data, n_trials, seed), learns=False) for seed in seeds]}
+    target = median(path[(len(path) - 1) // 2][1] for path in paths[RANDOM])
+    tasks = [make_task(data, n_trials, seed, target=target) for seed in seeds]
+    paths[OPTUNA] = [run_loop(task, learns=True) for task in tasks]
+    meters = [run_ours(task, cluster) for task in tasks]
+    paths[OURS] = [each.path for each in meters]
+    spent = {name: [cpu_until(path, target) for path in each] for name, each in paths.items()}
+    print(f"\n{data}: accuracy {target:.4f}, {n_seeds} seeds, at most {n_trials} trials each")
+    for name, values in spent.items():
+        missed = sum(path[-1][1] < target for path in paths[name])
+        print(
+            f"{name:<14} {median(values):7.1f} CPU s, {min(values):.1f} to {max(values):.1f}"
+            + (f"; {missed} never got there" if missed else "")
+        )
+    start_s = [each.start_s or 0.0 for each in meters]
+    print(f"of {OURS}'s, until the first report of a sweep: {median(start_s):.1f} CPU s")
+    for rival, bar in BARS.items():
+        share = median(spent[OURS]) / median(spent[rival])
+        print(f"{'met' if share <= bar else 'missed'}: {share:.2f} of {rival}'s, bar {bar:g}")
+    return {"target": target, "cpu_s": spent, "start_s": start_s, "paths": paths}
+
+
+def make_task(data: str, n_trials: int, seed: int, target: float | None = None) -> Task:
+    """Put the sweep together: our defaults, TPE and successive halving over the folds."""
+    spec = SweepSpec.load(
+        {
+            "name": "reaching",
+            "data": {"bundled": data},
+            "trainer": "sklearn",
+            "space": SPACE,
+            "n_trials": n_trials,
+            "seed": seed,
+            "budget": {"target": target},
+        },
+        where="benchmark",
+    )
+    return check_sweep(spec, "benchmark")
+
+
+def cpu_until(path: CpuPath, target: float) -> float:
+    """CPU seconds until the score was found; all of them where it never was."""
+    return next((cpu_s for cpu_s, best in path if best >= target), path[-1][0])
+
+
+def run_loop(task: Task, *, learns: bool) -> CpuPath:
+    """Run Optuna's own loop in this process: TPE and its pruner, or neither.
+
+    It ends at the target of the task's budget.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    spec = task.spec
+    folds = cut_folds(*task.training_rows, task.split.folds)
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=spec.seed)
+        if learns
+        else optuna.samplers.RandomSampler(seed=spec.seed),
+        pruner=optuna.pruners.MedianPruner() if learns else optuna.pruners.NopPruner(),
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        mean = 0.0
+        params = sample(spec.space, trial)
+        for report in cross_validate(
+            task.trainer, params, folds, metric=spec.metric, epochs=spec.epochs
+        ):
+            mean = report.mean
+            trial.report(mean, report.progress)
+            if not report.complete and trial.should_prune():
+                raise optuna.TrialPruned
+        return mean
+
+    path: list[tuple[float, float]] = []
+    began_at_s = time.process_time()
+
+    def note(running: optuna.Study, _: Any) -> None:
+        done = [each.value for each in running.trials if each.state.name == "COMPLETE"]
+        best = max((value for value in done if value is not None), default=float("-inf"))
+        path.append((time.process_time() - began_at_s, best))
+        if spec.budget.target is not None and best >= spec.budget.target:
+            running.stop()
+
+    with threadpool_limits(1):
+        study.optimize(objective, spec.n_trials, callbacks=[note])
+    return path
+
+
+def run_ours(task: Task, cluster: Cluster) -> "Meter":
+    """Run our sweep; it ends at the target of the task's budget."""
+    meter = Meter()
+    with tempfile.TemporaryDirectory() as name:
+        run_sweep(task, cluster, Path(name) / "ours", observers=[meter])
+    return meter
+
+
+class Meter:
+    """CPU seconds of this process and all below it, and the best score; an observer."""
+
+    def __init__(self) -> None:
+        self._meter = CpuMeter()
+        self._best = float("-inf")
+        self.path: list[tuple[float, float]] = []
+        self.start_s: float | None = None
+
+    def on_start(self, trial: Trial) -> None:
+        """Need nothing of it."""
+
+    def on_report(self, trial: Trial) -> None:
+        """Note what it took until the trials' processes were there."""
+        if self.start_s is None:
+            self.start_s = self._meter.read_s()
+
+    def on_end(self, trial: Trial) -> None:
+        """Note both."""
+        if trial.state is TrialState.COMPLETE:
+            self._best = max(self._best, trial.reports[-1].mean)
+        self.path.append((self._meter.read_s(), self._best))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Searchers beside random search on bayesmark's scikit-learn problems."""
