@@ -16,6 +16,7 @@ FleetError
     ├── ModelNotReadyError
     ├── OverloadedError
     ├── DependencyError
+    │   └── QueryError
     ├── ReplicaLostError
     └── DeadlineExceededError
 
@@ -138,6 +139,17 @@ class DependencyError(UnavailableError):
     def __str__(self) -> str:
         what, reason = self.args
         return f"the {what} cannot be reached: {reason}"
+
+
+class QueryError(DependencyError):
+    """A service was reached, and its answer to a query is no number."""
+
+    def __init__(self, what: str, query: str, outcome: str) -> None:
+        FleetError.__init__(self, what, query, outcome)
+
+    def __str__(self) -> str:
+        what, query, outcome = self.args
+        return f"{what}: query {query!r} {outcome}"
 
 
 class ReplicaLostError(UnavailableError):

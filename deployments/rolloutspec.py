@@ -45,6 +45,24 @@ class AnalysisStepSpec(Spec):
     """Shortest stay, however good the numbers look, seconds."""
 
 
+class CheckSpec(Spec):
+    """A step that sends kept requests to the version, and looks at its answers."""
+
+    requests: str | None = None
+    """File of inference requests, one a line, at the controller; None takes the input example
+    that was registered with the version."""
+
+    allowed: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of them that may fail, or be answered otherwise than expected."""
+
+    @field_validator("requests")
+    @classmethod
+    def _is_a_whole_path(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("/"):
+            raise ValueError(f"{value!r}: should be an absolute path, such as /data/{value}")
+        return value
+
+
 class StepSpec(Spec):
     """One step; exactly one of its keys."""
 
@@ -53,6 +71,9 @@ class StepSpec(Spec):
 
     set_mirror: Percent | None = Field(default=None, alias="setMirror")
     """Percent of stable's requests that the new version also gets from here on, unseen."""
+
+    check: CheckSpec | None = None
+    """Ask the version what was kept to ask it."""
 
     pause: PauseSpec | None = None
     """Wait."""
@@ -64,7 +85,7 @@ class StepSpec(Spec):
     def _is_one_step(self) -> Self:
         given = self.model_fields_set
         if len(given) != 1 or getattr(self, next(iter(given))) is None:
-            raise ValueError("a step is one of setWeight, setMirror, pause, analysis")
+            raise ValueError("a step is one of setWeight, setMirror, check, pause, analysis")
         return self
 
 
@@ -111,9 +132,9 @@ class RolloutSpec(Spec):
     strategy: StrategyName = "canary"
     """How requests move.
 
-    `canary` by steps; `blueGreen` all at once, after a check with mirrored requests; `rolling`
-    as replicas of the new version become ready; `ab` compares versions side by side, and
-    `shadow` on mirrored requests alone; these two end with a report and promote nothing.
+    `canary` by steps; `blueGreen` all at once, after a check with mirrored or kept requests;
+    `rolling` as replicas of the new version become ready; `ab` compares versions side by side,
+    and `shadow` on mirrored requests alone; these two end with a report and promote nothing.
     """
 
     steps: Steps = Field(default=())

@@ -44,6 +44,7 @@ from deployments.protocols.signature import ParamsMismatchError, SignatureMismat
 from deployments.protocols.statuses import grpc_name, mlflow_error, open_inference_error
 from deployments.rolloutspec import (
     AnalysisStepSpec,
+    CheckSpec,
     PauseSpec,
     RolloutSpec,
     StepSpec,
@@ -101,6 +102,7 @@ SPECS = [
     pytest.param(AutoscalingSpec, SERVING, "Autoscaling", id="autoscaling"),
     pytest.param(RolloutSpec, ROLLOUTS, "Settings", id="rollout"),
     pytest.param(StepSpec, ROLLOUTS, "Steps", id="steps"),
+    pytest.param(CheckSpec, ROLLOUTS, "Check", id="check"),
     pytest.param(PauseSpec, ROLLOUTS, "Pause", id="pause"),
     pytest.param(AnalysisStepSpec, ROLLOUTS, "Analysis step", id="analysis-step"),
     pytest.param(AnalysisSpec, ROLLOUTS, "Analysis", id="analysis"),

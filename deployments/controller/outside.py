@@ -7,6 +7,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from deployments.controller.checks import Check
 from deployments.controller.errands import Errands
 from deployments.controller.outcomes import clear_alias, outcome_tags, set_alias, tag_version
 from deployments.controller.prometheus import query
@@ -14,13 +15,14 @@ from deployments.controller.webhooks import HookType, Told, Webhook, call, paylo
 from deployments.errors import DependencyError
 from deployments.rollout.aftermath import Effect, Task, asked, due
 from deployments.rollout.measurements import Measurement, measure, missed
-from deployments.rollout.plan import Hook, RulePlan
-from deployments.rollout.seen import Answered
+from deployments.rollout.plan import Hook, RulePlan, Step
+from deployments.rollout.seen import Answered, Checked
 from deployments.rollout.state import Event, Rollout
 from deployments.schema import CANARY_ALIAS, STABLE_ALIAS
+from deployments.traffic.table import ModelRoutes
 
 ASK_S = 5.0
-"""Between two questions to one webhook, seconds."""
+"""Between two questions to one webhook, and two checks without anything to ask, seconds."""
 
 LOOK_S = 5.0
 """Between two looks for versions that were deleted, seconds."""
@@ -36,6 +38,7 @@ class Outside:
         client: Callable[[], MlflowClient],
         find_missing: Callable[[frozenset[tuple[str, str]]], frozenset[tuple[str, str]]],
         errands: Errands,
+        run_check: Callable[[Check], Checked],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Begin.
@@ -44,13 +47,16 @@ class Outside:
             client: Opens the registry; blocks.
             find_missing: Those of some versions that the registry has no longer; blocks.
             errands: Run the calls.
+            run_check: Has a version answer what was kept to check it by; blocks.
             clock: Unix seconds.
         """
         self._client = client
         self._find_missing = find_missing
         self._errands = errands
+        self._run_check = run_check
         self._clock = clock
         self._told: dict[tuple[str, str, int], Answered] = {}
+        self._checked: dict[tuple[str, int], Checked] = {}
         self._measured: dict[str, dict[str, tuple[Measurement, ...]]] = {}
         self._done: dict[str, set[str]] = {}
         self.missing: frozenset[tuple[str, str]] = frozenset()
@@ -66,6 +72,8 @@ class Outside:
                         self._done.setdefault(rollout, set()).add(key)
                 case ("hook", str(rollout), str(hook), int(step)):
                     self._told[rollout, hook, step] = each.result
+                case ("check", str(rollout), int(step)):
+                    self._checked[rollout, step] = each.result
                 case ("rule", str(rollout), str(rule)):
                     measured = self._measured.setdefault(rollout, {})
                     measured[rule] = (*measured.get(rule, ()), each.result)
@@ -80,6 +88,10 @@ class Outside:
             for (identity, hook, step), answer in self._told.items()
             if identity == rollout.id and step == _step(rollout)
         }
+
+    def checked(self, rollout: Rollout) -> Checked | None:
+        """What came of the check at its present step; None while nothing has."""
+        return self._checked.get((rollout.id, _step(rollout)))
 
     def measured(self, rollout: Rollout) -> Mapping[str, tuple[Measurement, ...]]:
         """New measurements of its rules; each is handed out once."""
@@ -98,6 +110,14 @@ class Outside:
         for hook in asked(rollout):
             question = ("hook", rollout.id, hook.name, _step(rollout))
             self._errands.begin(question, partial(_ask, rollout, hook), ASK_S)
+
+    def check(self, rollout: Rollout, step: Step, routes: ModelRoutes | None) -> None:
+        """Have a version checked, again and again while there is nothing to check it by."""
+        known = self.checked(rollout)
+        if routes is not None and (known is None or not known.asked):
+            check = Check(rollout.model, rollout.version, step.requests, routes)
+            name = ("check", rollout.id, _step(rollout))
+            self._errands.begin(name, partial(self._run_check, check), ASK_S)
 
     def measure(self, rollout: Rollout, plan: RulePlan) -> None:
         """Ask Prometheus for the number of a rule."""
@@ -138,6 +158,7 @@ class Outside:
     def forget(self, known: frozenset[str]) -> None:
         """Drop everything about rollouts that are settled."""
         self._told = {key: each for key, each in self._told.items() if key[0] in known}
+        self._checked = {key: each for key, each in self._checked.items() if key[0] in known}
         self._measured = {key: each for key, each in self._measured.items() if key in known}
         self._done = {key: each for key, each in self._done.items() if key in known}
         self._errands.forget(

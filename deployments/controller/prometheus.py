@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import orjson
 
 from deployments.controller.outbound import post, shown
-from deployments.errors import DependencyError
+from deployments.errors import QueryError
 
 QUERY_TIMEOUT_S = 10.0
 
@@ -26,7 +26,8 @@ def query(address: str, promql: str, timeout_s: float = QUERY_TIMEOUT_S) -> floa
         A scalar, or the values of a vector in Prometheus's order; a vector may be empty.
 
     Raises:
-        DependencyError: One line, with Prometheus's own words where it had some.
+        DependencyError: Nobody answered.
+        QueryError: The answer is no number; one line, with Prometheus's own words.
     """
     body = urlencode({"query": promql, "timeout": f"{timeout_s:g}s"}).encode()
     url = f"{address.rstrip('/')}/api/v1/query"
@@ -34,17 +35,19 @@ def query(address: str, promql: str, timeout_s: float = QUERY_TIMEOUT_S) -> floa
     try:
         found = orjson.loads(answer)
         if found["status"] == "error":
-            raise DependencyError(WHAT, shown(f"{found['errorType']}: {found['error']}"))
-        return _numbers(found["data"])
+            words = f"{found['errorType']}: {found['error']}"
+            raise QueryError(WHAT, shown(promql), f"was refused: {shown(words)}")
+        return _numbers(found["data"], promql)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, IndexError):
-        raise DependencyError(WHAT, f"answered {status}: {shown(answer)}") from None
+        outcome = f"was answered {status}: {shown(answer)}"
+        raise QueryError(WHAT, shown(promql), outcome) from None
 
 
-def _numbers(data: dict[str, Any]) -> float | list[float]:
+def _numbers(data: dict[str, Any], promql: str) -> float | list[float]:
     """Read the values.
 
     Raises:
-        DependencyError: They are of a kind that no condition can compare.
+        QueryError: They are of a kind that no condition can compare.
         ValueError: They are none.
     """
     kind, result = data["resultType"], data["result"]
@@ -54,4 +57,5 @@ def _numbers(data: dict[str, Any]) -> float | list[float]:
         case "vector":
             return [float(sample["value"][1]) for sample in result]
         case _:
-            raise DependencyError(WHAT, f"answered a {kind}, expected a vector or a scalar")
+            outcome = f"gave a {kind}, expected a vector or a scalar"
+            raise QueryError(WHAT, shown(promql), outcome)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from deployments.controller.decide import Observation, is_there, state_of
 from deployments.rollout.measurements import Measurement
-from deployments.rollout.seen import Answered, Seen, VersionSeen
+from deployments.rollout.seen import Answered, Checked, Seen, VersionSeen
 from deployments.rollout.signals import Counts
 from deployments.rollout.state import Rollout
 from deployments.schema import CANARY_ALIAS, STABLE_ALIAS, ModelSpec, application_name
@@ -20,6 +20,7 @@ def seen_of(
     missing: frozenset[tuple[str, str]],
     told: Mapping[str, Answered],
     measured: Mapping[str, tuple[Measurement, ...]],
+    checked: Checked | None = None,
 ) -> Seen:
     """Pick out what a rollout goes by.
 
@@ -30,6 +31,7 @@ def seen_of(
         missing: Deleted versions, by model and version.
         told: What its webhooks said, by name.
         measured: New measurements of its rules.
+        checked: What came of its present step's check.
     """
     model = rollout.model
     aliases = observed.registry.aliases.get(model, {})
@@ -44,6 +46,7 @@ def seen_of(
         missing=frozenset(version for name, version in missing if name == model),
         told=told,
         measured=measured,
+        checked=checked,
         edges=SECONDS,
     )
 

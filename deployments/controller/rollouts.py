@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
+from deployments.controller.checks import Checks
 from deployments.controller.counts import FleetCounts
 from deployments.controller.decide import Observation
 from deployments.controller.errands import Errands
@@ -23,7 +24,7 @@ from deployments.controller.rolloutrows import event_of, event_rows, rollout_of,
 from deployments.controller.rules import SignalRules
 from deployments.controller.shares import Asked, asked_by, versions_of
 from deployments.rollout.advance import advance
-from deployments.rollout.aftermath import is_settled, measurable, with_done
+from deployments.rollout.aftermath import checkable, is_settled, measurable, with_done
 from deployments.rollout.commands import Request, equal_arms, start
 from deployments.rollout.state import Advanced, Rollout
 from deployments.rollout.strategies import plan_of
@@ -65,7 +66,7 @@ def make_rollouts(
         cluster: Names this cluster.
         wake: Has the controller look at once; called from threads.
     """
-    outside = Outside(registry.client, registry.missing, Errands(wake))
+    outside = Outside(registry.client, registry.missing, Errands(wake), Checks().run)
     counts = FleetCounts(store, FeedbackStore(store.engine).totals)
     return Rollouts(RolloutStore(store.engine), counts, outside, cluster)
 
@@ -249,6 +250,7 @@ class Rollouts:
             missing=self._outside.missing,
             told=self._outside.told(before),
             measured=self._outside.measured(before),
+            checked=self._outside.checked(before),
         )
         done = advance(before, seen)
         rollout = done.rollout
@@ -258,6 +260,8 @@ class Rollouts:
         if rollout.id not in self._held:
             return
         self._outside.send(rollout, champion)
+        if (step := checkable(rollout)) is not None:
+            self._outside.check(rollout, step, observed.table.models.get(rollout.model))
         for plan in measurable(rollout, seen.now_s):
             if plan.query is not None:
                 self._outside.measure(rollout, plan)

@@ -87,7 +87,11 @@ def _step_left_s(rollout: Rollout) -> float | None:
 
 def _deadline_left_s(rollout: Rollout) -> float | None:
     step = rollout.current
-    waits = step is not None and step.kind in {StepKind.ANALYSIS, StepKind.FOLLOW_REPLICAS}
+    waits = step is not None and step.kind in {
+        StepKind.ANALYSIS,
+        StepKind.CHECK,
+        StepKind.FOLLOW_REPLICAS,
+    }
     if rollout.phase is Phase.PENDING or (rollout.phase is Phase.PROGRESSING and waits):
         return max(0.0, rollout.plan.progress_deadline_s - rollout.stalled_s)
     return None

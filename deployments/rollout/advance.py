@@ -6,7 +6,8 @@
 | not final,  | cannot be loaded, keeps dying, judged worse, a rule | aborted                 |
 | not decided | failed, a webhook says no                           |                         |
 | pending     | ready, and whoever is asked agrees                  | progressing             |
-| progressing | the step is done                                    | next step, then         |
+| progressing | a check's answers are bad                           | aborted                 |
+|             | the step is done                                    | next step, then         |
 |             |                                                     | promoting or successful |
 |             | a pause without end                                 | paused                  |
 | paused      | approved, or resumed                                | progressing             |
@@ -161,6 +162,21 @@ def _analysis(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
     return Advanced(replace(rollout, reason=reason))
 
 
+def _check(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
+    """Wait until the kept requests are answered, and compare with what is allowed."""
+    checked, allowed = seen.checked, step.value or 0.0
+    if checked is None or not checked.asked:
+        reason = f"cannot be checked: {checked.words}" if checked else "is being checked"
+        if rollout.stalled_s >= rollout.plan.progress_deadline_s:
+            return undecided(rollout, reason, seen)
+        return Advanced(replace(rollout, reason=reason))
+    reason = f"{checked.asked - checked.bad} of {checked.asked} kept requests are answered well"
+    if checked.bad > allowed * checked.asked:
+        reason += f", allowed {allowed:.1%} bad: {checked.words}"
+        return abort(rollout, reason, seen, judged=True)
+    return _next(rollout, seen, reason)
+
+
 def _follow(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
     """Raise the weight towards the share of ready replicas, by a surge at a time."""
     it = seen.version(rollout.version)
@@ -198,6 +214,7 @@ STEPS: dict[StepKind, Callable[[Rollout, Step, Seen], Advanced]] = {
     StepKind.SET_MIRROR: _set_mirror,
     StepKind.PAUSE: _pause,
     StepKind.ANALYSIS: _analysis,
+    StepKind.CHECK: _check,
     StepKind.FOLLOW_REPLICAS: _follow,
     StepKind.COMPARE: _compare,
 }

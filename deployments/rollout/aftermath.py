@@ -10,7 +10,7 @@ from enum import StrEnum
 from msgspec.structs import replace
 
 from deployments.rollout.measurements import next_at_s
-from deployments.rollout.plan import Hook, RulePlan, StepKind
+from deployments.rollout.plan import Hook, RulePlan, Step, StepKind
 from deployments.rollout.state import Phase, Rollout
 
 ASKED = ("rollout", "rollback")
@@ -85,6 +85,14 @@ def asked(rollout: Rollout) -> tuple[Hook, ...]:
     if step is None:
         return hooks + plan.hooks_of("confirm-promotion")
     return hooks + plan.hooks_of("rollout") if step.kind is StepKind.ANALYSIS else hooks
+
+
+def checkable(rollout: Rollout) -> Step | None:
+    """The present step if it is a check."""
+    step = rollout.current
+    if not rollout.begun or rollout.phase is not Phase.PROGRESSING or rollout.paused_by:
+        return None
+    return step if step is not None and step.kind is StepKind.CHECK else None
 
 
 def measurable(rollout: Rollout, now_s: float) -> tuple[RulePlan, ...]:

@@ -30,6 +30,9 @@ class StepKind(StrEnum):
     PAUSE = "pause"
     ANALYSIS = "analysis"
 
+    CHECK = "check"
+    """Sends the version what was kept to ask it, and waits for its answers."""
+
     FOLLOW_REPLICAS = "followReplicas"
     """Gives the version the share of its replicas that is ready."""
 
@@ -43,12 +46,18 @@ class Step(msgspec.Struct, frozen=True):
     kind: StepKind
 
     value: float | None = None
-    """Percent of a weight, a mirror or a surge; seconds of a wait: None is without end."""
+    """Percent of a weight, a mirror or a surge; seconds of a wait: None is without end; share
+    of bad answers that a check allows."""
+
+    requests: str | None = None
+    """File of a check; None for the version's own input example."""
 
     def __str__(self) -> str:
         match self.kind, self.value:
             case ((StepKind.SET_WEIGHT | StepKind.SET_MIRROR), value):
                 return f"{self.kind} {value:g}"
+            case StepKind.CHECK, _:
+                return f"check {self.requests or 'the input example'}"
             case StepKind.PAUSE, None:
                 return "pause until approved"
             case StepKind.PAUSE, value:

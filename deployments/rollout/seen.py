@@ -45,6 +45,18 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What a version made of the requests that were kept to check it."""
+
+    asked: int
+    bad: int
+    """Those that failed, or were answered otherwise than expected."""
+
+    words: str = ""
+    """What is wrong with the first of these; or why there was nothing to ask."""
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """One look at one model."""
 
@@ -63,6 +75,9 @@ class Seen:
 
     told: Mapping[str, Answered] = field(default_factory=dict)
     """Last answers of webhooks, by name."""
+
+    checked: Checked | None = None
+    """What came of the present step's check; None while nothing has."""
 
     measured: Mapping[str, tuple[Measurement, ...]] = field(default_factory=dict)
     """New measurements, by rule."""

@@ -99,6 +99,8 @@ def _step(spec: StepSpec) -> Step:
         return Step(StepKind.SET_WEIGHT, spec.set_weight)
     if spec.set_mirror is not None:
         return Step(StepKind.SET_MIRROR, spec.set_mirror)
+    if spec.check is not None:
+        return Step(StepKind.CHECK, spec.check.allowed, spec.check.requests)
     if spec.pause is not None:
         return Step(StepKind.PAUSE, spec.pause.duration_s)
     return Step(StepKind.ANALYSIS, spec.analysis.at_least_s if spec.analysis else 0.0)

@@ -12,6 +12,7 @@ from deployments.errors import (
     ModelNotReadyError,
     OverloadedError,
     PredictionError,
+    QueryError,
     ReplicaLostError,
     RequestTooLargeError,
 )
@@ -22,6 +23,7 @@ SAMPLES = {
     PredictionError: PredictionError("m", "1", "ValueError: no"),
     ModelNotReadyError: ModelNotReadyError("m", "loading"),
     DependencyError: DependencyError("fleet store", "no route"),
+    QueryError: QueryError("Prometheus", "sum(", "was refused: bad_data: unclosed"),
     OverloadedError: OverloadedError("m", 3),
     ReplicaLostError: ReplicaLostError("m", "1"),
     DeadlineExceededError: DeadlineExceededError("m", 30.0),

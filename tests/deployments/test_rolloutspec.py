@@ -72,9 +72,15 @@ def test_a_template_is_what_its_models_get() -> None:
         ),
         pytest.param(
             {"steps": [{"setWeight": 5, "pause": {}}]},
-            "FILE: models.m.rollout.steps[0]: a step is one of setWeight, setMirror, pause,"
-            " analysis",
+            "FILE: models.m.rollout.steps[0]: a step is one of setWeight, setMirror, check,"
+            " pause, analysis",
             id="two-steps-in-one",
+        ),
+        pytest.param(
+            {"steps": [{"check": {"requests": "kept.jsonl"}}]},
+            "FILE: models.m.rollout.steps[0].check.requests: 'kept.jsonl': should be an absolute"
+            " path, such as /data/kept.jsonl",
+            id="relative-file",
         ),
         pytest.param(
             {"steps": [{"setWeight": 50}, {"setWeight": 5}]},

@@ -161,6 +161,8 @@ class Fleet:
     more_args: dict[str, Any] = field(default_factory=dict)
     """Of the fleet's application, beside or instead of those that every fleet here has."""
 
+    n_gateways: int = 2
+
     @property
     def args(self) -> dict[str, Any]:
         """Of the fleet's application, unless a test says otherwise."""
@@ -202,7 +204,8 @@ class Fleet:
         config = fleet_config(
             self.url, models, {**self.args, **(args or {})}, grpc_address=self.grpc_address
         )
-        *_, controller = config["applications"][0]["deployments"]
+        gateway, controller = config["applications"][0]["deployments"]
+        gateway["num_replicas"] = self.n_gateways
         controller["user_config"]["pools"] = dict(pools or {})
         self._ask_serve("PUT", json.dumps(config).encode())
 

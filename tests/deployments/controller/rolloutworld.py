@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from deployments.controller.checks import Check
 from deployments.controller.decide import Decision, Observation, decide
 from deployments.controller.errands import Finished
 from deployments.controller.facts import RegistryView, VersionFacts
@@ -20,6 +21,7 @@ from deployments.controller.failures import ApplicationState, Failure
 from deployments.controller.outside import Outside
 from deployments.controller.rolloutrows import rollout_of
 from deployments.controller.rollouts import Rollouts
+from deployments.rollout.seen import Checked
 from deployments.rollout.signals import Counts
 from deployments.rollout.state import Rollout
 from deployments.rolloutspec import RolloutSpec
@@ -158,6 +160,9 @@ class World:
         self.rows = RolloutStore(self.store.engine, lambda: self.monotonic_s)
         self.clusters: dict[str, Cluster] = {}
         self.is_store_away = False
+        self.checks: list[Check] = []
+        """Those that were asked for; what comes of each is below."""
+        self.checked = Checked(asked=8, bad=0)
 
     def cluster(self, name: str = "one") -> Cluster:
         """A cluster by name; its controller is started if there is none."""
@@ -207,11 +212,17 @@ class World:
         routes = self.cluster(name).table.models[model].routes
         return {route.version: route.weight for route in routes}
 
+    def _run_check(self, check: Check) -> Checked:
+        self.checks.append(check)
+        return self.checked
+
     def _controller(self, name: str) -> Rollouts:
         registry: Any = self.registry
         errands: Any = Errands()
         counts: Any = self.counts
-        outside = Outside(lambda: registry, registry.missing, errands, lambda: self.now_s)
+        outside = Outside(
+            lambda: registry, registry.missing, errands, self._run_check, lambda: self.now_s
+        )
         return Rollouts(self.rows, counts, outside, name, lambda: self.monotonic_s)
 
     def _observed(self, it: Cluster) -> Observation:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deployments.controller.prometheus import query
-from deployments.errors import DependencyError
+from deployments.errors import DependencyError, QueryError
 from deployments.haproxy import free_port
 from tests.receivers import receiver
 
@@ -78,16 +78,16 @@ class TestPrometheus:
     @pytest.mark.parametrize(
         ("promql", "reason"),
         [
-            pytest.param("sum(", "bad_data: ", id="malformed"),
-            pytest.param("up[5m]", "answered a matrix, expected a vector or a scalar", id="range"),
-            pytest.param('"text"', "answered a string, expected a vector or a scalar", id="text"),
+            pytest.param("sum(", "was refused: bad_data: ", id="malformed"),
+            pytest.param("up[5m]", "gave a matrix, expected a vector or a scalar", id="range"),
+            pytest.param('"text"', "gave a string, expected a vector or a scalar", id="text"),
         ],
     )
     def test_queries_that_are_refused(self, prometheus: str, promql: str, reason: str) -> None:
-        with pytest.raises(DependencyError) as error:
+        with pytest.raises(QueryError) as error:
             query(prometheus, promql)
 
-        assert str(error.value).startswith(f"the Prometheus cannot be reached: {reason}")
+        assert str(error.value).startswith(f"Prometheus: query {promql!r} {reason}")
         assert "\n" not in str(error.value)
 
 

@@ -8,6 +8,7 @@ import pytest
 from deployments.controller.failures import ApplicationState
 from deployments.controller.rolloutrows import event_rows, row_of
 from deployments.rollout.commands import Action, command
+from deployments.rollout.seen import Checked
 from deployments.rollout.state import Advanced, Phase
 from deployments.schema import ModelSpec
 from tests.deployments.controller.rolloutworld import FakeRegistry, World, copied, migrated
@@ -243,6 +244,40 @@ def test_a_controller_that_crashes_changes_nothing(make: Make, crash_at: int, er
     assert world.registry.aliases["m"] == {"champion": champion}
     assert world.last().phase is (Phase.ABORTED if errors else Phase.SUCCESSFUL)
     assert len(world.rows.history("m")) == 1
+
+
+BLUE_GREEN = ModelSpec.load({"rollout": {"strategy": "blueGreen", "steps": [{"check": {}}]}})
+
+
+def test_kept_requests_decide_before_the_switch(make: Make) -> None:
+    world = make(BLUE_GREEN)
+    world.checked = Checked(0, 0, "its replica is away")
+    world.registry.aliases["m"]["challenger"] = "2"
+    world.run(most=10)
+    assert world.weights() == {"1": 100, "2": 0}
+    (first, again, *_) = world.checks
+    assert first.routes.route("2") is not None
+    assert (first.model, first.version, first.requests) == ("m", "2", None)
+    assert again.version == "2"
+
+    world.checked, asked = Checked(4, 0), len(world.checks)
+    seen = run(world)
+
+    assert len(world.checks) == asked + 1
+    assert world.registry.aliases["m"] == {"champion": "2"}
+    assert all(weights["2"] in {0, 100} for weights in seen if "2" in weights)
+
+
+def test_a_version_that_answers_kept_requests_badly_never_gets_any(make: Make) -> None:
+    world = make(BLUE_GREEN)
+    world.checked = Checked(4, 1, "line 2: differs")
+    world.registry.aliases["m"]["challenger"] = "2"
+
+    seen = run(world)
+
+    assert world.last().phase is Phase.ABORTED
+    assert world.last().reason.endswith("line 2: differs")
+    assert not any(weights.get("2") for weights in seen)
 
 
 def test_only_the_holder_of_the_lease_judges_and_both_keep_in_step(make: Make) -> None:

@@ -9,7 +9,7 @@ from deployments.rollout.advance import advance
 from deployments.rollout.looking import MOST_ELAPSED_S
 from deployments.rollout.measurements import Measurement
 from deployments.rollout.measurements import Phase as RulePhase
-from deployments.rollout.seen import Seen, VersionSeen
+from deployments.rollout.seen import Checked, Seen, VersionSeen
 from deployments.rollout.signals import Counts
 from deployments.rollout.state import (
     Advanced,
@@ -277,6 +277,55 @@ def test_blue_green_waits_for_all_replicas_and_switches_at_once() -> None:
 
     switched = run(checked, counted(GOOD), most=3).rollout
     assert (switched.phase, switched.weight, switched.mirror) == (Phase.PROMOTING, 100, 0)
+
+
+CHECKED = a_plan(
+    {"check": {"requests": "/kept.jsonl", "allowed": 0.1}}, strategy="blueGreen",
+    progress_deadline_s=60,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("checked", "phase", "reason"),
+    [
+        pytest.param(None, Phase.PROGRESSING, "is being checked", id="not-yet"),
+        pytest.param(
+            Checked(0, 0, "/kept.jsonl: no such file"), Phase.PROGRESSING,
+            "cannot be checked: /kept.jsonl: no such file", id="nothing-to-ask",
+        ),
+        pytest.param(
+            Checked(10, 0), Phase.PROMOTING, "all steps are passed", id="all-well",
+        ),
+        pytest.param(Checked(10, 1, "line 3: no"), Phase.PROMOTING, "all steps", id="as-allowed"),
+        pytest.param(
+            Checked(10, 2, "line 3: differs"), Phase.ABORTED,
+            "8 of 10 kept requests are answered well, allowed 10.0% bad: line 3: differs",
+            id="too-bad",
+        ),
+    ],
+)  # fmt: skip
+def test_a_check_comes_before_any_request(
+    checked: Checked | None, phase: Phase, reason: str
+) -> None:
+    waiting = run(begun(CHECKED), seen(), most=3).rollout
+    assert (waiting.phase, waiting.weight, str(waiting.current)) == (
+        Phase.PROGRESSING, 0, "check /kept.jsonl",
+    )  # fmt: skip
+
+    after = advance(waiting, later(seen(checked=checked), waiting, 1.0)).rollout
+
+    assert after.phase is phase
+    assert reason in after.reason
+    assert after.judged == (phase is not Phase.PROGRESSING)
+
+
+def test_a_check_that_cannot_be_made_ends_at_the_deadline() -> None:
+    unasked = seen(checked=Checked(0, 0, "/kept.jsonl: no such file"))
+
+    ended = run(begun(CHECKED), unasked, most=200).rollout
+
+    assert ended.phase is Phase.ABORTED
+    assert ended.reason == ("no progress within 60 s: cannot be checked: /kept.jsonl: no such file")
 
 
 def test_rolling_follows_the_replicas_by_a_surge_at_a_time() -> None:

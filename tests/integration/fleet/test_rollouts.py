@@ -4,13 +4,10 @@ import itertools
 import json
 import subprocess
 import time
-import urllib.request
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 
 from tests.integration.hosting import (
@@ -21,12 +18,12 @@ from tests.integration.hosting import (
     pids_of,
     replica_pids,
 )
-from tests.integration.load import Load, Outcome, Question
+from tests.integration.load import Load, Outcome
+from tests.integration.releases import Releases, Traffic, has_share, hosted, listens
 
 pytestmark = pytest.mark.ray
 
 MODEL = "fickle"
-API = f"/api/v1/deployments/{MODEL}"
 CONTROLLER = "fleet#Controller"
 RATE_PER_S = 200.0
 JUDGED = {"signals": {"errors": {"kind": "errors", "allowed": 0.02}}}
@@ -53,119 +50,16 @@ def settings(signals: Mapping[str, Any], *steps: Mapping[str, Any]) -> dict[str,
     return {"steps": list(steps) or HALF, "analysis": {"signals": dict(signals)}}
 
 
-@dataclass
-class Traffic:
-    """Which version answered, and when."""
-
-    answers: list[tuple[float, str]] = field(default_factory=list)
-
-    def questions(self) -> list[Question]:
-        """Numbers to double, some of which bad versions do badly."""
-        return [self._question(float(number)) for number in range(1, 100)]
-
-    def since(self, start_s: float) -> Counter[str]:
-        """Answers by version from a moment on."""
-        return Counter(version for at_s, version in self.answers[:] if at_s >= start_s)
-
-    def last(self, version: str) -> float:
-        """When a version answered last."""
-        return max(at_s for at_s, each in self.answers if each == version)
-
-    def _question(self, number: float) -> Question:
-        tensor = {"name": "input-0", "shape": [1, 1], "datatype": "FP64", "data": [number]}
-
-        def is_right(answer: Any) -> bool:
-            self.answers.append((time.monotonic(), answer["model_version"]))
-            return bool(answer["outputs"][0]["data"] == [2 * number])
-
-        body = json.dumps({"inputs": [tensor]}).encode()
-        return Question(f"/v2/models/{MODEL}/infer", body, is_right)
-
-
-@dataclass
-class Releases:
-    """A model of the shared fleet, whose versions come and go."""
-
-    fleet: Fleet
-    registry: mlflow.MlflowClient
-
-    def ask(self, path: str, body: Any = None, expected: int | None = None) -> Any:
-        """Call the control API about the model."""
-        data = None if body is None else json.dumps(body).encode()
-        header = {"Content-Type": "application/json"}
-        status, _, text = self.fleet.call(API + path, data, header, door=self.fleet.control_url)
-        wanted = expected or (200 if body is None else 201)
-        assert status == wanted, text
-        return json.loads(text)
-
-    def current(self) -> dict[str, Any]:
-        """The rollout on its way, or the last."""
-        return dict(self.ask("/rollout"))
-
-    def versions_tried(self) -> list[str]:
-        """What was rolled out, newest first."""
-        return [each["version"] for each in self.ask("/rollouts")["rollouts"]]
-
-    def reaches(self, *phases: str, weight: int | None = None) -> dict[str, Any]:
-        """Wait until the rollout is in one of some phases, with a weight if one is given."""
-
-        def there() -> dict[str, Any] | None:
-            now = self.current()
-            fits = now["phase"] in phases and weight in {None, now["weight"]}
-            ended = now["phase"] in {"aborted", "successful"}
-            assert fits or not ended, now["reason"]
-            return now if fits else None
-
-        found: dict[str, Any] = eventually(f"{phases} {weight or ''}", there)
-        return found
-
-    def in_force(self, **weights: int) -> None:
-        """Wait until every gateway acts on these weights by version."""
-        wanted = {version.removeprefix("v"): weight for version, weight in weights.items()}
-
-        def is_so() -> bool:
-            shown = {each["version"]: each["weight"] for each in self.ask("")["versions"]}
-            return {version: shown.get(version) for version in wanted} == wanted
-
-        eventually(f"{weights}", is_so)
-
-    def champion(self) -> str:
-        return str(self.registry.get_registered_model(MODEL).aliases["champion"])
-
-
 @pytest.fixture(scope="module")
 def releases(fleet: Fleet) -> Iterator[Releases]:
     """The model, with version 1 as its champion, ready."""
-    releases = Releases(fleet, fleet.cluster.registry)
-    eventually("the control API", lambda: listens(fleet, "/api/v1/fleet"))
-    spec = {"rollout": APPROVED, "transport": "direct"}
-    status, _, text = fleet.call(
-        "/api/v1/deployments",
-        json.dumps({"name": MODEL, "spec": spec}).encode(),
-        {"Content-Type": "application/json"},
-        door=fleet.control_url,
-    )
-    assert status == 201, text
-    eventually("it is ready", lambda: releases.ask("")["ready"])
-    eventually("a gateway knows", lambda: fleet.infer(MODEL, [[1.0]])[0] == 200)
-    yield releases
-    request = urllib.request.Request(fleet.control_url + API, method="DELETE")
-    urllib.request.urlopen(request, timeout=60).close()
-    eventually("it is gone", lambda: fleet.call(f"/v2/models/{MODEL}")[0] == 404)
-    eventually(
-        "its replicas are gone",
-        lambda: not any(name.startswith(f"{MODEL}--") for name, _ in replica_pids(fleet)),
-    )
+    options = {"rollout": APPROVED, "transport": "direct"}
+    with hosted(fleet, fleet.cluster.registry, MODEL, options) as releases:
+        yield releases
 
 
 def load_of(releases: Releases, traffic: Traffic) -> Load:
     return Load({"express": releases.fleet.express_url}, traffic.questions(), rate_per_s=RATE_PER_S)
-
-
-def has_share(counted: Counter[str], version: str, percent: int) -> bool:
-    """Whether a share is within four and a half standard errors of what was asked for."""
-    total, share = sum(counted.values()), percent / 100
-    return bool(abs(counted[version] / total - share) < 4.5 * (share * (1 - share) / total) ** 0.5)
 
 
 def placed(releases: Releases) -> dict[str, str]:
@@ -197,7 +91,7 @@ def moved(before: Mapping[str, str], after: Mapping[str, str]) -> set[tuple[str,
 def test_a_bad_version_is_aborted_for_its_own_reason(
     releases: Releases, version: str, rollout: dict[str, Any], words: str
 ) -> None:
-    traffic = Traffic()
+    traffic = Traffic(MODEL)
     with load_of(releases, traffic) as load:
         releases.ask("/rollouts", {"version": version, "rollout": rollout})
         ended = releases.reaches("aborted")
@@ -214,7 +108,7 @@ def test_a_bad_version_is_aborted_for_its_own_reason(
 
 
 def test_a_good_version_is_promoted_without_a_lost_answer(releases: Releases) -> None:
-    traffic = Traffic()
+    traffic = Traffic(MODEL)
     keys = [placed(releases)]
     with load_of(releases, traffic) as load:
         asked_s = time.monotonic()
@@ -258,7 +152,7 @@ def test_the_command_line_tells_who_did_what_and_why(releases: Releases) -> None
 
 
 def test_a_rollback_to_the_warm_version_is_a_table_change(releases: Releases) -> None:
-    traffic = Traffic()
+    traffic = Traffic(MODEL)
     with load_of(releases, traffic) as load:
         load.wait_for_answers(50)
         before = pids_of(releases.fleet, f"{MODEL}--v1#Predictor")
@@ -275,6 +169,35 @@ def test_a_rollback_to_the_warm_version_is_a_table_change(releases: Releases) ->
     print(f"rollback asked -> last answer of the old: {traffic.last('2') - asked_s:.2f} s")
 
 
+def kept_requests(path: Path) -> list[dict[str, Any]]:
+    """A step that checks a version by some numbers, half of them with their doubles."""
+    lines = []
+    for number in range(1, 9):
+        asked = {"name": "input-0", "shape": [1, 1], "datatype": "FP64", "data": [float(number)]}
+        right = {**asked, "name": "output-0", "data": [2.0 * number]}
+        lines.append({"inputs": [asked]} | ({"expected": [right]} if number % 2 else {}))
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return [{"check": {"requests": str(path)}}]
+
+
+def test_a_version_that_answers_kept_requests_wrongly_never_gets_any(
+    releases: Releases, tmp_path: Path
+) -> None:
+    traffic = Traffic(MODEL)
+    stable = releases.champion()
+    rollout = {"strategy": "blueGreen", "steps": kept_requests(tmp_path / "kept.jsonl")}
+    with load_of(releases, traffic) as load:
+        releases.ask("/rollouts", {"version": "6", "rollout": rollout})
+        ended = releases.reaches("aborted")
+
+    assert ended["reason"] == (
+        "7 of 8 kept requests are answered well, allowed 0.0% bad:"
+        " line 5: differs from what is expected, by 5"
+    )
+    assert load.tally.failed == 0, load.tally.details()
+    assert {version for _, version in traffic.answers} == {stable}
+
+
 @pytest.mark.parametrize(
     "rollout",
     [
@@ -282,8 +205,13 @@ def test_a_rollback_to_the_warm_version_is_a_table_change(releases: Releases) ->
         pytest.param({"strategy": "rolling", "max_surge": 50, "keep_previous_s": 60}, id="rolling"),
     ],
 )
-def test_other_strategies_lose_no_answer(releases: Releases, rollout: dict[str, Any]) -> None:
-    traffic = Traffic()
+def test_other_strategies_lose_no_answer(
+    releases: Releases, rollout: dict[str, Any], tmp_path: Path
+) -> None:
+    if rollout["strategy"] == "blueGreen":
+        check = kept_requests(tmp_path / "kept.jsonl")
+        rollout = {**rollout, "steps": [*check, {"setMirror": 100}, {"analysis": {}}]}
+    traffic = Traffic(MODEL)
     stable = releases.champion()
     version = "2" if stable == "1" else "1"
     with load_of(releases, traffic) as load:
@@ -303,7 +231,7 @@ def test_other_strategies_lose_no_answer(releases: Releases, rollout: dict[str, 
 
 
 def test_a_controller_that_is_killed_goes_on_where_it_was(releases: Releases) -> None:
-    traffic = Traffic()
+    traffic = Traffic(MODEL)
     stable = releases.champion()
     version = "2" if stable == "1" else "1"
     with load_of(releases, traffic) as load:
@@ -311,17 +239,9 @@ def test_a_controller_that_is_killed_goes_on_where_it_was(releases: Releases) ->
         releases.reaches("progressing", weight=20)
         dead = kill(replica_pids(releases.fleet), CONTROLLER)
         eventually("a new controller", lambda: pids_of(releases.fleet, CONTROLLER) - {dead})
-        eventually("its door", lambda: listens(releases.fleet, f"{API}/rollout"))
+        eventually("its door", lambda: listens(releases.fleet, f"{releases.api}/rollout"))
         releases.reaches("successful")
         load.wait_for_answers(50)
 
     assert load.tally.failed == 0, load.tally.details()
     assert releases.champion() == version
-
-
-def listens(fleet: Fleet, path: str) -> bool:
-    """Whether the control API answers a question about something that there is."""
-    try:
-        return fleet.call(path, door=fleet.control_url)[0] == 200
-    except OSError:
-        return False

@@ -1,0 +1,151 @@
+"""Versions of a model that come and go on a real fleet, and what answers meanwhile."""
+
+import json
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlflow
+
+from tests.integration.hosting import Fleet, eventually, replica_pids
+from tests.integration.load import Question
+
+
+@dataclass
+class Traffic:
+    """Which version of a model answered, and when."""
+
+    model: str
+    answers: list[tuple[float, str]] = field(default_factory=list)
+
+    def questions(self) -> list[Question]:
+        """Numbers to double, some of which bad versions do badly."""
+        return [self._question(float(number)) for number in range(1, 100)]
+
+    def since(self, start_s: float) -> Counter[str]:
+        """Answers by version from a moment on."""
+        return Counter(version for at_s, version in self.answers[:] if at_s >= start_s)
+
+    def last(self, version: str) -> float:
+        """When a version answered last."""
+        return max(at_s for at_s, each in self.answers if each == version)
+
+    def _question(self, number: float) -> Question:
+        tensor = {"name": "input-0", "shape": [1, 1], "datatype": "FP64", "data": [number]}
+
+        def is_right(answer: Any) -> bool:
+            self.answers.append((time.monotonic(), answer["model_version"]))
+            return bool(answer["outputs"][0]["data"] == [2 * number])
+
+        body = json.dumps({"inputs": [tensor]}).encode()
+        return Question(f"/v2/models/{self.model}/infer", body, is_right)
+
+
+@dataclass
+class Releases:
+    """A model of a fleet, whose versions come and go."""
+
+    fleet: Fleet
+    registry: mlflow.MlflowClient
+    model: str
+
+    @property
+    def api(self) -> str:
+        """Path of the model in the control API."""
+        return f"/api/v1/deployments/{self.model}"
+
+    def ask(self, path: str, body: Any = None, expected: int | None = None) -> Any:
+        """Call the control API about the model."""
+        data = None if body is None else json.dumps(body).encode()
+        header = {"Content-Type": "application/json"}
+        status, _, text = self.fleet.call(
+            self.api + path, data, header, door=self.fleet.control_url
+        )
+        wanted = expected or (200 if body is None else 201)
+        assert status == wanted, text
+        return json.loads(text)
+
+    def current(self) -> dict[str, Any]:
+        """The rollout on its way, or the last."""
+        return dict(self.ask("/rollout"))
+
+    def versions_tried(self) -> list[str]:
+        """What was rolled out, newest first."""
+        return [each["version"] for each in self.ask("/rollouts")["rollouts"]]
+
+    def reaches(self, *phases: str, weight: int | None = None) -> dict[str, Any]:
+        """Wait until the rollout is in one of some phases, with a weight if one is given."""
+
+        def there() -> dict[str, Any] | None:
+            now = self.current()
+            fits = now["phase"] in phases and weight in {None, now["weight"]}
+            ended = now["phase"] in {"aborted", "successful"}
+            assert fits or not ended, now["reason"]
+            return now if fits else None
+
+        found: dict[str, Any] = eventually(f"{phases} {weight or ''}", there)
+        return found
+
+    def in_force(self, **weights: int) -> None:
+        """Wait until every gateway acts on these weights by version."""
+        wanted = {version.removeprefix("v"): weight for version, weight in weights.items()}
+
+        def is_so() -> bool:
+            shown = {each["version"]: each["weight"] for each in self.ask("")["versions"]}
+            return {version: shown.get(version) for version in wanted} == wanted
+
+        eventually(f"{weights}", is_so)
+
+    def champion(self) -> str:
+        return str(self.registry.get_registered_model(self.model).aliases["champion"])
+
+
+@contextmanager
+def hosted(
+    fleet: Fleet, registry: mlflow.MlflowClient, model: str, spec: Mapping[str, Any]
+) -> Iterator[Releases]:
+    """Host a registered model that takes single numbers, and remove it in the end.
+
+    Args:
+        fleet: Where.
+        registry: That the fleet looks at.
+        model: Has a champion.
+        spec: Its settings.
+    """
+    releases = Releases(fleet, registry, model)
+    eventually("the control API", lambda: listens(fleet, "/api/v1/fleet"))
+    status, _, text = fleet.call(
+        "/api/v1/deployments",
+        json.dumps({"name": model, "spec": spec}).encode(),
+        {"Content-Type": "application/json"},
+        door=fleet.control_url,
+    )
+    assert status == 201, text
+    eventually("it is ready", lambda: releases.ask("")["ready"])
+    eventually("a gateway knows", lambda: fleet.infer(model, [[1.0]])[0] == 200)
+    yield releases
+    request = urllib.request.Request(fleet.control_url + releases.api, method="DELETE")
+    urllib.request.urlopen(request, timeout=60).close()
+    eventually("it is gone", lambda: fleet.call(f"/v2/models/{model}")[0] == 404)
+    eventually(
+        "its replicas are gone",
+        lambda: not any(name.startswith(f"{model}--") for name, _ in replica_pids(fleet)),
+    )
+
+
+def has_share(counted: Counter[str], version: str, percent: int) -> bool:
+    """Whether a share is within four and a half standard errors of what was asked for."""
+    total, share = sum(counted.values()), percent / 100
+    return bool(abs(counted[version] / total - share) < 4.5 * (share * (1 - share) / total) ** 0.5)
+
+
+def listens(fleet: Fleet, path: str) -> bool:
+    """Whether the control API answers a question about something that there is."""
+    try:
+        return fleet.call(path, door=fleet.control_url)[0] == 200
+    except OSError:
+        return False
