@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tuning.tracecontext import Parent
+
 Array = NDArray[Any]
 
 UNNAMED_INPUT = "input-0"
@@ -138,9 +140,13 @@ class Batch(msgspec.Struct, frozen=True):
     layout: Layout
     labels: tuple[Hashable, ...] = ()
 
+    trace: Parent | None = None
+    """The span that the replica's own belongs to; None where there is none to make."""
+
     def plain(self) -> tuple[Any, ...]:
         """The fields alone, for `of`: a frozen dataclass costs ten times as much to unpickle."""
-        return dict(self.inputs), dict(self.params), str(self.layout), self.labels
+        fields = dict(self.inputs), dict(self.params), str(self.layout), self.labels
+        return fields if self.trace is None else (*fields, self.trace)
 
     @classmethod
     def of(
@@ -149,9 +155,10 @@ class Batch(msgspec.Struct, frozen=True):
         params: Mapping[str, Any],
         layout: str,
         labels: tuple[Hashable, ...],
+        trace: Parent | None = None,
     ) -> Self:
         """Rebuild what `plain` took apart."""
-        return cls(inputs, params, Layout(layout), labels)
+        return cls(inputs, params, Layout(layout), labels, trace)
 
 
 class Outputs(msgspec.Struct, frozen=True):

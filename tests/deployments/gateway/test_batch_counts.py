@@ -18,6 +18,7 @@ from tests.fakes import FakeTransport, run_virtually, sums
 class Client:
     routing_key: str | None = None
     given_id: str = "q1"
+    span: None = None
 
 
 CLIENT = Client()
