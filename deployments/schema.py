@@ -17,6 +17,7 @@ from deployments.logspec import LogsSpec
 from deployments.mirrorspec import MirrorSpec, named_versions
 from deployments.rolloutspec import RolloutSettings
 from tuning.configfile import Spec
+from tuning.tracespec import TracesSpec
 
 MOST = 1_000_000
 """Of anything that is counted; beyond it a number is a slip, and larger ones fit no wire."""
@@ -131,6 +132,9 @@ class FleetSpec(Spec):
 
     logs: LogsSpec = LogsSpec()
     """How the gateways, the controller and versions deployed from now on write logs."""
+
+    traces: TracesSpec | None = None
+    """Where the gateways, and versions deployed from now on, send spans; null makes none."""
 
     model_control_mode: Literal["none", "explicit"] = "none"
     """Whether `/v2/repository/models/NAME/load` and `unload` work, at every inference door."""

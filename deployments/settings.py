@@ -6,6 +6,7 @@ from deployments.controlspec import ControlSpec
 from deployments.logspec import LogsSpec
 from deployments.schema import ExpressSpec, FleetSpec
 from tuning.home import resolve_home
+from tuning.tracespec import TracesSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,9 @@ class Settings:
 
     logs: LogsSpec
 
+    traces: TracesSpec | None
+    """None where no spans are made."""
+
 
 def resolve_settings(spec: FleetSpec, *, create_home: bool = True) -> Settings:
     """Resolve addresses: the config's, else the environment's, else the embedded defaults.
@@ -54,4 +58,5 @@ def resolve_settings(spec: FleetSpec, *, create_home: bool = True) -> Settings:
         control=spec.control,
         model_control_mode=spec.model_control_mode,
         logs=spec.logs,
+        traces=spec.traces,
     )

@@ -153,10 +153,16 @@ REMEMBERED = Family(
     "Answers remembered for feedback: kept, or dropped where too many came at once.",
     (*VERSION, "outcome"),
 )
+SPANS = Family(
+    "rayfleet_spans",
+    Kind.COUNTER,
+    "A gateway's spans: sent, failed where the collector took none, or dropped from a full queue.",
+    ("outcome",),
+)
 MIRRORS = (MIRRORED, MIRROR_DIFFERENCE, MIRROR_SECONDS)
 FAMILIES = (
     REQUESTS, ERRORS, LATENCY, PREDICT, QUEUE, ANSWER, BATCH, IN_FLIGHT, REVISION, LAST_ANSWER,
-    *MIRRORS, REMEMBERED, *CONTROLLERS,
+    *MIRRORS, REMEMBERED, SPANS, *CONTROLLERS,
 )  # fmt: skip
 
 Labels = tuple[str, ...]

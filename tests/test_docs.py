@@ -75,6 +75,7 @@ from tuning.selecting.rules import ParsimonySpec, SelectionSpec
 from tuning.space import DISTRIBUTIONS
 from tuning.spec import ResourcesSpec, SweepSpec
 from tuning.stopping import SchedulerSpec
+from tuning.tracespec import TracesSpec
 from tuning.trainers import tensorflow, torch
 from tuning.trainers.estimators import CLASSIFIERS, REGRESSORS
 from tuning.trainers.factory import TRAINERS
@@ -85,6 +86,7 @@ from tuning.values import MEASURED
 SERVING = REPOSITORY / "docs" / "serving.md"
 FEEDBACK = REPOSITORY / "docs" / "feedback.md"
 ROLLOUTS = REPOSITORY / "docs" / "rollouts.md"
+OBSERVABILITY = REPOSITORY / "docs" / "observability.md"
 TUNING = REPOSITORY / "docs" / "tuning.md"
 PROTOCOLS = REPOSITORY / "docs" / "protocols.md"
 
@@ -93,6 +95,7 @@ SPECS = [
     pytest.param(ExpressSpec, SERVING, "Express ports", id="express"),
     pytest.param(ControlSpec, SERVING, "Control API", id="control"),
     pytest.param(LogsSpec, SERVING, "Logs", id="logs"),
+    pytest.param(TracesSpec, OBSERVABILITY, "Traces", id="traces"),
     pytest.param(ModelsSpec, SERVING, "Models", id="models"),
     pytest.param(ModelSpec, SERVING, "Model", id="model"),
     pytest.param(FeedbackSpec, FEEDBACK, "Settings", id="feedback"),

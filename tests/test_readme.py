@@ -29,6 +29,7 @@ from benchmarks.tuning_options import parser as tuning_benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
 from deployments.controller.api import NewDeployment
 from deployments.controller.feedback_api import Item, Results
+from deployments.controller.heldout import ANYTHING, requests_of
 from deployments.errors import RequestError
 from deployments.gateway.grpc_methods import add_to_server
 from deployments.mlflow_plugin import TARGET
@@ -99,7 +100,7 @@ def block_that_begins(line: str) -> Block:
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
     kinds = {block.language for path in DOCUMENTS for block in blocks(path)}
 
-    assert kinds <= {"console", "yaml", "json", "python", ""}
+    assert kinds <= {"console", "yaml", "json", "jsonl", "python", ""}
 
 
 def test_output_is_on_the_first_screen() -> None:
@@ -320,6 +321,14 @@ def check_rules(block: Block) -> None:
 @pytest.mark.parametrize("block", blocks_of("json"), ids=lambda block: block.place)
 def test_json_is_a_request_that_is_accepted(block: Block) -> None:
     assert decoded(block.text.encode()).rows == 1
+
+
+@pytest.mark.parametrize("block", blocks_of("jsonl"), ids=lambda block: block.place)
+def test_kept_requests_are_read(block: Block) -> None:
+    with_answer, without = requests_of(block.place, block.text.encode(), ANYTHING)
+
+    assert with_answer.expected is not None
+    assert without.expected is None
 
 
 @pytest.mark.parametrize("command", INFERENCE, ids=lambda command: command.place)

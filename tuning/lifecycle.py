@@ -1,20 +1,20 @@
 """A sweep from its first line to its registered version, resumable after every step."""
 
-import threading
 import traceback
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from msgspec import structs
 
-from tuning.book import Book
+from tuning.background import Background
+from tuning.book import Book, Observer
 from tuning.budget import Account
 from tuning.cluster import Cluster, ray_cluster, require_room
 from tuning.console import SweepConsole
@@ -53,10 +53,14 @@ from tuning.selection import select
 from tuning.spec import SweepSpec, Task
 from tuning.suggestion import make_suggestions
 from tuning.sweep import make_workload, run_trials
+from tuning.tracing import traced_sweep
 from tuning.tracking import Tracker, abandon_run
 from tuning.trainers.factory import in_one_line
 from tuning.warmstart import load_priors
 from tuning.workload import fit_winner
+
+if TYPE_CHECKING:
+    from tuning.sweeptraces import SweepTraces
 
 REFUSED = "rayfleet.refused"
 """Tag of a sweep's run: why its winner was not registered."""
@@ -185,7 +189,7 @@ class _Run:
             progress.say(_opening(spec, earlier))
             tracker = Tracker(self.home, spec, self.manifest)
             # MLflow's first start creates its tables while Ray starts its processes.
-            opening = _Background(lambda: tracker.open(earlier))
+            opening = Background(lambda: tracker.open(earlier))
             try:
                 with ray_cluster(spec.resources) as cluster:
                     opening.join()
@@ -206,14 +210,24 @@ class _Run:
         return outcome
 
     def _run(self, tracker: Tracker, progress: Progress, cluster: Cluster) -> tuple[Outcome, Trial]:
+        with traced_sweep(self.task.spec, tracker.parent_id) as traces:
+            return self._try_and_register(tracker, progress, cluster, traces)
+
+    def _try_and_register(
+        self, tracker: Tracker, progress: Progress, cluster: Cluster, traces: "SweepTraces | None"
+    ) -> tuple[Outcome, Trial]:
         limit = min(cluster.capacity, self.task.spec.max_concurrent or cluster.capacity)
         spec = self.task.spec
         gauges = SweepGauges(spec.name, spec.n_trials, self.ledger.trials())
+        observers: list[Observer] = [tracker, progress, gauges]
+        if traces is not None:
+            traces.run_id = tracker.run_id
+            observers.append(traces)
         book = Book(
             spec.n_trials,
             self.ledger,
             make_suggestions(spec, self.ledger.priors()),
-            [tracker, progress, gauges],
+            observers,
             account=Account(
                 spec.budget, metric=spec.metric, mode=spec.mode, cpu=spec.resources.cpu
             ),
@@ -222,7 +236,8 @@ class _Run:
         shared = ray.put(workload)
         progress.say(f"{book.n_to_run} trials to run, {limit} at a time")
         folder = self.ledger.folder
-        run_trials(self.task, shared, book, folder=folder, max_concurrent=limit)
+        told = {"traced": traces.told} if traces is not None else {}
+        run_trials(self.task, shared, book, folder=folder, max_concurrent=limit, **told)
         if book.enough is not None:
             progress.say(f"budget: {book.enough}")
 
@@ -360,36 +375,6 @@ class _Run:
         metrics = {f"{metric}_mean": mean, f"{metric}_std": std, f"{metric}_holdout": holdout_score}
         tracker.summarize(metrics, {"rayfleet.trial_id": str(winner.number)})
         tracker.finish("FINISHED")
-
-
-class _Background:
-    """A call on another thread whose exception is raised where it is joined."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait for the end of the call.
-
-        Raises:
-            BaseException: Whatever the call raised.
-        """
-        self.wait()
-        if self._error is not None:
-            raise self._error
-
-    def wait(self) -> None:
-        """Wait for the end of the call, however it ends."""
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            self._call()
-        except BaseException as error:  # noqa: BLE001, handed to the thread that joins
-            self._error = error
 
 
 def _opening(spec: SweepSpec, earlier: list[Trial]) -> str:

@@ -33,6 +33,7 @@ from tuning.searcher import LEARNERS, SearcherSpec, require_searchable
 from tuning.sequence import require_grid
 from tuning.space import Space, examples
 from tuning.stopping import SchedulerSpec
+from tuning.tracespec import TracesSpec
 from tuning.trainers.factory import in_one_line, make_trainer
 from tuning.trainers.trainer import Problem, Trainer
 from tuning.values import MEASURED
@@ -49,7 +50,7 @@ Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 WITH_GRACE = frozenset({"asha", "hyperband", "median"})
 """Schedulers that leave a trial its first reports."""
 
-UNTIED_FIELDS = frozenset({"checkpoint_every_s", "max_concurrent", "resources"})
+UNTIED_FIELDS = frozenset({"checkpoint_every_s", "max_concurrent", "resources", "traces"})
 """How fast a sweep runs, not what it computes: these may change while it is unfinished."""
 
 
@@ -135,6 +136,9 @@ class SweepSpec(Spec):
 
     require_better: RequireBetterSpec | None = None
     """Whether the winner must beat the champion in a paired test; null: no."""
+
+    traces: TracesSpec | None = None
+    """Where spans of the sweep, its trials and their folds go; null makes none."""
 
     @field_validator("experiment")
     @classmethod

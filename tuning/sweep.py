@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,15 @@ LOST_PROCESS_RETRIES = 1
 """Restarts of a trial whose process died. An exception is the trial's outcome, not that."""
 
 
-def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concurrent: int) -> None:
+def run_trials(
+    task: Task,
+    workload: Any,
+    book: Book,
+    *,
+    folder: Path,
+    max_concurrent: int,
+    traced: Callable[[int], str | None] = lambda _: None,
+) -> None:
     """Run until every trial has ended.
 
     Args:
@@ -54,6 +62,7 @@ def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concu
         book: Hands out trials and hears how they end.
         folder: Scratch space for Tune, visible to all nodes.
         max_concurrent: Most trials at one time.
+        traced: Gives what a trial's actor is told of its span, as a `traceparent`.
 
     Raises:
         OSError: The ledger could not be written; what it has is whole.
@@ -73,7 +82,7 @@ def run_trials(task: Task, workload: Any, book: Book, *, folder: Path, max_concu
             storage_path=str(folder),
             search_alg=ConcurrencyLimiter(
                 # A population lives at one time; Tune lets its members take turns.
-                BookSearcher(book, guard),
+                BookSearcher(book, guard, traced),
                 book.n_to_run if evolves else max_concurrent,
             ),
             scheduler=Population(task) if evolves else RuledScheduler(rule, book),
@@ -115,6 +124,7 @@ def make_workload(task: Task, folder: Path | None = None) -> Workload:
         spec.measured,
         folder,
         spec.checkpoint_every_s,
+        spec.traces,
     )
 
 
@@ -155,8 +165,11 @@ class Guard:
 class BookSearcher(Searcher):
     """Asks the book for trials when Tune has room for one."""
 
-    def __init__(self, book: Book, guard: Guard) -> None:
+    def __init__(
+        self, book: Book, guard: Guard, traced: Callable[[int], str | None] = lambda _: None
+    ) -> None:
         super().__init__(metric="mean", mode="max")
+        self._traced = traced
         self._book = book
         self._guard = guard
 
@@ -167,7 +180,9 @@ class BookSearcher(Searcher):
             trial = self._book.next()
         if trial is None:
             return Searcher.FINISHED
-        return {"number": trial.number, "params": trial.params}
+        told = self._traced(trial.number)
+        config = {"number": trial.number, "params": trial.params}
+        return config if told is None else {**config, "trace": told}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

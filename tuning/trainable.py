@@ -16,6 +16,7 @@ from tuning.checkpoints import CheckpointFile, checkpoint_path
 from tuning.crossvalidation import Report, cross_validate, cut_folds
 from tuning.flavors import require_flavor
 from tuning.measuring import measure
+from tuning.tracing import open_trial_traces
 from tuning.trainers.trainer import Metrics
 from tuning.workload import Workload
 
@@ -30,6 +31,7 @@ class SweepTrial(Trainable):
         self._workload = workload
         self._trainer = workload.make_trainer()
         self._folds = cut_folds(workload.rows, workload.labels, workload.folds)
+        self._traces = open_trial_traces(workload.traces)
         self._reports = self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -51,6 +53,12 @@ class SweepTrial(Trainable):
             "done": report.complete,
         }
 
+    def cleanup(self) -> None:
+        """Send the last spans: the actor ends."""
+        self._reports = iter(())
+        if self._traces is not None:
+            self._traces.close()
+
     def _begin(self, config: Mapping[str, Any]) -> Iterator[Report]:
         reports = cross_validate(
             self._trainer,
@@ -60,6 +68,8 @@ class SweepTrial(Trainable):
             epochs=self._workload.problem.epochs,
             checkpoints=self._checkpoints(config),
         )
+        if self._traces is not None:
+            reports = self._traces.folds(reports, config.get("trace"))
         for report in reports:
             if report.complete and self._workload.measured:
                 yield replace(report, measured=self._measure(config["params"]))

@@ -12,6 +12,7 @@ from typing import Any
 from tuning.data import Labels, Rows
 from tuning.exploring import Segment, refit_evolved
 from tuning.folds import Positions
+from tuning.tracespec import TracesSpec
 from tuning.trainers.factory import make_trainer
 from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer
 
@@ -33,6 +34,8 @@ class Workload:
     folder: Path | None = None
     """The sweep's, for checkpoints; None makes none."""
     checkpoint_every_s: float = 0.0
+    traces: TracesSpec | None = None
+    """Where the spans of folds go; None makes none."""
 
     def make_trainer(self) -> Trainer:
         """Build the trainer anew, in the process that uses it."""

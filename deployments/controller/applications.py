@@ -23,6 +23,7 @@ from deployments.predictor.runtimes.runtime import RuntimeOptions
 from deployments.predictor.served import ServedPredictor
 from deployments.predictor.servedpool import ServedPool
 from deployments.schema import ModelSpec
+from deployments.settings import Settings
 from deployments.userconfig import PoolSpec
 
 GATEWAY = "Gateway"
@@ -46,19 +47,9 @@ ONGOING_BATCHES = 100
 class Applications:
     """The versions' applications on this cluster."""
 
-    def __init__(
-        self,
-        fleet: str,
-        tracking_uri: str,
-        registry_uri: str,
-        deadline_s: float,
-        logs: LogsSpec = LogsSpec(),  # noqa: B008, frozen
-    ) -> None:
-        self._logs = logs
+    def __init__(self, fleet: str, settings: Settings) -> None:
         self._fleet = fleet
-        self._tracking_uri = tracking_uri
-        self._registry_uri = registry_uri
-        self._deadline_s = deadline_s
+        self._settings = settings
 
         self.gateways_wanted: int | None = None
         """Replicas of the gateway that Serve was to run at the last look."""
@@ -118,26 +109,30 @@ class Applications:
         serve.delete(name, _blocking=False)
 
     def _bind(self, item: Deployment, spec: ModelSpec) -> serve.Application:
-        deadline_s = spec.request_deadline_s or self._deadline_s
-        return _decorated(ServedPredictor, spec, deadline_s, self._logs).bind(
+        deadline_s = spec.request_deadline_s or self._settings.request_deadline_s
+        return _decorated(ServedPredictor, spec, deadline_s, self._settings.logs).bind(
             fleet=self._fleet,
             deadline_s=deadline_s,
             model=item.model,
             version=item.version,
             runtime=runtime_of(spec, item.facts),
-            tracking_uri=self._tracking_uri,
-            registry_uri=self._registry_uri,
+            tracking_uri=self._settings.tracking_uri,
+            registry_uri=self._settings.registry_uri,
             options=RuntimeOptions.of(spec),
+            traces=self._settings.traces,
         )
 
     def _bind_pool(self, item: PoolDeployment, spec: PoolSpec) -> serve.Application:
-        return _decorated(ServedPool, spec, self._deadline_s, self._logs).bind(
+        return _decorated(
+            ServedPool, spec, self._settings.request_deadline_s, self._settings.logs
+        ).bind(
             fleet=self._fleet,
-            deadline_s=self._deadline_s,
+            deadline_s=self._settings.request_deadline_s,
             pool=item.pool,
             memory_mib=spec.memory_mib,
-            tracking_uri=self._tracking_uri,
-            registry_uri=self._registry_uri,
+            tracking_uri=self._settings.tracking_uri,
+            registry_uri=self._settings.registry_uri,
+            traces=self._settings.traces,
         )
 
 

@@ -75,13 +75,7 @@ class Controller:
         self._registry = Registry(settings.tracking_uri, settings.registry_uri)
         self._registry_view = RegistryView()
         self._registry_due_at_s = 0.0
-        self._applications = Applications(
-            serve.get_replica_context().app_name,
-            settings.tracking_uri,
-            settings.registry_uri,
-            settings.request_deadline_s,
-            settings.logs,
-        )
+        self._applications = Applications(serve.get_replica_context().app_name, settings)
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)
         self._hosted = HostedModels(self._store)

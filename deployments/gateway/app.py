@@ -129,10 +129,12 @@ class GatewayApp:
         call.started_s = self._clock()
         try:
             answer = await self._respond(call)
+            await deliver(self._compressed(call, answer))
+            self.calls.count(call, str(answer.status))
         except ClientGoneError:
             return
-        await deliver(self._compressed(call, answer))
-        self.calls.count(call, str(answer.status))
+        finally:
+            call.left()
 
     async def _respond(self, call: HttpCall) -> Answer:
         try:

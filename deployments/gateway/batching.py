@@ -28,9 +28,10 @@ from deployments.gateway.batch_counts import count_batch, count_time
 from deployments.gateway.batch_limit import LARGEST_ROWS, SHARE, BatchLimit, suited
 from deployments.gateway.joining import AnyRequest, shape_of
 from deployments.gateway.line import Line, join_waiting
-from deployments.gateway.transport import ReplicaGoneError, VersionTransport
+from deployments.gateway.transport import Landed, ReplicaGoneError, VersionTransport
 from deployments.gateway.waiting import (
     BatchAnswer,
+    BatchTraces,
     Deadlines,
     Ending,
     Flight,
@@ -68,6 +69,7 @@ class VersionQueue:
     counters: Counters
     clock: Callable[[], float]
     onlookers: tuple[Onlooker, ...] = ()
+    traces: BatchTraces | None = None
 
     _window: AdaptiveWindow = field(default_factory=AdaptiveWindow)
     _limit: BatchLimit = field(default_factory=BatchLimit)
@@ -158,8 +160,7 @@ class VersionQueue:
 
     def resize(self, track: str, batching: Batching, replicas: int) -> None:
         """Take new settings; requests that wait are judged by them from now on."""
-        unanswered = self._unanswered.value
-        self._unanswered.value = 0.0
+        unanswered, self._unanswered.value = self._unanswered.value, 0.0
         self.track = track
         self._unanswered = self._gauge()
         self._unanswered.value += unanswered
@@ -289,18 +290,19 @@ class VersionQueue:
         return soon_s if self._line.last.expires_s >= soon_s else 0.0
 
     def _launch(self, batch: list[Waiting]) -> None:
-        started_s = self.clock()
-        flight = Flight(batch, started_s, len(batch))
+        flight = Flight(batch, self.clock(), len(batch))
         for item in batch:
             item.flight = flight
         self._window.sent()
         depth = self.depth + len(batch)
         self._in_flight += 1
         self._requests_in_flight += len(batch)
-        left_s = max(0.0, max([item.expires_s for item in batch]) - started_s)
-        landed = partial(self._landed, flight)
+        left_s = max(0.0, max([item.expires_s for item in batch]) - flight.started_s)
+        landed: Landed = partial(self._landed, flight)
         try:
             joined = join_waiting(batch)
+            if self.traces is not None:
+                joined, landed = self.traces.launched(batch, joined, landed, self._labels)
             give_up = self.transport.begin(joined, depth, left_s, landed)
         except Exception as error:  # noqa: BLE001, a fault of ours must not leave callers waiting
             landed(error)
@@ -316,13 +318,7 @@ class VersionQueue:
             give_up = partial(loop.call_soon, task.cancel)
         flight.give_up = give_up
 
-    async def _send(
-        self,
-        batch: Batch,
-        depth: int,
-        left_s: float,
-        landed: Callable[[Prediction | BaseException], None],
-    ) -> None:
+    async def _send(self, batch: Batch, depth: int, left_s: float, landed: Landed) -> None:
         try:
             prediction = await self.transport.predict(batch, depth, left_s)
         except asyncio.CancelledError as cancelled:
@@ -381,8 +377,7 @@ class VersionQueue:
         if not alone and any(len(a) != rows for a in map(np.atleast_1d, outputs.arrays.values())):
             # The model does not answer row by row, so its answer belongs to nobody.
             reason = f"answered {rows} rows with another number of rows"
-            error = PredictionError(self.model, self.version, reason)
-            self._run_alone_or_fail(batch, error)
+            self._run_alone_or_fail(batch, PredictionError(self.model, self.version, reason))
             return
         answer = BatchAnswer(outputs, rows, prediction.predict_s)
         sent_s = started_s + prediction.wait_s

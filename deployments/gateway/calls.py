@@ -6,18 +6,23 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
+from typing import TYPE_CHECKING
 from typing import Protocol as Contract
 
 import msgspec
 
 from deployments.errors import FleetError, MalformedRequestError
+from deployments.gateway.batching import VersionQueue
 from deployments.gateway.inference import Inference
 from deployments.gateway.joining import AnyRequest
-from deployments.gateway.waiting import Ending
+from deployments.gateway.waiting import Ending, Waiting
 from deployments.protocols.statuses import Origin, origin
 from deployments.protocols.tensors import Outputs, Request, has_nan
 from deployments.telemetry import ERRORS, LATENCY, REQUESTS, Counters
 from deployments.traffic.table import Route
+
+if TYPE_CHECKING:
+    from deployments.gateway.traces import RequestSpan
 
 ROUTING_KEY = b"x-routing-key"
 REQUEST_ID = b"x-request-id"
@@ -70,6 +75,9 @@ class Call(msgspec.Struct, kw_only=True):
     origin: str = ""
     """Where that arose: caller, version or fleet."""
 
+    span: "RequestSpan | None" = None
+    """Where it is traced."""
+
     @property
     def logged_id(self) -> bytes:
         """See `Sender.logged_id`."""
@@ -79,6 +87,15 @@ class Call(msgspec.Struct, kw_only=True):
     def header(self, name: bytes) -> str | None:
         """What its sender said of it beside the body; None where that is nothing."""
         return None
+
+    def described(self) -> tuple[str, dict[str, str]]:
+        """Its span's name, and what the door knows of it, in OpenTelemetry's words."""
+        return "infer", {}
+
+    def left(self) -> None:
+        """Hear that nobody waits for an answer any more, or that there was one."""
+        if self.span is not None:
+            self.span.left()
 
 
 class Lines(Contract):
@@ -106,6 +123,7 @@ class Calls:
         self.inference = inference
         self.counters = counters
         self.clock = clock
+        self._traces = inference.traces
 
         self.lines: Lines | None = None
         """Writes a log line for calls; None where none are to be written."""
@@ -117,6 +135,8 @@ class Calls:
             NotFoundError: No such model.
         """
         call.counted = True
+        if self._traces is not None:
+            call.span = self._traces.begin(call)
         self.inference.model(model)
         # Only now: a name that is not hosted is not a label, or anyone could make up a million.
         call.model = model
@@ -180,7 +200,10 @@ class Calls:
             FleetError: What `Inference.queue` and `VersionQueue.put` raise.
         """
         queue = self.inference.queue(call.model, route)
-        return partial(queue.give_up, queue.put(request, self._left_s(call), told, call))
+        waiting = queue.put(request, self._left_s(call), told, call)
+        if call.span is not None:
+            return partial(_give_up, queue, waiting, call)
+        return partial(queue.give_up, waiting)
 
     def answered(self, call: Call, outputs: Outputs) -> Outputs:
         """Take note of what a version answered."""
@@ -195,7 +218,7 @@ class Calls:
     def count_error(self, call: Call, error: FleetError, code: str) -> None:
         """Count what a call failed with; `count` is due as well."""
         arose = origin(error)
-        if self.lines is not None:
+        if self.lines is not None or call.span is not None:
             call.error, call.origin = type(error).__name__, arose
         if not call.counted:
             return
@@ -213,10 +236,20 @@ class Calls:
         self.counters.observe(LATENCY, labels, seconds)
         if call.failed_version:
             self.counters.add(ERRORS, (*labels, code, Origin.VERSION))
+        if self.lines is None and call.span is None:
+            return
+        if call.failed_version:
+            call.error, call.origin = "NaN", Origin.VERSION
         if self.lines is not None:
-            if call.failed_version:
-                call.error, call.origin = "NaN", Origin.VERSION
             self.lines.note(call, code, seconds)
+        if call.span is not None:
+            of_version = call.model, call.version, call.track
+            call.span.answered(of_version, call.request_id, code, call.error, call.origin)
+
+
+def _give_up(queue: VersionQueue, waiting: Waiting, call: Call) -> None:
+    queue.give_up(waiting)
+    call.left()
 
 
 def timeout_s(text: str | None) -> float:

@@ -7,7 +7,7 @@ every error, goes the general way, whose answers these must not differ from.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,8 +17,8 @@ from deployments.gateway.batching import VersionQueue
 from deployments.gateway.calls import MAX_LOGGED_ID, MODEL_VERSION, REQUEST_ID, Protocol
 from deployments.gateway.cycles import NOBODY, Answered
 from deployments.gateway.heads import KnownHead
-from deployments.gateway.http import Answer
-from deployments.gateway.http_call import HttpCall
+from deployments.gateway.http import Answer, header_text
+from deployments.gateway.http_call import HttpCall, described
 from deployments.gateway.waiting import Ending, Share, Waiting
 from deployments.protocols.compression import MIN_BYTES
 from deployments.protocols.flat_infer import (
@@ -33,6 +33,9 @@ from deployments.protocols.flat_infer import (
 from deployments.telemetry import LATENCY, REQUESTS, Distribution
 from deployments.traffic.split import choose
 from deployments.traffic.table import EMPTY, Route
+
+if TYPE_CHECKING:
+    from deployments.gateway.traces import RequestSpan
 
 NOT_FLAT: list[WrittenOutput] = []
 """Stands for a batch's answer that only the general way can write."""
@@ -86,6 +89,7 @@ class FlatCall:
     disconnected = response_started = response_complete = waiting_for_100_continue = False
 
     waiting: Waiting
+    span: "RequestSpan | None" = None
 
     def __init__(
         self,
@@ -123,6 +127,14 @@ class FlatCall:
         """See `Sender.logged_id`."""
         return self.request_id[:MAX_LOGGED_ID]
 
+    def header(self, name: bytes) -> str | None:
+        """See `Call.header`."""
+        return header_text(self.head.headers, name)
+
+    def described(self) -> tuple[str, dict[str, str]]:
+        """See `Call.described`."""
+        return described(self.method, self.head.path)
+
     def told(self, ending: Ending) -> None:
         """Hear how it ended."""
         self._end(self, ending)
@@ -130,6 +142,8 @@ class FlatCall:
     def give_up(self) -> None:
         """End the work on it, for a client that left."""
         self.lane.queue.give_up(self.waiting)
+        if self.span is not None:
+            self.span.left()
 
     def on_response(self) -> None:
         """Tell the connection that it has been answered."""
@@ -153,6 +167,7 @@ class FlatCalls:
         self._inference = app.calls.inference
         self._counters = app.calls.counters
         self._clock = app.calls.clock
+        self._traces = self._inference.traces
         lines = app.calls.lines
         self._lines_of_all = lines is not None and lines.all  # those are written elsewhere
         self._draining = draining
@@ -187,6 +202,8 @@ class FlatCalls:
             self._end, connection, head, lane, request, request_id,
             started_s=started_s, keep_alive=not self._draining(),
         )  # fmt: skip
+        if self._traces is not None:
+            call.span = self._traces.begin(call)
         left_s = min(head.timeout_s - (self._clock() - started_s), way.deadline_s)
         try:
             call.waiting = lane.queue.put(request, left_s, call.told, call)
@@ -208,6 +225,8 @@ class FlatCalls:
             lane.latency = self._counters.distribution(LATENCY, lane.labels)
         lane.requests.value += 1
         lane.latency.observe(self._clock() - call.started_s)
+        if call.span is not None:
+            call.span.answered(lane.labels[:3], call.given_id, OK)
 
     def _end_generally(self, call: FlatCall, ending: Ending) -> None:
         route = call.lane.route
@@ -224,6 +243,7 @@ class FlatCalls:
             counted=True,
             request_id=call.request_id.decode("latin-1"),
             extra_headers=[(MODEL_VERSION, route.version.encode())],
+            span=call.span,
         )
         asked = Asked(general, route, call.request, call.request_id.decode("latin-1"))
 

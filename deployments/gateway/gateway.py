@@ -7,7 +7,7 @@ a gateway that starts in such a time takes the one on its node, else the store's
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import serve
@@ -40,6 +40,9 @@ from deployments.store.store import FleetStore
 from deployments.telemetry import Counters
 from deployments.traffic.feedback import Remembered
 from deployments.traffic.table import Route, RoutingTable, decode_table
+
+if TYPE_CHECKING:
+    from deployments.gateway.traces import RequestTraces
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +79,12 @@ class Gateway(InferenceServicer):
             handle = HandleTransport(application, self._id)
             return InlineTransport(self._id, DirectTransport(self._id, node, handle), self._load)
 
+        self._traces = self._open_traces()
         self._pools = Pools(connect)
         self._inference = Inference(
             lambda application: PoolableTransport(lambda: make_transport(application), self._pools),
             self._counters,
+            traces=self._traces,
         )
         fleet = ControllerFleet(
             controller, self._inference, self._counters, settings.model_control_mode
@@ -130,13 +135,30 @@ class Gateway(InferenceServicer):
         await asyncio.gather(*[door.drain(deadline_s) for door in doors])
         self._shipping.cancel()
         await self._inference.memory.ship(self._ship)
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
 
     def _load(self, route: Route) -> Predictor:
         """A copy of a version for this process."""
         hide_gpus()
         model, version = parse_application_name(route.application) or ("", route.version)
         uris = self._settings.tracking_uri, self._settings.registry_uri
-        return Predictor(model, version, route.runtime, *uris)
+        predictor = Predictor(model, version, route.runtime, *uris)
+        if self._traces is not None:
+            predictor.trace(self._traces.of_copies)
+        return predictor
+
+    def _open_traces(self) -> "RequestTraces | None":
+        """What makes spans, if that is wanted.
+
+        Raises:
+            ConfigError: One of OpenTelemetry's variables means nothing to us.
+        """
+        if self._settings.traces is None:
+            return None
+        from deployments.gateway.traces import open_traces  # noqa: PLC0415, OpenTelemetry's part
+
+        return open_traces(self._settings.traces, self._id, self._counters)
 
     async def _open_express(self, spec: ExpressSpec | None, fleet: str) -> ExpressServer | None:
         """Listen on the express port, if there is one.

@@ -58,6 +58,10 @@ DEADLINE_SLACK_S = 0.05
 """A client gives up this much before its deadline at most, by our clock, seconds."""
 
 
+METHOD = "inference.GRPCInferenceService/ModelInfer"
+"""What a traced call asks for; a stream's requests are calls of their own."""
+
+
 class RpcCall(Call, kw_only=True):
     """A call that gRPC carries."""
 
@@ -72,6 +76,10 @@ class RpcCall(Call, kw_only=True):
     def header(self, name: bytes) -> str | None:
         """See `Call.header`."""
         return self.metadata.get(name.decode())
+
+    def described(self) -> tuple[str, dict[str, str]]:
+        """See `Call.described`."""
+        return METHOD, {"rpc.system.name": "grpc", "rpc.method": METHOD}
 
 
 class InferenceServicer(PageServicer):
@@ -198,6 +206,7 @@ class InferenceServicer(PageServicer):
             if self._calls.clock() - call.started_s > call.remaining_s - DEADLINE_SLACK_S:
                 # gRPC ended the call at the deadline, perhaps a moment before we would have.
                 self._count(call, DeadlineExceededError(call.model, call.remaining_s))
+            call.left()
             raise
         except Exception:  # the boundary: a fault of ours is one request's, with its traceback
             logger.exception("ModelInfer failed")

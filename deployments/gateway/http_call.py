@@ -9,6 +9,9 @@ from deployments.gateway.calls import Call
 from deployments.gateway.http import Headers, Receive, Scope, header_text, read_body
 from deployments.protocols.infer_envelope import MAX_DIGITS
 
+MAX_PATH = 256
+"""Characters of a path that a span says."""
+
 
 class HttpCall(Call, kw_only=True):
     """A call that HTTP carries."""
@@ -39,6 +42,10 @@ class HttpCall(Call, kw_only=True):
         """See `Call.header`."""
         return header_text(self.headers, name)
 
+    def described(self) -> tuple[str, dict[str, str]]:
+        """See `Call.described`."""
+        return described(self.method, self.path)
+
     async def read(self, limit_bytes: int) -> bytes:
         """The body.
 
@@ -59,6 +66,24 @@ def inference_path(path: str) -> tuple[str, str | None] | None:
         case ["", "v2", "models", model, "versions", version, "infer"]:
             return model, version
     return None
+
+
+def described(method: str, path: str) -> tuple[str, dict[str, str]]:
+    """What `Call.described` says of a request that HTTP carries."""
+    route = _route(path)
+    said = {"http.request.method": method, "url.path": path[:MAX_PATH], "http.route": route}
+    return f"{method} {route}", said
+
+
+def _route(path: str) -> str:
+    match path.strip("/").split("/"):
+        case ["v2", "models", _, "versions", _, "infer"]:
+            return "/v2/models/{model}/versions/{version}/infer"
+        case ["v2", "models", _, "infer"]:
+            return "/v2/models/{model}/infer"
+        case ["models", _, "versions", _, "invocations"]:
+            return "/models/{model}/versions/{version}/invocations"
+    return "/models/{model}/invocations"
 
 
 def short_inference(

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from deployments.errors import ModelNotReadyError, NotFoundError
 from deployments.gateway.batching import VersionQueue
@@ -15,6 +16,9 @@ from deployments.protocols.tensors import Outputs, Request
 from deployments.telemetry import REVISION, Counters
 from deployments.traffic.split import choose
 from deployments.traffic.table import EMPTY, ModelRoutes, Route, RouteState, RoutingTable
+
+if TYPE_CHECKING:
+    from deployments.gateway.traces import RequestTraces
 
 TIMER_SLACK_S = 0.001
 """A timer may fire a moment early, and find nothing to do."""
@@ -30,7 +34,17 @@ class Inference:
         make_transport: Callable[[str], VersionTransport],
         counters: Counters,
         clock: Callable[[], float] = time.perf_counter,
+        traces: "RequestTraces | None" = None,
     ) -> None:
+        """Begin without a table.
+
+        Args:
+            make_transport: Makes the way to an application's replicas.
+            counters: This gateway's.
+            clock: Seconds.
+            traces: Makes spans; None where there are none to make.
+        """
+        self.traces = traces
         self._make_transport = make_transport
         self._counters = counters
         self._clock = clock
@@ -198,6 +212,7 @@ class Inference:
                 replicas=route.replicas,
                 counters=self._counters,
                 clock=self._clock,
+                traces=self.traces,
             )
         else:
             queue.resize(route.track, routes.batching, route.replicas)

@@ -5,17 +5,12 @@ of an error, which may quote a caller's value.
 """
 
 import logging
-import re
 from typing import Literal
 
 from deployments.gateway.calls import Call
+from tuning.tracecontext import TRACE_PARENT, parse_parent
 
 logger = logging.getLogger(__name__)
-
-TRACE_PARENT = b"traceparent"
-
-TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-"""W3C Trace Context, level 1: version, trace, parent, flags."""
 
 MILLISECONDS = 1000.0
 
@@ -51,7 +46,7 @@ class RequestLog:
             "origin": call.origin,
             "duration_ms": round(seconds * MILLISECONDS, 3),
             "request_id": call.logged_id.decode("latin-1"),
-            "trace_id": trace_id(call.header(TRACE_PARENT)),
+            "trace_id": _trace_id(call),
         }
         logger.log(
             _level(call.origin),
@@ -62,10 +57,12 @@ class RequestLog:
         )  # fmt: skip
 
 
-def trace_id(parent: str | None) -> str:
-    """The trace that a `traceparent` names; empty where there is none, or no valid one."""
-    found = TRACE.fullmatch(parent) if parent is not None else None
-    return found[1] if found is not None and set(found[1]) != {"0"} else ""
+def _trace_id(call: Call) -> str:
+    """The trace of a call, or that of its sender where it has none; empty without either."""
+    if call.span is not None:
+        return call.span.trace_id
+    parent = parse_parent(call.header(TRACE_PARENT.encode()))
+    return parent.trace_id if parent is not None else ""
 
 
 def make_request_log(which: Literal["none", "failed", "all"]) -> RequestLog | None:

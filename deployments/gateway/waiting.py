@@ -6,12 +6,17 @@ of the loop, and a timer for each request cost as much as decoding the request.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from deployments.gateway.joining import AnyRequest, Shape
-from deployments.protocols.tensors import Outputs
+from deployments.gateway.transport import Landed
+from deployments.protocols.tensors import Batch, Outputs
+from deployments.telemetry import Labels
+
+if TYPE_CHECKING:
+    from deployments.gateway.traces import RequestSpan
 
 SWEEP_S = 0.001
 """Shortest time between two looks at what has expired, seconds."""
@@ -81,12 +86,27 @@ class Sender(Protocol):
         """Names the request in log lines; Latin-1."""
         ...
 
+    @property
+    def span(self) -> "RequestSpan | None":
+        """Its span; None where it is not traced."""
+        ...
+
 
 class Onlooker(Protocol):
     """Sees every batch that a version has answered."""
 
     def saw(self, batch: "Sequence[Waiting]", answer: BatchAnswer) -> None:
         """Look at a batch whose requests have been told. Must be quick."""
+        ...
+
+
+class BatchTraces(Protocol):
+    """Makes the spans of batches, such as `traces.RequestTraces`."""
+
+    def launched(
+        self, items: "Sequence[Waiting]", batch: Batch, landed: Landed, labels: Labels
+    ) -> tuple[Batch, Landed]:
+        """Note that a batch is sent; gives what to send, and who is to hear of its end."""
         ...
 
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from deployments.errors import ConfigError, PredictionError
 from deployments.logs import REQUESTS, log_as_serve_does
@@ -17,6 +18,9 @@ from deployments.predictor.autoscaling import QUEUE_METRIC, QueueDepths
 from deployments.predictor.prediction import Prediction
 from deployments.predictor.runtimes.runtime import PLAIN, Runtime, RuntimeOptions, make_runtime
 from deployments.protocols.tensors import Batch
+
+if TYPE_CHECKING:
+    from deployments.predictor.traces import ReplicaTraces
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +68,7 @@ class Predictor:
         # One thread: frameworks bring their own parallelism, and order is kept.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._threaded: set[Future[Prediction]] = set()
+        self._traces: ReplicaTraces | None = None
         started_s = clock()
         try:
             self._runtime: Runtime = make_runtime(
@@ -117,6 +122,10 @@ class Predictor:
         """Leave slow batches to a single thread that others use, too; before the first batch."""
         self._thread = thread
 
+    def trace(self, traces: "ReplicaTraces | None") -> None:
+        """Make spans of batches whose gateway asks for them."""
+        self._traces = traces
+
     @property
     def is_busy(self) -> bool:
         """Whether a batch is under way, be it that nobody waits for it any more."""
@@ -129,7 +138,12 @@ class Predictor:
     def _answer(self, batch: Batch, arrived_s: float, *, on_loop: bool) -> Prediction:
         started_s, cpu_s = self._clock(), self._cpu_clock()
         try:
-            outputs = self._runtime.predict(batch)
+            if batch.trace is None or self._traces is None:
+                outputs = self._runtime.predict(batch)
+            else:
+                wait_s = started_s - arrived_s
+                with self._traces.predicting(batch.trace, batch, wait_s=wait_s, **self._said):
+                    outputs = self._runtime.predict(batch)
         except Exception as error:  # whatever a model raises is the version's failure
             logger.warning(
                 "%s version %s raised", self._model, self._version,

@@ -1,5 +1,7 @@
 """A predictor as Serve runs it: with a door of its own, which the controller hears of."""
 
+import asyncio
+
 from deployments.garbage import spare_what_stays
 from deployments.predictor.announcing import AnnouncedDoor
 from deployments.predictor.direct import DirectDoor
@@ -7,13 +9,15 @@ from deployments.predictor.prediction import Prediction
 from deployments.predictor.predictor import Predictor
 from deployments.predictor.runtimes.nvidia import hide_gpus
 from deployments.predictor.runtimes.runtime import RuntimeOptions
+from deployments.predictor.tracing import open_replica_traces
 from deployments.protocols.tensors import Batch
+from tuning.tracespec import TracesSpec
 
 
 class ServedPredictor:
     """One replica of one version. `controller.applications` turns it into a deployment."""
 
-    async def __init__(  # type: ignore[misc]  # Serve awaits it
+    async def __init__(  # type: ignore[misc]  # noqa: PLR0913, Serve awaits it, and has names
         self,
         *,
         model: str,
@@ -24,6 +28,7 @@ class ServedPredictor:
         fleet: str,
         deadline_s: float,
         options: RuntimeOptions,
+        traces: TracesSpec | None = None,
     ) -> None:
         """Load the version and open the door.
 
@@ -36,12 +41,15 @@ class ServedPredictor:
             fleet: See `AnnouncedDoor`, as the next.
             deadline_s: As above.
             options: See `Predictor`.
+            traces: Where spans go; None makes none.
         """
         if not options.claim.num_gpus:
             hide_gpus()
         self._predictor = Predictor(
             model, version, runtime, tracking_uri, registry_uri, options=options
         )
+        self._traces = open_replica_traces(traces)
+        self._predictor.trace(self._traces)
         spare_what_stays()
         at_once = self._predictor.predict_at_once
         door = DirectDoor(self._predictor.predict, model, version, at_once)
@@ -59,3 +67,5 @@ class ServedPredictor:
     async def __del__(self) -> None:
         """Serve awaits it once its own calls are answered."""
         await self._door.leave()
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)

@@ -26,7 +26,9 @@ from deployments.predictor.prediction import Prediction
 from deployments.predictor.predictor import Predictor
 from deployments.predictor.runtimes.nvidia import hide_gpus
 from deployments.predictor.runtimes.runtime import RUNTIMES, RuntimeOptions
+from deployments.predictor.tracing import open_replica_traces
 from deployments.protocols.tensors import Batch
+from tuning.tracespec import TracesSpec
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class ServedPool:
         registry_uri: str,
         fleet: str,
         deadline_s: float,
+        traces: TracesSpec | None = None,
     ) -> None:
         """Open the door; versions are loaded when they are asked for.
 
@@ -62,6 +65,7 @@ class ServedPool:
             registry_uri: As above.
             fleet: See `AnnouncedDoor`, as the next.
             deadline_s: As above.
+            traces: Where spans go; None makes none.
 
         Raises:
             ConfigError: The process takes more than that before it holds a version.
@@ -70,6 +74,7 @@ class ServedPool:
         # MLflow waits minutes for a dead server by default; whoever asks again tries again.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        self._traces = open_replica_traces(traces)
         memory = ProcessMemory()
         await asyncio.to_thread(_prepare, tracking_uri, registry_uri)
         memory.give_back()
@@ -114,6 +119,8 @@ class ServedPool:
     async def __del__(self) -> None:
         """Serve awaits it once its own calls are answered."""
         await self._door.leave()
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
 
     def _load(self, target: Target) -> Predictor:
         model, version, runtime, _ = target
@@ -122,6 +129,7 @@ class ServedPool:
         with self._computing:
             predictor = Predictor(model, version, runtime, *self._uris, options=options)
             predictor.share(next(self._threads))
+            predictor.trace(self._traces)
         return predictor
 
     def _fetched(self, model: str, version: str) -> str:

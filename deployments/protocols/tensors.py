@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tuning.tracecontext import Parent
+
 Array = NDArray[Any]
 
 UNNAMED_INPUT = "input-0"
@@ -142,10 +144,14 @@ class Batch(msgspec.Struct, frozen=True):
     """What log lines call its requests, in Latin-1, one a line. Texts would cost ten times as
     much on the way, and a replica wants them only when something is wrong."""
 
+    trace: Parent | None = None
+    """The span that the replica's own belongs to; None where there is none to make."""
+
     def plain(self) -> tuple[Any, ...]:
         """The fields alone, for `of`: a frozen dataclass costs ten times as much to unpickle."""
         inputs, params = dict(self.inputs), dict(self.params)
-        return inputs, params, str(self.layout), self.labels, self.request_ids
+        fields = inputs, params, str(self.layout), self.labels, self.request_ids
+        return fields if self.trace is None else (*fields, self.trace)
 
     @classmethod
     def of(
@@ -155,9 +161,10 @@ class Batch(msgspec.Struct, frozen=True):
         layout: str,
         labels: tuple[Hashable, ...],
         request_ids: bytes,
+        trace: Parent | None = None,
     ) -> Self:
         """Rebuild what `plain` took apart."""
-        return cls(inputs, params, Layout(layout), labels, request_ids)
+        return cls(inputs, params, Layout(layout), labels, request_ids, trace)
 
 
 class Outputs(msgspec.Struct, frozen=True):

@@ -20,7 +20,6 @@ from tuning.progress import Progress
 
 NOON_NS = 1_700_000_000_123_456_789
 
-import pytest
 
 PRINTS_TO_NOBODY = """\
 import sys

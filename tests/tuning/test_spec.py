@@ -88,7 +88,7 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             "unknown key 'n_trails' (did you mean 'n_trials'?), allowed: budget, "
             "checkpoint_every_s, constraints, data, epochs, experiment, folds, max_concurrent, "
             "metric, mode, model, n_trials, name, objectives, options, require_better, "
-            "resources, scheduler, searcher, seed, space, trainer, warm_start",
+            "resources, scheduler, searcher, seed, space, traces, trainer, warm_start",
             id="unknown-key",
         ),
         pytest.param(("n_trials: 2\n", ""), "n_trials: is missing", id="missing-key"),

@@ -100,12 +100,15 @@ class Surroundings:
 class Fleet:
     """A gateway, what it counts and what reaches its replicas."""
 
-    def __init__(self, table: RoutingTable = READY, predict: Any = sums, **others: Any) -> None:
+    def __init__(
+        self, table: RoutingTable = READY, predict: Any = sums, traces: Any = None, **others: Any
+    ) -> None:
         """Begin.
 
         Args:
             table: To put in force.
             predict: What all versions answer.
+            traces: Makes spans.
             others: What some answer instead, by version: `v2=...`.
         """
         self.counters = Counters("gateway-1")
@@ -114,6 +117,7 @@ class Fleet:
         inference = Inference(
             lambda application: self.others.get(application.rpartition("--")[2], self.transport),
             self.counters,
+            traces=traces,
         )
         self.surroundings = Surroundings(self.counters)
         self.app = GatewayApp(inference, self.counters, self.surroundings, MAX_BODY)

@@ -25,6 +25,8 @@ WHILE_S = 1.0
 class Client:
     """Who sent a request."""
 
+    span = None
+
     def __init__(self, given_id: str = "id", routing_key: str | None = None) -> None:
         self.given_id = given_id
         self.logged_id = given_id.encode()

@@ -19,6 +19,7 @@ class Client:
     routing_key: str | None = None
     given_id: str = "q1"
     logged_id: bytes = b"q1"
+    span: None = None
 
 
 CLIENT = Client()
