@@ -134,7 +134,8 @@ class GatewayApp:
         except ClientGoneError:
             return
         finally:
-            call.left()
+            if call.span is not None:
+                call.span.left()
 
     async def _respond(self, call: HttpCall) -> Answer:
         try:

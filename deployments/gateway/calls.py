@@ -92,11 +92,6 @@ class Call(msgspec.Struct, kw_only=True):
         """Its span's name, and what the door knows of it, in OpenTelemetry's words."""
         return "infer", {}
 
-    def left(self) -> None:
-        """Hear that nobody waits for an answer any more, or that there was one."""
-        if self.span is not None:
-            self.span.left()
-
 
 class Lines(Contract):
     """Hears of calls that were answered; see `request_log`."""
@@ -202,7 +197,7 @@ class Calls:
         queue = self.inference.queue(call.model, route)
         waiting = queue.put(request, self._left_s(call), told, call)
         if call.span is not None:
-            return partial(_give_up, queue, waiting, call)
+            return partial(_give_up, queue, waiting, call.span)
         return partial(queue.give_up, waiting)
 
     def answered(self, call: Call, outputs: Outputs) -> Outputs:
@@ -247,9 +242,9 @@ class Calls:
             call.span.answered(of_version, call.request_id, code, call.error, call.origin)
 
 
-def _give_up(queue: VersionQueue, waiting: Waiting, call: Call) -> None:
+def _give_up(queue: VersionQueue, waiting: Waiting, span: "RequestSpan") -> None:
     queue.give_up(waiting)
-    call.left()
+    span.left()
 
 
 def timeout_s(text: str | None) -> float:

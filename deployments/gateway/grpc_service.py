@@ -206,7 +206,8 @@ class InferenceServicer(PageServicer):
             if self._calls.clock() - call.started_s > call.remaining_s - DEADLINE_SLACK_S:
                 # gRPC ended the call at the deadline, perhaps a moment before we would have.
                 self._count(call, DeadlineExceededError(call.model, call.remaining_s))
-            call.left()
+            if call.span is not None:
+                call.span.left()
             raise
         except Exception:  # the boundary: a fault of ours is one request's, with its traceback
             logger.exception("ModelInfer failed")

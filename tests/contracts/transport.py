@@ -8,16 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from deployments.errors import PredictionError
 from deployments.gateway.transport import ReplicaGoneError, Transport
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.tensors import Array, Batch, Form, Layout
+from tuning.tracecontext import Parent
 
 RAISE, HANG, DIE = -1.0, -2.0, -3.0
 """First numbers that make the model misbehave; any other batch is answered with its rows' sums."""
 
 WITHIN_S = 30.0
+
+PARENT = Parent("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", True, "vendor=1")
+"""Span of a batch that is traced."""
 
 
 class Model:
@@ -50,6 +55,7 @@ class Model:
             "depth": np.asarray([depth]),
             "gateway": np.asarray([gateway], dtype=object),
             "request_ids": np.asarray([batch.request_ids], dtype=object),
+            "trace": np.asarray([batch.trace and batch.trace.header], dtype=object),
             **{name: np.asarray(array) for name, array in batch.inputs.items()},
         }
         return Prediction(outputs, Form.NAMED, predict_s=0.001, wait_s=0.0)
@@ -113,6 +119,15 @@ class TransportContract(ABC):
             assert list(answer.arrays["depth"]) == [17]
             assert list(answer.arrays["gateway"]) == ["gateway-1"]
             assert list(answer.arrays["request_ids"]) == [b"id-1\nid-2"]
+
+        self.run(test)
+
+    @pytest.mark.parametrize("parent", [PARENT, None], ids=["traced", "not-traced"])
+    def test_a_batch_s_trace_goes_with_it(self, parent: Parent | None) -> None:
+        async def test(transport: Transport) -> None:
+            answer = await transport.predict(replace(batch(1.0), trace=parent), 1, WITHIN_S)
+
+            assert list(answer.arrays["trace"]) == [parent and parent.header]
 
         self.run(test)
 

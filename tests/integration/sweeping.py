@@ -86,15 +86,19 @@ class Bench:
         path.write_text(yaml.safe_dump({**FAKE, **changes}))
         return path
 
-    def run(self, path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, path: Path, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         """Run a sweep to its end."""
-        return self.tuning(str(path), *arguments)
+        return self.tuning(str(path), *arguments, variables=variables)
 
-    def tuning(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run `python -m tuning`."""
+    def tuning(
+        self, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `python -m tuning`, with more variables beside the bench's own."""
         return subprocess.run(
             [sys.executable, "-m", "tuning", *arguments],
-            env=self.environment,
+            env={**self.environment, **(variables or {})},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

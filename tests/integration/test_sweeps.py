@@ -1,5 +1,6 @@
 import json
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -13,6 +14,8 @@ import psutil
 import pytest
 from mlflow.entities import Run
 
+from tests.integration.collecting import Span, collecting
+from tests.integration.hosting import eventually
 from tests.integration.stores import Servers, started_servers
 from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_until, wait_until
 from tests.stores import new_mlflow
@@ -135,6 +138,32 @@ def test_sweep_registers_its_winner_once(shared_bench: Bench) -> None:
     assert restarted.returncode == 0, restarted.stderr
     assert "iris version 2 @challenger" in restarted.stdout
     assert len(bench.sweep_runs("irises")) == 2
+
+
+def test_a_sweep_s_spans_reach_a_collector(shared_bench: Bench, tmp_path: Path) -> None:
+    trace, caller = secrets.token_hex(16), secrets.token_hex(8)
+    variables = {"TRACEPARENT": f"00-{trace}-{caller}-01"}
+    with collecting(tmp_path) as collected:
+        path = shared_bench.write(n_trials=2, traces={"endpoint": collected.endpoint})
+
+        finished = shared_bench.run(path, variables=variables)
+        assert finished.returncode == 0, finished.stderr
+        eventually("spans", lambda: len(collected.of(trace)) == 1 + 2 + 2 * 2)
+
+    by_name: dict[str, list[Span]] = {"sweep": [], "trial": [], "fold": []}
+    for span in collected.of(trace):
+        by_name[span.name].append(span)
+    (sweep,) = by_name["sweep"]
+    assert sweep.parent_id == caller
+    assert sweep.attributes["rayfleet.sweep"] == "fake"
+    runs = {run.info.run_id: run for run in shared_bench.trial_runs()}
+    assert {span.attributes["mlflow.run_id"] for span in by_name["trial"]} == runs.keys()
+    assert {span.attributes["rayfleet.state"] for span in by_name["trial"]} == {"complete"}
+    assert {span.parent_id for span in by_name["trial"]} == {sweep.span_id}
+    below = Counter((span.parent_id, span.attributes["rayfleet.fold"]) for span in by_name["fold"])
+    assert below == {(span.span_id, fold): 1 for span in by_name["trial"] for fold in (0, 1)}
+    for span in (*by_name["trial"], *by_name["fold"]):
+        assert sweep.began_ns <= span.began_ns <= span.ended_ns <= sweep.ended_ns
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_lost(shared_bench: Bench) -> None:

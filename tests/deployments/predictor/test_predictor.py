@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from opentelemetry.trace import get_current_span
 
 from deployments.errors import ConfigError, PredictionError
 from deployments.predictor import predictor as module
@@ -16,6 +17,8 @@ from deployments.predictor.runtimes.runtime import PLAIN
 from deployments.protocols.tensors import Batch, Form, Layout, Outputs
 from tests.fakes import FakeClock, sums
 from tests.lines import kept_lines
+from tests.tracing import SPAN, TRACE, kept_spans, own, parent
+from tuning.tracecontext import Parent
 
 MAIN = threading.main_thread()
 BATCH = Batch({"x": np.array([[1.0, 2.0]])}, {}, Layout.TENSOR)
@@ -59,6 +62,9 @@ class Replica:
     def _load(self, *arguments: Any) -> FakeRuntime:
         self.loaded = arguments
         return self.runtime
+
+    def ask(self, batch: Batch) -> Any:
+        return asyncio.run(self.predictor.predict(batch, "gateway-1", 1))
 
     def __call__(self, times: int = 1, batch: Batch = BATCH) -> Any:
         async def ask() -> Any:
@@ -259,3 +265,34 @@ def test_depths_of_all_gateways_are_added_while_they_are_fresh(replica: Replica)
     assert replica.predictor.record_autoscaling_stats() == {QUEUE_METRIC: 4.0}
     replica.clock.advance(DEPTH_TTL_S)
     assert replica.predictor.record_autoscaling_stats() == {QUEUE_METRIC: 0.0}
+
+
+def test_a_traced_batch_has_a_span_that_the_model_s_own_calls_join(replica: Replica) -> None:
+    seen: list[Any] = []
+    replica.runtime.during = lambda: seen.append(get_current_span().get_span_context().span_id)
+    with kept_spans() as kept:
+        replica.predictor.trace(kept.traces.of_copies)
+
+        replica.ask(replace(BATCH, trace=Parent(TRACE, SPAN, True)))
+        replica.ask(BATCH)
+
+        (span,) = kept.named("predict")
+    assert (f"{span.context.trace_id:032x}", parent(span)) == (TRACE, int(SPAN, 16))
+    assert seen == [own(span), 0]
+    said = dict(span.attributes or {})
+    assert (said["rayfleet.model"], said["rayfleet.version"]) == ("churn", "3")
+    assert said["rayfleet.batch.rows"] == 1
+
+
+def test_what_a_model_raises_is_in_its_span_by_its_class_alone(replica: Replica) -> None:
+    replica.runtime.error = ValueError("1234567 is too much")
+    with kept_spans() as kept:
+        replica.predictor.trace(kept.traces.of_copies)
+
+        with pytest.raises(PredictionError):
+            replica.ask(replace(BATCH, trace=Parent(TRACE, SPAN, True)))
+
+        (span,) = kept.spans
+    assert not span.status.is_ok
+    assert dict(span.attributes or {})["error.type"] == "ValueError"
+    assert "1234567" not in span.to_json()

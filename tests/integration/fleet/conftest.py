@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.collecting import Collected, collecting
 from tests.integration.hosting import (
     SERVED,
     SILENCE_S,
@@ -54,10 +55,20 @@ def cluster(home: Path, stores: Stores) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="package")
-def fleet(registering: Registering, cluster: Cluster) -> Fleet:
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collected]:
+    """The spans of requests whose senders asked for them."""
+    with collecting(tmp_path_factory.mktemp("collector")) as collected:
+        yield collected
+
+
+@pytest.fixture(scope="package")
+def fleet(registering: Registering, cluster: Cluster, collected: Collected) -> Fleet:
     """A fleet of the three frameworks and of two troubled models, ready."""
     fleet = make_fleet(cluster, registering.folder, registering.models())
-    fleet.more_args = {"logs": {"format": "json", "requests": "failed"}}
+    fleet.more_args = {
+        "logs": {"format": "json", "requests": "failed"},
+        "traces": {"endpoint": collected.endpoint, "sampling": 0.0},
+    }
     fleet.user_config = {name: {} for name in (*SERVED, "moody", "broken", "columns")}
     # Short for the others, so that a retired version goes soon; here a replica is killed,
     # and on a busy machine its replacement imports PyTorch for longer than that.
