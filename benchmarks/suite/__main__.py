@@ -97,7 +97,7 @@ def report(
     print(f"; {len(costs) - len(scored)} left out, where all configurations score alike")
     for problem, by in scored.items():
         cells = " ".join(_cell(by, name) for name in searchers)
-        print(f"{problem.title:<36} {cells}")
+        print(f"{problem.title:<40} {cells}")
     print(f"\n{'searcher':<10} {'problems':>8} {'score':>7} {'seeds':>15} {'gap':>6} better/worse")
     for row in rows:
         spread = f"{row.low:.1f} to {row.high:.1f}"
