@@ -33,15 +33,20 @@ BAR = 1.03
 """Largest ratio of CPU with the code for traces, and none made, to that without the code."""
 
 
-def main() -> int:
-    """Measure, and say what came of it."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    parsed = argparse.ArgumentParser(
         prog="python -m benchmarks.traces", description="What traces cost a gateway."
     )
-    parser.add_argument("--rounds", type=int, default=7, help="of each setting")
-    parser.add_argument("--requests", type=int, default=40_000, help="in a round")
-    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="one without traces")
-    options = parser.parse_args()
+    parsed.add_argument("--rounds", type=int, default=7, help="of each setting")
+    parsed.add_argument("--requests", type=int, default=40_000, help="in a round")
+    parsed.add_argument("--before", type=Path, metavar="CHECKOUT", help="one without traces")
+    return parsed
+
+
+def main() -> int:
+    """Measure, and say what came of it."""
+    options = parser().parse_args()
     settings = [*([BEFORE] if options.before is not None else []), *SHARES]
     readings: dict[str, list[float]] = {setting: [] for setting in settings}
     with _swallowing() as endpoint:

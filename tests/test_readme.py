@@ -24,6 +24,7 @@ from benchmarks.pool import parser as pool_benchmark_parser
 from benchmarks.racing.__main__ import parser as racing_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
 from benchmarks.suite.__main__ import parser as suite_benchmark_parser
+from benchmarks.traces import parser as traces_benchmark_parser
 from benchmarks.tuning_options import nodes_parser, reaching_parser
 from benchmarks.tuning_options import parser as tuning_benchmark_parser
 from deployments.cli import _parser as rayfleet_parser
@@ -144,6 +145,7 @@ BENCHMARKS = {
     "reaching": reaching_parser,
     "serving": benchmark_parser,
     "suite": suite_benchmark_parser,
+    "traces": traces_benchmark_parser,
     "tuning": tuning_benchmark_parser,
 }
 
