@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -386,14 +386,17 @@ def replica_pids(fleet: Fleet) -> dict[tuple[str, int], float]:
     """Start times of the replicas' processes, by application#deployment and process id."""
     session = str(fleet.ray_tmpdir)
     found = {}
-    for process in psutil.process_iter(["cmdline", "environ", "create_time"]):
+    for process in psutil.process_iter(["cmdline"]):
         # ray::ServeReplica:APPLICATION:DEPLOYMENT, then `.method` while one runs, then blanks.
         title = " ".join(process.info["cmdline"] or []).strip()
-        ours = (process.info["environ"] or {}).get("RAY_TMPDIR") == session
-        if ours and title.startswith(REPLICA_TITLE):
+        if not title.startswith(REPLICA_TITLE):
+            continue
+        with suppress(psutil.Error):  # it has ended, or is another user's
+            if process.environ().get("RAY_TMPDIR") != session:
+                continue
             application, deployment = title.removeprefix(REPLICA_TITLE).split(":")[:2]
             name = f"{application}#{deployment.partition('.')[0]}"
-            found[name, process.pid] = process.info["create_time"]
+            found[name, process.pid] = process.create_time()
     return found
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
+from mlflow.cli import cli as mlflow
 from mlflow.deployments import get_deploy_client
 from mlflow.exceptions import MlflowException
 
@@ -111,26 +113,20 @@ def test_a_model_that_cannot_be_loaded_is_not_left_behind(client: Any) -> None:
 
 def test_mlflow_s_command_line(fleet: Fleet, tmp_path: Path) -> None:
     target = f"rayfleet://127.0.0.1:{port_of(fleet.control_url)}"
-    rows = tmp_path / "rows.json"
-    rows.write_text(json.dumps({"inputs": FRAME.to_dict("list")}))
 
-    def mlflow(*arguments: str) -> str:
-        finished = subprocess.run(
-            [BIN / "mlflow", "deployments", *arguments, "-t", target],
-            cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
-        )  # fmt: skip
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        return finished.stdout
+    # The program itself; then its commands as it finds them, in a process that has MLflow already.
+    created = subprocess.run(
+        [BIN / "mlflow", "deployments", "create", "-t", target, "--name", "spare",
+         "-m", "models:/spare@champion", "-C", "num_replicas=1"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    listed = CliRunner().invoke(mlflow, ["deployments", "list", "-t", target])
+    deleted = CliRunner().invoke(mlflow, ["deployments", "delete", "-t", target, "--name", "spare"])
 
-    created = mlflow(
-        "create", "--name", "spare", "-m", "models:/spare@champion", "-C", "num_replicas=1"
-    )
-    listed = mlflow("list")
-    deleted = mlflow("delete", "--name", "spare")
-
-    assert "spare" in created
-    assert "spare" in listed
-    assert "deleted" in deleted
+    assert created.returncode == 0, created.stdout + created.stderr
+    assert "spare" in created.stdout
+    assert (listed.exit_code, "spare" in listed.output) == (0, True), listed.output
+    assert (deleted.exit_code, "deleted" in deleted.output) == (0, True), deleted.output
     eventually("it is gone", lambda: fleet.call("/v2/models/spare")[0] == 404)
 
 
