@@ -134,6 +134,7 @@ def write(plain: Mapping[str, Any]) -> None:
 def draw(curves: Mapping[str, Iterable[float]], path: Path) -> None:
     """Draw the mean score after each trial."""
     from matplotlib.figure import Figure  # noqa: PLC0415, slower than --help should be
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415, as above
 
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots()
@@ -143,6 +144,7 @@ def draw(curves: Mapping[str, Iterable[float]], path: Path) -> None:
         axes.plot(range(1, len(points) + 1), points, style, label=name)
     axes.set(xlabel="trials", ylabel="normalised score", title="bayesmark's scikit-learn suite")
     axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     figure.savefig(path, dpi=150)
 
