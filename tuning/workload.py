@@ -5,15 +5,19 @@ only fits the winner need not.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuning.data import Labels, Rows
 from tuning.exploring import Segment, refit_evolved
 from tuning.folds import Positions
+from tuning.resources import ResourcesSpec
 from tuning.trainers.factory import make_trainer
-from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer
+from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer, Workers
+
+ALONE = Workers()
+ONE_CORE = ResourcesSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,11 @@ class Workload:
     folder: Path | None = None
     """The sweep's, for checkpoints; None makes none."""
     checkpoint_every_s: float = 0.0
+    resources: ResourcesSpec = ONE_CORE
 
-    def make_trainer(self) -> Trainer:
+    def make_trainer(self, workers: Workers = ALONE) -> Trainer:
         """Build the trainer anew, in the process that uses it."""
-        return make_trainer(self.trainer, self.problem, self.options)
+        return make_trainer(self.trainer, replace(self.problem, workers=workers), self.options)
 
 
 def fit_winner(
@@ -45,9 +50,10 @@ def fit_winner(
     holdout_rows: Rows,
     holdout_labels: Labels,
     segments: tuple[Segment, ...] = (),
+    workers: Workers = ALONE,
 ) -> tuple[Any, Metrics]:
     """Fit all training rows and score the hold-out, once; with `segments`, as they say."""
-    trainer = workload.make_trainer()
+    trainer = workload.make_trainer(workers)
     if segments and isinstance(trainer, Evolving):
         rows, labels = workload.rows, workload.labels
         # One row to validate on, as nobody reads these metrics.
