@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -26,11 +26,8 @@ from tests.integration.sweeping import (
     wait_while_running,
 )
 from tests.stores import new_mlflow
-from tuning.crossvalidation import cross_validate, cut_folds, fold_scores
-from tuning.runs import fold_values
-from tuning.selecting.champion import recorded_params
 from tuning.space import Params
-from tuning.spec import SweepSpec, check_sweep, read_sweep
+from tuning.spec import SweepSpec, check_sweep
 from tuning.sweep import make_workload
 from tuning.tracking import SCHEDULE, TRACEBACK, TRIAL_STATE
 from tuning.trainers.trainer import Workers
@@ -40,8 +37,6 @@ pytestmark = pytest.mark.ray
 
 JOINED = "tests.tuning.fakes:JoinedTrainer"
 TWO = {"num_workers": 2}
-
-PARAMS: Params = {"learning_rate": 0.01, "batch_size": 15, "dropout": 0.3, "l2": 0.01}
 
 PLACEMENT_GROUPS = """
 import ray
@@ -93,54 +88,35 @@ def calls(bench: Bench) -> Counter[str]:
     return Counter(path.name.rpartition("-")[0] for path in (bench.folder / "calls").glob("*.call"))
 
 
-def test_two_workers_of_pytorch_score_as_one_process_does(bench: Bench) -> None:
-    path = bench.write(
-        data={"bundled": "digits"},
-        trainer="torch",
-        options={"image_shape": [1, 8, 8]},
-        epochs=2,
-        # A part of a batch is left over, and it is odd.
-        space={"learning_rate": 0.01, "dropout": {"uniform": [0.2, 0.4]}, "batch_size": 101},
-        metric="log_loss",
-        mode="min",
-        n_trials=1,
-        resources=TWO,
-    )
-
-    done = bench.run(path)
-
-    assert done.returncode == 0, done.stderr
-    (run,) = bench.trial_runs()
-    task = check_sweep(read_sweep(path), "digits")
-    params = recorded_params(bench.client, run.info.run_id)
-    folds = cut_folds(*task.training_rows, task.split.folds)
-    alone = list(cross_validate(task.trainer, params, folds, metric="log_loss", epochs=2))
-    for metric, tolerance in {"log_loss": 0.002, "train_loss": 0.002, "accuracy": 0.01}.items():
-        together = fold_values(bench.client, run.info.run_id, metric)
-        expected = list(fold_scores(alone, metric).values())
-        assert list(together) == pytest.approx(expected, abs=tolerance), metric
-    (version,) = bench.client.search_model_versions("name = 'fake'")
-    # The winner's fit was theirs, too.
-    model = task.trainer.refit(params, *task.training_rows)
-    assert float(version.tags["rayfleet.holdout_score"]) == pytest.approx(
-        task.trainer.score(model, *task.holdout_rows)["log_loss"], abs=0.002
-    )
-
-
-def test_two_workers_of_tensorflow_score_as_one_process_does(bench: Bench, head: Head) -> None:
-    spec = {
-        "name": "s",
-        "data": {"bundled": "wine"},
-        "folds": {"n_splits": 2},
-        "trainer": "tensorflow",
-        "epochs": 2,
-        "space": PARAMS,
-        "n_trials": 1,
-        "resources": TWO,
-    }
+@pytest.mark.parametrize(
+    ("spec", "params"),
+    [
+        pytest.param(
+            {
+                "data": {"bundled": "digits"},
+                "trainer": "torch",
+                "options": {"image_shape": [1, 8, 8]},
+                "resources": {"num_workers": 3, "cpu": 0.5},
+            },
+            # Of 718 rows, the last batch has two: a worker has none of them.
+            {"learning_rate": 0.01, "batch_size": 179, "dropout": 0.3},
+            id="torch",
+        ),
+        pytest.param(
+            {"data": {"bundled": "wine"}, "trainer": "tensorflow", "resources": TWO},
+            {"learning_rate": 0.01, "batch_size": 15, "dropout": 0.3, "l2": 0.01},
+            id="tensorflow",
+        ),
+    ],
+)
+def test_workers_score_together_as_one_process_does(
+    bench: Bench, spec: dict[str, Any], params: Params
+) -> None:
+    common = {"name": "s", "folds": {"n_splits": 2}, "epochs": 2, "n_trials": 1}
+    spec = {**spec, **common, "space": params}
 
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.gang", json.dumps(spec), json.dumps(PARAMS)],
+        [sys.executable, "-m", "tests.integration.gang", json.dumps(spec), json.dumps(params)],
         env={**bench.environment, "RAY_AUTH_MODE": "token"},
         capture_output=True,
         text=True,
@@ -152,11 +128,14 @@ def test_two_workers_of_tensorflow_score_as_one_process_does(bench: Bench, head:
     together = json.loads(done.stdout.splitlines()[-1])
     workload = make_workload(check_sweep(SweepSpec.load(spec), "s"))
     alone = FoldsWork(workload, Workers())
-    alone.begin(0, PARAMS, None)
+    alone.begin(0, params, None)
     expected = [dict(alone.step()["report"].metrics) for _ in together]
     assert len(together) == 4
     for ours, theirs in zip(together, expected, strict=True):
-        assert ours == pytest.approx(theirs, abs=0.002)
+        for metric, value in theirs.items():
+            # A row whose classes are about as likely may get the other one.
+            tolerance = 0.002 if metric.endswith("loss") else 0.01
+            assert ours[metric] == pytest.approx(value, abs=tolerance), metric
 
 
 def test_a_population_of_gangs_takes_turns(bench: Bench) -> None:
@@ -165,7 +144,7 @@ def test_a_population_of_gangs_takes_turns(bench: Bench) -> None:
         epochs=3,
         scheduler={"kind": "pbt"},
         resources=TWO,
-        n_trials=4,
+        n_trials=2,
     )
 
     done = bench.run(path)
@@ -240,21 +219,3 @@ def test_a_gang_that_does_not_fit_says_so_and_waits(bench: Bench) -> None:
         assert "num_workers 3 of cpu 1, gpu 0" in line
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=TIMEOUT_S) == 130
-
-
-def test_a_machine_that_cannot_hold_a_gang_refuses_it(bench: Bench) -> None:
-    path = bench.write(trainer=JOINED, resources={"num_workers": 1 + (os.cpu_count() or 1)})
-
-    alone = {key: value for key, value in bench.environment.items() if key != "RAY_ADDRESS"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tuning", str(path)],
-        env=alone,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-
-    assert done.returncode == 2
-    assert "no trial fits, allowed: up to cpu " in done.stderr
-    assert len(done.stderr.splitlines()) == 1
