@@ -123,7 +123,7 @@ def simulated(nodes: int) -> Iterator[Cluster]:
             cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         cluster.wait_for_nodes()
-        yield Cluster(nodes, ray.get_runtime_context().get_job_id(), own=False)
+        yield Cluster(nodes, None, ray.get_runtime_context().get_job_id(), own=False)
     finally:
         ray.shutdown()
         cluster.shutdown()  # type: ignore[no-untyped-call]

@@ -30,8 +30,9 @@ from benchmarks.tuning_options import reaching_parser  # noqa: E402, as above
 from tuning.cluster import Cluster, ray_cluster  # noqa: E402, as above
 from tuning.crossvalidation import cross_validate, cut_folds  # noqa: E402, as above
 from tuning.ledger import Trial, TrialState  # noqa: E402, as above
+from tuning.resources import ResourcesSpec  # noqa: E402, as above
 from tuning.space import sample  # noqa: E402, as above
-from tuning.spec import ResourcesSpec, SweepSpec, Task, check_sweep  # noqa: E402, as above
+from tuning.spec import SweepSpec, Task, check_sweep  # noqa: E402, as above
 
 SPACE: Mapping[str, Any] = {
     "estimator": {

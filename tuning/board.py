@@ -76,8 +76,8 @@ def standing_of(
         best_std=0.0 if best is None else best.data.metrics.get(f"{metric}_std", 0.0),
         best_trial=None if best is None else int(best.data.tags[TRIAL_ID]),
         best_params={} if best is None else dict(best.data.params),
-        cpu=1.0 if spec is None else spec.resources.cpu,
-        gpu=0.0 if spec is None else spec.resources.gpu,
+        cpu=1.0 if spec is None else spec.resources.total_cpu,
+        gpu=0.0 if spec is None else spec.resources.total_gpu,
     )
 
 

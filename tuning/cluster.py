@@ -13,7 +13,7 @@ from ray.exceptions import AuthenticationError
 from tuning.authentication import ADDRESS_VARIABLE, LOCAL
 from tuning.errors import ConfigError
 from tuning.quiet import muted_stderr
-from tuning.spec import ResourcesSpec
+from tuning.resources import ResourcesSpec
 
 OBJECT_STORE_BYTES = 512 * 1024**2
 """Of a Ray of our own. It holds one copy of the rows; Ray would take 30 % of the memory."""
@@ -25,6 +25,9 @@ class Cluster:
 
     capacity: int
     """Trials that fit at one time, at least 1."""
+
+    lacks: str | None
+    """What there is too little of for even one trial, until nodes join; None if one fits."""
 
     job_id: str
     """By which Ray's own log lines name this process's work."""
@@ -46,10 +49,17 @@ def require_room(resources: ResourcesSpec) -> None:
     # What Ray itself will find; starting it to hear so takes seconds (Ray 2.60 has no other way).
     found = ResourceAndLabelSpec().resolve(is_head=True)
     cpus, gpus = found.num_cpus or 0, found.num_gpus or 0
-    if resources.cpu > cpus or resources.gpu > gpus:
+    if resources.gang and resources.placement_strategy == "STRICT_SPREAD":
         raise ConfigError(
-            f"resources: cpu {resources.cpu:g}, gpu {resources.gpu:g}: no trial fits, "
-            f"allowed: up to cpu {cpus:g}, gpu {gpus:g}"
+            f"resources.placement_strategy: 'STRICT_SPREAD': {resources.num_workers} workers on "
+            "as many nodes, but without RAY_ADDRESS there is one, allowed: PACK, SPREAD, "
+            "STRICT_PACK"
+        )
+    if not resources.trials_in([(cpus, gpus)]):
+        whole = " in all" if resources.gang else ""
+        raise ConfigError(
+            f"resources: {resources}: no trial fits, "
+            f"allowed: up to cpu {cpus:g}, gpu {gpus:g}{whole}"
         )
 
 
@@ -76,8 +86,7 @@ def ray_cluster(resources: ResourcesSpec) -> Iterator[Cluster]:
         with muted_stderr():
             _connect(os.environ[ADDRESS_VARIABLE])
     try:
-        job_id: str = ray.get_runtime_context().get_job_id()
-        yield Cluster(_capacity(resources), job_id, own=own)
+        yield _measured(resources, own=own)
     finally:
         ray.shutdown()
 
@@ -94,9 +103,16 @@ def _connect(address: str) -> None:
         raise ConfigError(f"{ADDRESS_VARIABLE}: {address!r}: no Ray there: {reason}") from None
 
 
-def _capacity(resources: ResourcesSpec) -> int:
-    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    capacity = int(available.get("CPU", 0.0) // resources.cpu)
-    if resources.gpu:
-        capacity = min(capacity, int(available.get("GPU", 0.0) // resources.gpu))
-    return max(capacity, 1)
+def _measured(resources: ResourcesSpec, *, own: bool) -> Cluster:
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = [(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in found]
+    capacity = resources.trials_in(nodes)
+    cpus, gpus = map(sum, zip(*nodes, strict=True))
+    lacks = (
+        None
+        if capacity
+        else f"no trial fits yet: it takes {resources}, and the cluster has cpu {cpus:g}, "
+        f"gpu {gpus:g} on {len(nodes)} nodes; waiting for more"
+    )
+    job_id: str = ray.get_runtime_context().get_job_id()
+    return Cluster(max(capacity, 1), lacks, job_id, own)

@@ -5,6 +5,7 @@ TuningError
 ├── SweepError             a sweep ran and ended without a version to register
 │   └── NotBetterError     it has a winner, which is no better than the champion
 ├── NotReproducedError     a trial that was run again has other scores
+├── WorkerLostError        a process died of those that train a trial together; it is tried again
 └── TrackingError          MLflow was away for too long; the same command writes what it missed
 """
 
@@ -30,6 +31,18 @@ class NotBetterError(SweepError):
 
 class NotReproducedError(TuningError):
     """A trial that was run again scored otherwise; the message has both numbers."""
+
+
+class WorkerLostError(TuningError):
+    """A worker of a trial died, and with it the trial's processes."""
+
+    def __init__(self, rank: int | None, size: int, reason: str) -> None:
+        super().__init__(rank, size, reason)
+
+    def __str__(self) -> str:
+        rank, size, reason = self.args
+        which = "one" if rank is None else f"worker {rank}"
+        return f"{which} of {size} workers died: {str(reason).strip().partition(chr(10))[0]}"
 
 
 class TrackingError(TuningError):

@@ -229,12 +229,14 @@ class _Run:
             make_suggestions(spec, self.ledger.priors()),
             observers,
             account=Account(
-                spec.budget, metric=spec.metric, mode=spec.mode, cpu=spec.resources.cpu
+                spec.budget, metric=spec.metric, mode=spec.mode, cpu=spec.resources.total_cpu
             ),
         )
         workload = make_workload(self.task, self.ledger.folder)
         shared = ray.put(workload)
         progress.say(f"{book.n_to_run} trials to run, {limit} at a time")
+        if cluster.lacks is not None:
+            progress.say(cluster.lacks)
         folder = self.ledger.folder
         told = {"traced": traces.told} if traces is not None else {}
         run_trials(self.task, shared, book, folder=folder, max_concurrent=limit, **told)
@@ -243,8 +245,8 @@ class _Run:
 
         # A trial's resources may be elsewhere. On a machine of our own, though, a second
         # process would only import the framework that this one needs anyway, to log.
-        resources = self.task.spec.resources
-        fit = partial(fit_winner, workload) if cluster.own else remote_fit(shared, resources)
+        here = cluster.own and not spec.resources.gang
+        fit = partial(fit_winner, workload) if here else remote_fit(shared, spec.resources)
         return self._register(tracker, progress, book.trials, fit)
 
     def _report(self, tracker: Tracker, outcome: Outcome | None) -> None:

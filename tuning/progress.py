@@ -161,8 +161,8 @@ class Progress:
             best_std=std,
             best_trial=None if best is None else best.number,
             best_params={} if best is None else best.params,
-            cpu=spec.resources.cpu,
-            gpu=spec.resources.gpu,
+            cpu=spec.resources.total_cpu,
+            gpu=spec.resources.total_gpu,
         )
 
     def _panel(self) -> Text:

@@ -29,13 +29,14 @@ from tuning.exploring import mutable_dimensions
 from tuning.flavors import require_flavor
 from tuning.folds import FoldsSpec, Split, split_rows
 from tuning.goals import Constraint, ConstraintText, Mode, ObjectiveSpec, parse_constraint
+from tuning.resources import ResourcesSpec
 from tuning.searcher import LEARNERS, SearcherSpec, require_searchable
 from tuning.sequence import require_grid
 from tuning.space import Space, examples
 from tuning.stopping import SchedulerSpec
 from tuning.tracespec import TracesSpec
 from tuning.trainers.factory import in_one_line, make_trainer
-from tuning.trainers.trainer import Problem, Trainer
+from tuning.trainers.trainer import BACKENDS, Distributed, Problem, Trainer
 from tuning.values import MEASURED
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -52,16 +53,6 @@ WITH_GRACE = frozenset({"asha", "hyperband", "median"})
 
 UNTIED_FIELDS = frozenset({"checkpoint_every_s", "max_concurrent", "resources", "traces"})
 """How fast a sweep runs, not what it computes: these may change while it is unfinished."""
-
-
-class ResourcesSpec(Spec):
-    """What Ray reserves for each trial."""
-
-    cpu: Annotated[float, Gt(0)] = 1.0
-    """Cores; frameworks are told to keep to this many threads."""
-
-    gpu: Annotated[float, Ge(0)] = 0.0
-    """GPUs; a fraction shares one."""
 
 
 class SweepSpec(Spec):
@@ -308,6 +299,7 @@ def _prepare(spec: SweepSpec) -> Task:
     problem = _problem(spec, table)
     trainer = make_trainer(spec.trainer, problem, spec.options)
     require_flavor(trainer.flavor)
+    _require_joinable(spec, trainer)
     require_searchable(spec.searcher, spec.space, len(spec.goals))
     if spec.searcher.kind == "grid":
         require_grid(spec.space, spec.searcher, spec.n_trials)
@@ -324,6 +316,19 @@ def _prepare(spec: SweepSpec) -> Task:
             reason = str(error) if isinstance(error, ConfigError) else in_one_line(error)
             raise ConfigError(f"space: {reason}") from None
     return Task(spec, table, split, problem, trainer)
+
+
+def _require_joinable(spec: SweepSpec, trainer: Trainer) -> None:
+    if isinstance(trainer, Distributed) and trainer.backend not in BACKENDS:
+        raise ConfigError(
+            f"trainer: {spec.trainer!r}: backend {trainer.backend!r}, allowed: "
+            f"{', '.join(BACKENDS)}"
+        )
+    if spec.resources.gang and not isinstance(trainer, Distributed):
+        raise ConfigError(
+            f"resources.num_workers: {spec.resources.num_workers}: the {spec.trainer} trainer "
+            "trains in one process, allowed: 1"
+        )
 
 
 def _require_reported(spec: SweepSpec, trainer: Trainer) -> None:

@@ -8,9 +8,8 @@ import os
 import shutil
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from tuning.checkpoints import FOLDER
 from tuning.folds import Split
 from tuning.ledger import Trial, TrialState
 from tuning.population import Population, PopulationTrial
+from tuning.resources import ResourcesSpec
 from tuning.spec import SweepSpec, Task
 from tuning.stopping import Rule, make_rule
 from tuning.trainable import SweepTrial
@@ -77,7 +77,9 @@ def run_trials(
     with _interruption() as interrupted:
         guard = Guard(interrupted)
         tune.run(
-            tune.with_parameters(PopulationTrial if evolves else SweepTrial, workload=workload),
+            tune.with_parameters(
+                PopulationTrial if evolves else SweepTrial, workload=workload, shared=[workload]
+            ),
             name=SCRATCH,
             storage_path=str(folder),
             search_alg=ConcurrencyLimiter(
@@ -88,7 +90,7 @@ def run_trials(
             scheduler=Population(task) if evolves else RuledScheduler(rule, book),
             callbacks=[BookKeeper(book, rule, guard)],
             num_samples=book.n_to_run,
-            resources_per_trial={"cpu": spec.resources.cpu, "gpu": spec.resources.gpu},
+            resources_per_trial=_reserved(spec.resources),
             reuse_actors=True,
             max_failures=LOST_PROCESS_RETRIES,
             raise_on_failed_trial=False,
@@ -102,6 +104,14 @@ def run_trials(
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     if interrupted.is_set():
         raise KeyboardInterrupt
+
+
+def _reserved(resources: ResourcesSpec) -> dict[str, float] | tune.PlacementGroupFactory:
+    if not resources.gang:
+        return {"cpu": resources.cpu, "gpu": resources.gpu}
+    # Tune's actor only passes on what its workers say: an empty bundle.
+    bundles = [{}, *([resources.per_worker] * resources.num_workers)]
+    return tune.PlacementGroupFactory(bundles, strategy=resources.placement_strategy)
 
 
 def make_workload(task: Task, folder: Path | None = None) -> Workload:
@@ -125,6 +135,7 @@ def make_workload(task: Task, folder: Path | None = None) -> Workload:
         folder,
         spec.checkpoint_every_s,
         spec.traces,
+        spec.resources,
     )
 
 
@@ -225,9 +236,11 @@ class BookKeeper(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial whose actor could not be built, or died too often."""
-        error = trial.get_error()
-        lines = traceback.format_exception(error) if error else ["the trial's process died"]
-        self._end(trial.config["number"], "".join(lines))
+        error = "the trial's process died"
+        # Where Tune writes it first; `get_error` looks where it has not copied it yet (Ray 2.60).
+        with suppress(OSError, TypeError):
+            error = Path(trial.error_file).read_text()
+        self._end(trial.config["number"], error)
 
     def _end(self, number: int, error: str | None) -> None:
         with self._guard():

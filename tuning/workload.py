@@ -5,16 +5,20 @@ only fits the winner need not.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuning.data import Labels, Rows
 from tuning.exploring import Segment, refit_evolved
 from tuning.folds import Positions
+from tuning.resources import ResourcesSpec
 from tuning.tracespec import TracesSpec
 from tuning.trainers.factory import make_trainer
-from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer
+from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer, Workers
+
+ALONE = Workers()
+ONE_CORE = ResourcesSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,11 @@ class Workload:
     traces: TracesSpec | None = None
     """Where the spans of folds go; None makes none."""
 
-    def make_trainer(self) -> Trainer:
+    resources: ResourcesSpec = ONE_CORE
+
+    def make_trainer(self, workers: Workers = ALONE) -> Trainer:
         """Build the trainer anew, in the process that uses it."""
-        return make_trainer(self.trainer, self.problem, self.options)
+        return make_trainer(self.trainer, replace(self.problem, workers=workers), self.options)
 
 
 def fit_winner(
@@ -48,9 +54,10 @@ def fit_winner(
     holdout_rows: Rows,
     holdout_labels: Labels,
     segments: tuple[Segment, ...] = (),
+    workers: Workers = ALONE,
 ) -> tuple[Any, Metrics]:
     """Fit all training rows and score the hold-out, once; with `segments`, as they say."""
-    trainer = workload.make_trainer()
+    trainer = workload.make_trainer(workers)
     if segments and isinstance(trainer, Evolving):
         rows, labels = workload.rows, workload.labels
         # One row to validate on, as nobody reads these metrics.

@@ -1,5 +1,6 @@
 """A trainer whose score is a parameter, and that can be told to wait or to fail."""
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ class FakeTrainer:
     which `x` raises; `die_below`, under which it ends its process; `refit_raises`.
     """
 
-    metrics = SCORES
+    metrics: tuple[str, ...] = SCORES
     flavor = "sklearn"
     row_shape: tuple[int, ...] | None = None
 
@@ -64,6 +65,56 @@ class FakeTrainer:
         for gate, name in gates.items():
             while n_calls > gate and not (folder / name).exists():
                 time.sleep(POLL_S)
+
+
+class JoinedTrainer(FakeTrainer):
+    """Trains on several workers, for whom `TF_CONFIG` is enough and TensorFlow is not there.
+
+    Option `rank`: the only worker that heeds the other options; the default is all of them.
+    """
+
+    metrics = (*SCORES, "size")
+    backend = "tensorflow"
+
+    def __init__(self, problem: Problem, options: Mapping[str, Any]) -> None:
+        self._workers = problem.workers
+        if problem.workers.size > 1:
+            task = json.loads(os.environ["TF_CONFIG"])
+            assert task["task"]["index"] == problem.workers.rank
+            assert len(set(task["cluster"]["worker"])) == problem.workers.size
+        heeds = options.get("rank", problem.workers.rank) == problem.workers.rank
+        super().__init__(problem, options if heeds else {})
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        for metrics in super().train(params, fold):
+            # Were another worker's report taken, it would be seen.
+            own = {"accuracy": -1.0} if self._workers.rank else {}
+            yield {**metrics, **own, "size": float(self._workers.size)}
+
+
+class EvolvingTrainer(JoinedTrainer):
+    """Whose state is how many epochs it has behind it."""
+
+    mutable = ("x",)
+
+    def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
+        yield from self.resume(params, fold, b"")
+
+    def resume(self, params: Params, fold: Fold, state: bytes) -> Iterator[Metrics]:
+        self._epochs, self._fold = len(state), fold
+        while True:
+            self._epochs += 1
+            yield from super().train(params, fold)
+
+    def state(self) -> bytes:
+        return bytes(self._epochs)
+
+    def model(self) -> Any:
+        return DummyClassifier().fit(self._fold.rows, self._fold.labels)
+
+
+class OddBackend(FakeTrainer):
+    backend = "jax"
 
 
 class OddMetric(FakeTrainer):

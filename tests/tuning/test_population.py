@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from tuning.crossvalidation import fold_scores
+from tuning.crossvalidation import cut_folds, fold_scores
 from tuning.exploring import Segment
-from tuning.population import PopulationTrial, epoch_reports
+from tuning.population import PopulationTrial
 from tuning.space import Params
 from tuning.spec import SweepSpec, check_sweep
 from tuning.sweep import make_workload
+from tuning.work import epoch_reports
 
 pytestmark = pytest.mark.ray  # imports Ray and PyTorch, though it starts no cluster
 
@@ -57,7 +58,7 @@ def test_a_copy_goes_on_from_the_better_one_with_parameters_of_its_own(tmp_path:
         return trial
 
     better, worse = make(0, 0.05), make(1, 0.0001)
-    better.step()
+    first = better.step()["reports"][0]
     worse.step()
     better.save_checkpoint(str(tmp_path))
 
@@ -73,19 +74,19 @@ def test_a_copy_goes_on_from_the_better_one_with_parameters_of_its_own(tmp_path:
     )
     assert fold_scores(results[-1]["reports"], "accuracy").keys() == {0, 1}
     # Its first report is the better one's.
-    first = better._reports[0]
     assert results[-1]["reports"][0] == first
 
 
 def test_unchanged_parameters_train_as_if_nothing_had_been_saved(tmp_path: Path) -> None:
     workload = make_workload(check_sweep(SPEC, "s"))
     trainer = workload.make_trainer()
+    folds = cut_folds(workload.rows, workload.labels, workload.folds)
     trial: Any = object.__new__(PopulationTrial)
     params: Params = {"learning_rate": 0.05, "hidden": 8}
 
     trial.setup({"number": 0, "params": params}, workload)
     *_, last = [trial.step() for _ in range(3)]
 
-    whole = [list(trainer.train(params, fold))[-1] for fold in trial._folds]
+    whole = [list(trainer.train(params, fold))[-1] for fold in folds]
     scores = fold_scores(last["reports"], "log_loss")
     assert list(scores.values()) == [metrics["log_loss"] for metrics in whole]

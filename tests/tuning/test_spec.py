@@ -117,6 +117,32 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             ("n_trials: 2", "n_trials: 0"), "n_trials: 0: should be greater than 0", id="range"
         ),
         pytest.param(
+            ("n_trials: 2", "n_trials: 2\nresources: {num_workers: 0}"),
+            "resources.num_workers: 0: should be greater than 0",
+            id="no-workers",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nresources: {num_workers: 2}"),
+            "resources.num_workers: 2: the sklearn trainer trains in one process, allowed: 1",
+            id="workers-that-cannot-be-joined",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nresources: {placement_strategy: pack}"),
+            "resources.placement_strategy: 'pack': should be 'PACK', 'SPREAD', 'STRICT_PACK' "
+            "or 'STRICT_SPREAD'",
+            id="unknown-placement-strategy",
+        ),
+        pytest.param(
+            ("n_trials: 2", "n_trials: 2\nresources: {gpu: 1.5}"),
+            "resources: gpu: 1.5, allowed: a fraction of one GPU, or whole GPUs",
+            id="one-and-a-half-gpus",
+        ),
+        pytest.param(
+            ("trainer: sklearn", "trainer: tests.tuning.fakes:OddBackend"),
+            "trainer: 'tests.tuning.fakes:OddBackend': backend 'jax', allowed: tensorflow, torch",
+            id="unknown-backend",
+        ),
+        pytest.param(
             ("loguniform", "lognormal"),
             "space.C: unknown distribution 'lognormal' (did you mean 'loguniform'?), "
             "allowed: choice, int, loguniform, uniform",

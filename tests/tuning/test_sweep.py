@@ -103,6 +103,21 @@ def test_halving_stops_what_tunes_own_asha_stops(mode: Any, grace: int, factor: 
     assert 0 < stopped < 60
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_trial_whose_process_died_is_told_why_if_ray_knows(tmp_path: Path, told: bool) -> None:
+    book = Book(1, Ledger(tmp_path), make_suggestions(SPEC), [])
+    BookSearcher(book, Guard(threading.Event())).suggest("a")
+    file = tmp_path / "error.txt"
+    file.write_text("worker 1 of 2 workers died: SIGKILL")
+    lost = SimpleNamespace(config={"number": 0}, error_file=str(file) if told else None)
+
+    BookKeeper(book, Never(), Guard(threading.Event())).on_trial_error(0, [], lost)
+
+    assert book.trial(0).state is TrialState.FAILED
+    expected = "worker 1 of 2 workers died: SIGKILL" if told else "the trial's process died"
+    assert book.trial(0).error == expected
+
+
 def test_a_full_disk_ends_the_sweep_and_is_not_lost(tmp_path: Path) -> None:
     book = Book(3, Ledger(tmp_path), make_suggestions(SPEC), [])
     stop = threading.Event()

@@ -58,8 +58,8 @@ def effort(facts: Facts) -> Effort:
     return Effort(
         wall_s=wall_s,
         busy_s=busy_s,
-        cpu_s=busy_s * resources.cpu,
-        gpu_s=busy_s * resources.gpu,
+        cpu_s=busy_s * resources.total_cpu,
+        gpu_s=busy_s * resources.total_gpu,
         at_once=busy_s / wall_s if wall_s else 0.0,
         reports_done=done,
         reports_spared=spared,

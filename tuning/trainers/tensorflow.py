@@ -17,6 +17,7 @@ from tuning.errors import ConfigError
 from tuning.space import Params
 from tuning.trainers.neural import check_params, require_matrix
 from tuning.trainers.scores import CLASSIFICATION_METRICS, classification_metrics
+from tuning.trainers.tensorflow_step import joined_strategy, make_step
 from tuning.trainers.trainer import Fold, Metrics, Problem
 
 DEFAULTS: Mapping[str, float] = {
@@ -48,6 +49,7 @@ class KerasTrainer:
 
     metrics = (*CLASSIFICATION_METRICS, "train_loss")
     flavor = "tensorflow"
+    backend = "tensorflow"
     mutable = ("learning_rate", "l2", "dropout")
 
     def __init__(self, problem: Problem) -> None:
@@ -108,13 +110,13 @@ class KerasTrainer:
             for variable, value in zip(_variables(model), variables, strict=True):
                 variable.assign(value)
             model.optimizer.learning_rate.assign(float(str(settings["learning_rate"])))
+        step = make_step(model, self._problem.workers)
         for epoch in range(done, self._problem.epochs):
             order = generator.permutation(len(inputs))
             loss_sum = 0.0
             for start in range(0, len(order), size):
                 chosen = order[start : start + size]
-                loss = model.train_on_batch(inputs[chosen], labels[chosen])
-                loss_sum += float(loss) * len(chosen)
+                loss_sum += step(inputs[chosen], labels[chosen]) * len(chosen)
             self._state = partial(_saved, model, epoch + 1, generator)
             self._model_now = model
             yield model, loss_sum / len(inputs)
@@ -123,6 +125,8 @@ class KerasTrainer:
         # Read by TensorFlow once, when it is imported: only errors reach the terminal.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN sums in varying order
+        # Else the first of several processes on one GPU takes all of its memory.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         import keras  # noqa: PLC0415, costs seconds: only a process that trains pays
         import tensorflow as tf  # noqa: PLC0415, as above
 
@@ -133,6 +137,8 @@ class KerasTrainer:
             pass  # TensorFlow has run before in this process, which settled its threads
         if not self._problem.gpu:
             tf.config.set_visible_devices([], "GPU")
+        if self._problem.workers.size > 1:
+            joined_strategy()
         keras.utils.set_random_seed(self._problem.seed)
         return keras
 

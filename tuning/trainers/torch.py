@@ -21,6 +21,7 @@ from tuning.errors import ConfigError
 from tuning.space import Params
 from tuning.trainers.neural import check_params, require_matrix
 from tuning.trainers.scores import CLASSIFICATION_METRICS, classification_metrics
+from tuning.trainers.torch_loss import make_loss
 from tuning.trainers.trainer import Fold, Metrics, Problem
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class TorchTrainer:
 
     metrics = (*CLASSIFICATION_METRICS, "train_loss")
     flavor = "pytorch"
+    backend = "torch"
     mutable = ("learning_rate", "weight_decay", "dropout")
 
     def __init__(self, problem: Problem, row_shape: tuple[int, ...]) -> None:
@@ -126,7 +128,6 @@ class TorchTrainer:
         self, params: Params, rows: Rows, labels: Labels, state: bytes | None = None
     ) -> Iterator[tuple["nn.Module", float]]:
         import torch  # noqa: PLC0415, as above
-        from torch.nn import functional  # noqa: PLC0415, as above
 
         torch.set_num_threads(self._problem.n_threads)
         torch.manual_seed(self._problem.seed)
@@ -147,6 +148,7 @@ class TorchTrainer:
         parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
         done = _restored(parts, state) if state is not None else 0
         _set_rates(optimizer, rate, float(str(settings["weight_decay"])))
+        batch_loss = make_loss(network, self._problem.workers)
         for epoch in range(done, self._problem.epochs):
             network.train()
             loss_sum = 0.0
@@ -154,13 +156,13 @@ class TorchTrainer:
             for batch in batches:
                 chosen = order[batch]
                 optimizer.zero_grad()
-                loss = functional.cross_entropy(network(inputs[chosen]), targets[chosen])
+                loss = batch_loss(inputs, targets, chosen)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
                 loss_sum += loss.item() * len(chosen)
             self._state, self._model_now = partial(_saved, parts, epoch + 1), model
-            yield model, loss_sum / len(inputs)
+            yield model, batch_loss.summed(loss_sum) / len(inputs)
 
     def _model(self, settings: Mapping[str, Any]) -> "nn.Sequential":
         from torch import nn  # noqa: PLC0415, as above

@@ -10,9 +10,28 @@ from tuning.space import Params
 Metrics = Mapping[str, float]
 
 
+BACKENDS = ("tensorflow", "torch")
+"""How Ray Train can join the workers of a trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The processes that train one trial together, and which of them this one is."""
+
+    rank: int = 0
+    """From 0; what worker 0 reports and keeps is the trial's."""
+
+    size: int = 1
+    """How many there are."""
+
+    def share(self, n_rows: int) -> slice:
+        """Return this worker's rows of a batch; those of all workers make up the batch."""
+        return slice(n_rows * self.rank // self.size, n_rows * (self.rank + 1) // self.size)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a trainer is built for; the same for all trials of a sweep."""
+    """What a trainer is built for; the same for all trials of a sweep, but for `workers`."""
 
     columns: tuple[str, ...]
     """Feature names."""
@@ -33,10 +52,13 @@ class Problem:
     """Equal seeds and parameters give equal metrics."""
 
     n_threads: int
-    """Threads that a fit may keep busy."""
+    """Threads that a fit may keep busy in each worker."""
 
     gpu: bool
-    """Whether a GPU was reserved for each trial."""
+    """Whether a GPU was reserved for each worker of a trial."""
+
+    workers: Workers = Workers()
+    """Who trains together; one process, unless the trainer is `Distributed`."""
 
     @property
     def regression(self) -> bool:
@@ -109,6 +131,24 @@ class Resumable(Protocol):
 
     def resume(self, params: Params, fold: Fold, state: bytes) -> Iterator[Metrics]:
         """Yield what `train` would have yielded after the report that `state` was taken at."""
+        ...
+
+
+@runtime_checkable
+class Distributed(Protocol):
+    """What a trainer needs beside that to train on several workers.
+
+    Every worker has a trainer and the whole fold, and all are called alike: what one yields,
+    all yield. `Problem.workers` says which one it is. Worker 0's reports and state count; with
+    `state`, all of them resume from it.
+    """
+
+    @property
+    def backend(self) -> str:
+        """How workers are joined before a trainer is built, one of `BACKENDS`.
+
+        `torch` initializes `torch.distributed`, `tensorflow` sets `TF_CONFIG`.
+        """
         ...
 
 
