@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from deployments.gateway.traces import RequestTraces
 from tuning.tracespec import Sampling
@@ -19,7 +20,7 @@ class Kept:
 
     def __init__(self, share: float) -> None:
         self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.traces = RequestTraces(self.provider, Sampling(share), draw=lambda: 0.5)
 

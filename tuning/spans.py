@@ -103,7 +103,8 @@ class Shipper(SpanProcessor):
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Say whether all has been sent; it is never waited for."""
+        """Begin to send what there is; says whether there was nothing, and waits for nothing."""
+        self._due.set()
         return not self._waiting
 
     def _work(self) -> None:

@@ -137,6 +137,9 @@ class TrialTraces:
                 last, began_ns = report, time.time_ns()
                 span.set_attribute("rayfleet.epochs", report.epoch + 1)
                 span.set_attribute("rayfleet.mean", report.mean)
+                if report.complete:  # nobody may ask for more, and the process may end
+                    span.end(began_ns)
+                    self._provider.force_flush()
                 yield report
         except Exception as error:
             if span is None or last is None or last.fold_complete:
@@ -147,7 +150,8 @@ class TrialTraces:
             began_ns = time.time_ns()
             raise
         finally:
-            _end(span, began_ns)
+            if last is None or not last.complete:
+                _end(span, began_ns)
 
     def close(self) -> None:
         """Send what is left, in a moment or not at all."""

@@ -5,15 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.sweeping import FAKE
 from tests.tracing import SAMPLED, SPAN, TRACE, UNSAMPLED, kept_spans, own, parent
 from tests.tuning.test_book import SPEC, complete
 from tests.tuning.trials import reports
+from tuning import spans, trainable
 from tuning.book import Book
 from tuning.crossvalidation import Report
 from tuning.ledger import Ledger, Trial
+from tuning.spec import SweepSpec, check_sweep
 from tuning.suggestion import make_suggestions
+from tuning.sweep import make_workload
 from tuning.sweeptraces import SweepTraces, TrialTraces
 from tuning.tracecontext import Parent, parse_parent
+from tuning.tracespec import TracesSpec
 from tuning.tracing import open_trial_traces, traced_sweep
 
 
@@ -136,8 +141,12 @@ def test_a_trial_without_a_span_has_none_below(told: str | None) -> None:
     ],
 )
 def test_whether_a_sweep_is_traced(
-    config: dict[str, float] | None, variables: dict[str, str], is_traced: bool
+    config: dict[str, float] | None,
+    variables: dict[str, str],
+    is_traced: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(spans, "CLOSE_S", 0.05)  # nobody is at the address
     spec = type(SPEC).model_validate({**SPEC.model_dump(by_alias=True), "traces": config})
 
     with traced_sweep(spec, "run", variables) as traces:
@@ -151,3 +160,31 @@ def test_whether_a_sweep_is_traced(
 
 def test_trials_of_a_sweep_that_is_not_traced_make_no_spans() -> None:
     assert open_trial_traces(None) is None
+
+
+def test_an_actor_s_folds_are_below_the_trial_that_it_was_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = SweepSpec.model_validate({**FAKE, "traces": {"endpoint": "http://collector:4318"}})
+    workload = make_workload(check_sweep(spec, "sweep.yaml"))
+    asked: list[TracesSpec | None] = []
+    with kept_spans() as kept:
+
+        def opened(traces: TracesSpec | None) -> TrialTraces:
+            asked.append(traces)
+            return TrialTraces(kept.provider)
+
+        monkeypatch.setattr(trainable, "open_trial_traces", opened)
+        actor = object.__new__(trainable.SweepTrial)  # Tune's own part needs a cluster
+        actor.setup({"number": 0, "params": {"x": 0.5}, "trace": SAMPLED}, workload)
+        assert actor.step()["done"] is False
+        assert actor.step()["done"] is True
+        actor.reset_config({"number": 1, "params": {"x": 0.6}, "trace": SAMPLED.replace("a", "b")})
+        actor.step()
+        actor.cleanup()
+
+        folds = kept.named("fold")
+    assert asked == [spec.traces]
+    told = [(f"{span.context.trace_id:032x}", parent(span)) for span in folds]
+    assert told[:2] == [(TRACE, int(SPAN, 16))] * 2
+    assert told[2:] == [(TRACE.replace("a", "b"), int(SPAN.replace("a", "b"), 16))]
