@@ -3,9 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 # Processes that share the tests; a Ray cluster in each wants about 5 GB.
 WORKERS ?= 2
-# How long `make soak` breaks things, and which of all moments for it.
+# How long `make soak` breaks things, which of all moments for it, and how often a controller is
+# killed amid rollouts.
 MINUTES ?= 20
 SEED ?= 1
+KILLS ?= 50
 VENV := .venv
 BIN := $(VENV)/bin
 # Processes that each collect a share of the fast tests, and import what that share needs.
@@ -71,8 +73,8 @@ test-production: install ## Run the integration tests on PostgreSQL, S3 and Redi
 test-gpu: install ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu tests/integration/test_gpu.py
 
-soak: install ## Kill, stop, flood and mislead a fleet under load; MINUTES=20 SEED=1
-	$(BIN)/python -m pytest -m soak --capture=no --minutes $(MINUTES) --seed $(SEED) tests/soak
+soak: install ## Kill, stop, flood and mislead a fleet under load; MINUTES=20 SEED=1 KILLS=50
+	$(BIN)/python -m pytest -m soak --capture=no --minutes $(MINUTES) --seed $(SEED) --kills $(KILLS) tests/soak
 
 lint: install ## Check format, style, types and layers
 	$(BIN)/ruff format --check .

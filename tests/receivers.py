@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -44,7 +44,10 @@ def receiver(answer: Callable[[int], Answer | None]) -> Iterator[Receiver]:
             if answered is None:
                 stopping.wait(30.0)
                 return
-            status, headers, text = answered
+            with suppress(ConnectionError):  # who asked may be gone
+                self._answer(*answered)
+
+        def _answer(self, status: int, headers: Mapping[str, str], text: bytes) -> None:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -28,7 +28,7 @@ from tests.soak.scene import Soak
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 
-MINUTES, SEED = 20.0, 1
+MINUTES, SEED, KILLS = 20.0, 1, 50
 
 DEADLINE_S = 10.0
 """Of every request to the fleet, seconds."""
@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Take how long and with which faults."""
     parser.addoption("--minutes", type=float, default=MINUTES, help="for all scenes together")
     parser.addoption("--seed", type=int, default=SEED, help="of the faults' order and moments")
+    parser.addoption("--kills", type=int, default=KILLS, help="of a controller amid rollouts")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
