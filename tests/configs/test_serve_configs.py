@@ -14,7 +14,7 @@ from deployments.validation import IMPORT_PATH
 from tuning.spec import validate_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SWEEPS = sorted(CONFIGS.glob("sweeps/*.yaml"))
+SWEEPS = sorted(CONFIGS.glob("sweeps/**/*.yaml"))
 FLEETS = sorted(
     path for path in CONFIGS.rglob("*.yaml") if "applications" in yaml.safe_load(path.read_text())
 )
@@ -83,7 +83,9 @@ def test_a_misspelt_key_is_found_at_every_level(place: tuple[Any, ...], key: str
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_sweep_is_valid(path: Path) -> None:
-    assert validate_file(path).name == path.stem
+    name = validate_file(path).name
+
+    assert name == "-".join(path.relative_to(CONFIGS / "sweeps").with_suffix("").parts)
 
 
 @pytest.mark.parametrize(
