@@ -18,11 +18,14 @@ class _Kept(logging.Handler):
 def kept_lines(name: str) -> Iterator[list[logging.LogRecord]]:
     """Keep what a logger is given from now on, from INFO upwards."""
     logger, kept = logging.getLogger(name), _Kept()
-    level = logger.level
+    # Libraries that configure logging for themselves switch off the loggers that they find.
+    before = logger.level, logger.disabled
     logger.addHandler(kept)
     logger.setLevel(logging.INFO)
+    logger.disabled = False
     try:
         yield kept.records
     finally:
+        level, logger.disabled = before
         logger.setLevel(level)
         logger.removeHandler(kept)

@@ -1,8 +1,10 @@
 """How a sweep gets on, as metrics on Ray's own export ports while its driver lives."""
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from ray.util import metrics
@@ -26,6 +28,10 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     PROGRESS: ("sweep",),
 }
 
+REPEAT_S = 5.0
+"""Ray asks for values every 10 s, and takes a gauge that was not put to one since off its port
+after 20 s (Ray 2.60)."""
+
 
 class Gauge(Protocol):
     """What we use of Ray's."""
@@ -38,6 +44,24 @@ class Gauge(Protocol):
 def ray_gauge(name: str) -> Gauge:
     """One of `HELP` on the export port of this node."""
     return metrics.Gauge(name, HELP[name], LABELS[name])
+
+
+@contextmanager
+def repeated(tell: Callable[[], None], every_s: float = REPEAT_S) -> Iterator[None]:
+    """Tell again and again while the block runs, from a thread."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(every_s):
+            tell()
+
+    thread = threading.Thread(target=repeat, name="gauges", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class SweepGauges:
@@ -61,12 +85,23 @@ class SweepGauges:
             clock: Unix time.
         """
         self._sweep = sweep
+        self._n_trials = n_trials
         self._clock = clock
+        self._lock = threading.Lock()
         self._states = {trial.number: trial.state for trial in trials}
         self._trials, self._progress = make(TRIALS), make(PROGRESS)
         self._planned = make(PLANNED)  # kept: Ray forgets a gauge that nobody refers to
-        self._planned.set(n_trials, {"sweep": sweep})
-        self._tell()
+        self._progress_at_s = clock()
+        self.again()
+
+    def again(self) -> None:
+        """Put the gauges to the values that they have; any thread may."""
+        with self._lock:
+            counts = Counter(self._states.values())
+            self._planned.set(self._n_trials, {"sweep": self._sweep})
+            for state in TrialState:
+                self._trials.set(counts[state], {"sweep": self._sweep, "state": state.value})
+            self._progress.set(self._progress_at_s, {"sweep": self._sweep})
 
     def on_start(self, trial: Trial) -> None:
         """A trial was handed out."""
@@ -74,18 +109,14 @@ class SweepGauges:
 
     def on_report(self, trial: Trial) -> None:
         """A running trial has one more report."""
-        self._progress.set(self._clock(), {"sweep": self._sweep})
+        self._note(trial)
 
     def on_end(self, trial: Trial) -> None:
         """A trial reached a final state."""
         self._note(trial)
 
     def _note(self, trial: Trial) -> None:
-        self._states[trial.number] = trial.state
-        self._tell()
-
-    def _tell(self) -> None:
-        counts = Counter(self._states.values())
-        for state in TrialState:
-            self._trials.set(counts[state], {"sweep": self._sweep, "state": state.value})
-        self._progress.set(self._clock(), {"sweep": self._sweep})
+        with self._lock:
+            self._states[trial.number] = trial.state
+            self._progress_at_s = self._clock()
+        self.again()

@@ -27,7 +27,7 @@ from tuning.errors import (
     TuningError,
 )
 from tuning.flavors import require_flavor
-from tuning.gauges import SweepGauges
+from tuning.gauges import SweepGauges, repeated
 from tuning.goals import feasible, pareto_set
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest, Outcome, Trial, TrialState, locked
@@ -210,15 +210,21 @@ class _Run:
         return outcome
 
     def _run(self, tracker: Tracker, progress: Progress, cluster: Cluster) -> tuple[Outcome, Trial]:
-        with traced_sweep(self.task.spec, tracker.parent_id) as traces:
-            return self._try_and_register(tracker, progress, cluster, traces)
+        spec = self.task.spec
+        gauges = SweepGauges(spec.name, spec.n_trials, self.ledger.trials())
+        with repeated(gauges.again), traced_sweep(spec, tracker.parent_id) as traces:
+            return self._try_and_register(tracker, progress, cluster, gauges, traces)
 
     def _try_and_register(
-        self, tracker: Tracker, progress: Progress, cluster: Cluster, traces: "SweepTraces | None"
+        self,
+        tracker: Tracker,
+        progress: Progress,
+        cluster: Cluster,
+        gauges: SweepGauges,
+        traces: "SweepTraces | None",
     ) -> tuple[Outcome, Trial]:
         limit = min(cluster.capacity, self.task.spec.max_concurrent or cluster.capacity)
         spec = self.task.spec
-        gauges = SweepGauges(spec.name, spec.n_trials, self.ledger.trials())
         observers: list[Observer] = [tracker, progress, gauges]
         if traces is not None:
             traces.run_id = tracker.run_id

@@ -233,6 +233,9 @@ class BookKeeper(tune.Callback):
         """Close a trial that ended by itself or was stopped by the scheduler."""
         number = trial.config["number"]
         self._end(number, self._errors.pop(number, None))
+        # Tune keeps every trial to the end, and with each some windows of its numbers (Ray 2.60).
+        trial.run_metadata.metric_analysis = {}
+        trial.run_metadata.metric_n_steps = {}
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial whose actor could not be built, or died too often."""

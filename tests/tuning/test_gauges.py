@@ -1,9 +1,10 @@
 """A sweep's gauges follow its trials."""
 
+import threading
 from dataclasses import replace
 
 from tests.fakes import FakeClock
-from tuning.gauges import HELP, LABELS, PLANNED, PROGRESS, TRIALS, SweepGauges
+from tuning.gauges import HELP, LABELS, PLANNED, PROGRESS, TRIALS, SweepGauges, repeated
 from tuning.ledger import Trial, TrialState
 
 
@@ -62,3 +63,21 @@ def test_whatever_a_trial_does_is_progress() -> None:
 
 def test_every_gauge_has_help_and_labels() -> None:
     assert HELP.keys() == LABELS.keys() == {TRIALS, PLANNED, PROGRESS}
+
+
+def test_what_ray_has_forgotten_is_told_again_and_is_no_progress() -> None:
+    board, clock = Board(), FakeClock(100.0)
+    gauges = SweepGauges("wine", 10, [trial(0, TrialState.COMPLETE)], board.make, clock)
+    told = dict(board.values)
+    board.values.clear()
+    clock.advance(60)
+    heard = threading.Event()
+
+    def again() -> None:
+        gauges.again()
+        heard.set()
+
+    with repeated(again, every_s=0.001):
+        assert heard.wait(10)
+
+    assert board.values == told

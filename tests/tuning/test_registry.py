@@ -139,29 +139,6 @@ def test_models_answer_alike_in_a_process_that_has_only_mlflow(
         np.testing.assert_array_equal(predicted_codes(elsewhere[name]), predicted_codes(here))
 
 
-def test_a_regression_answers_numbers_and_names_no_classes(tmp_path: Path) -> None:
-    home = sequential.home_at(tmp_path)
-    swept = sequential.sweep(
-        home,
-        "progress",
-        register_as="progress",
-        data={"bundled": "diabetes"},
-        folds={"kind": "kfold", "n_splits": 2},
-        space={"estimator": "ridge", "alpha": {"loguniform": [0.1, 10.0]}},
-        metric="mae",
-        mode="min",
-    )
-
-    version = open_registry(home).get_model_version("progress", "1")
-    model = mlflow.pyfunc.load_model("models:/progress/1")
-    rows, values = swept.task.holdout_rows
-    assert (version.tags["rayfleet.classes"], version.tags["rayfleet.metric"]) == ("[]", "mae")
-    (answered,) = model.metadata.signature.outputs.inputs
-    assert (str(answered.type), answered.shape) == ("float64", (-1,))
-    error = float(np.mean(np.abs(model.predict(rows) - values)))
-    assert error == pytest.approx(float(version.tags["rayfleet.holdout_score"]))
-
-
 @pytest.mark.parametrize(
     ("name", "inputs", "outputs"),
     [
@@ -244,3 +221,26 @@ def test_alias_is_given_once_and_never_taken_back(registered: Registered) -> Non
     client.set_registered_model_alias("forest", "champion", "2")
     assert give_alias(client, version("1")) == "champion"
     assert str(client.get_model_version_by_alias("forest", "champion").version) == "2"
+
+
+def test_a_regression_answers_numbers_and_names_no_classes(tmp_path: Path) -> None:
+    home = sequential.home_at(tmp_path)
+    swept = sequential.sweep(
+        home,
+        "progress",
+        register_as="progress",
+        data={"bundled": "diabetes"},
+        folds={"kind": "kfold", "n_splits": 2},
+        space={"estimator": "ridge", "alpha": {"loguniform": [0.1, 10.0]}},
+        metric="mae",
+        mode="min",
+    )
+
+    version = open_registry(home).get_model_version("progress", "1")
+    model = mlflow.pyfunc.load_model("models:/progress/1")
+    rows, values = swept.task.holdout_rows
+    assert (version.tags["rayfleet.classes"], version.tags["rayfleet.metric"]) == ("[]", "mae")
+    (answered,) = model.metadata.signature.outputs.inputs
+    assert (str(answered.type), answered.shape) == ("float64", (-1,))
+    error = float(np.mean(np.abs(model.predict(rows) - values)))
+    assert error == pytest.approx(float(version.tags["rayfleet.holdout_score"]))

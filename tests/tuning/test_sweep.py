@@ -129,7 +129,8 @@ def test_a_full_disk_ends_the_sweep_and_is_not_lost(tmp_path: Path) -> None:
 
     assert searcher.suggest("b") == Searcher.FINISHED
     keeper = BookKeeper(book, Never(), guard)
-    keeper.on_trial_complete(0, [], SimpleNamespace(config={"number": 0}))
+    ended = SimpleNamespace(config={"number": 0}, run_metadata=SimpleNamespace())
+    keeper.on_trial_complete(0, [], ended)
 
     assert guard.error is not None
     assert guard.error.errno == errno.ENOSPC

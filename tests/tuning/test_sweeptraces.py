@@ -9,7 +9,7 @@ from tests.integration.sweeping import FAKE
 from tests.tracing import SAMPLED, SPAN, TRACE, UNSAMPLED, kept_spans, own, parent
 from tests.tuning.test_book import SPEC, complete
 from tests.tuning.trials import reports
-from tuning import spans, trainable
+from tuning import spans, trainable, work
 from tuning.book import Book
 from tuning.crossvalidation import Report
 from tuning.ledger import Ledger, Trial
@@ -174,7 +174,7 @@ def test_an_actor_s_folds_are_below_the_trial_that_it_was_told_of(
             asked.append(traces)
             return TrialTraces(kept.provider)
 
-        monkeypatch.setattr(trainable, "open_trial_traces", opened)
+        monkeypatch.setattr(work, "open_trial_traces", opened)
         actor = object.__new__(trainable.SweepTrial)  # Tune's own part needs a cluster
         actor.setup({"number": 0, "params": {"x": 0.5}, "trace": SAMPLED}, workload)
         assert actor.step()["done"] is False

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping
+from threading import Thread
 from typing import Protocol
+from weakref import WeakMethod
 
 from ray.serve import metrics
 
@@ -15,6 +17,10 @@ HELP: Mapping[str, str] = {
     BUDGET: "GPU memory that the replica's framework may take.",
 }
 """Ray puts `ray_` before the names, Serve adds application, deployment and replica."""
+
+REPEAT_S = 5.0
+"""How often it is looked at where nothing else looks: Ray asks for values every 10 s, and takes a
+gauge that was not put to one since off its port after 20 s (Ray 2.60)."""
 
 EVERY_S = 1.0
 """Least time between two looks, seconds: a look costs some microseconds."""
@@ -56,8 +62,8 @@ class BudgetGauges:
         self._clock = clock
         self._due_at_s = -float("inf")
         self._memory = make(MEMORY)
-        self._budget = make(BUDGET)  # kept: Ray forgets a gauge that nobody refers to
-        self._budget.set(allocator_mib * MIB)
+        self._budget = make(BUDGET)
+        self._budget_bytes = allocator_mib * MIB
 
     def look(self) -> None:
         """Tell it again, unless that was done just now."""
@@ -65,3 +71,16 @@ class BudgetGauges:
         if now_s >= self._due_at_s:
             self._due_at_s = now_s + EVERY_S
             self._memory.set(self._held_bytes())
+            self._budget.set(self._budget_bytes)
+
+    def keep_looking(self, every_s: float = REPEAT_S) -> None:
+        """Look again and again, from a thread, for as long as anybody holds this object."""
+        looks = WeakMethod(self.look)
+
+        def repeat() -> None:
+            while (look := looks()) is not None:
+                look()
+                del look
+                time.sleep(every_s)
+
+        Thread(target=repeat, name="gauges", daemon=True).start()

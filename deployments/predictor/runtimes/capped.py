@@ -40,6 +40,7 @@ class CappedRuntime:
         self._gauges = BudgetGauges(cap.grant.allocator_mib, cap.held_bytes, make_gauge)
         with self._named():
             self._runtime = load()
+        self._gauges.keep_looking()
 
     def predict(self, batch: Batch) -> Outputs:
         """See `Runtime.predict`.

@@ -1,6 +1,5 @@
 """Who may listen on the express port, and how listening sockets change hands."""
 
-import logging
 import os
 import re
 import signal
@@ -8,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from deployments.errors import ConfigError
 from deployments.gateway.listeners import Address, Claim
 from deployments.haproxy import free_port
 from deployments.node import node_folder
+from tests.lines import kept_lines
 
 HOLD = """
 import sys
@@ -188,27 +187,18 @@ def test_a_killed_neighbour_is_forgotten(claims: list[Claim], tmp_path: Path) ->
     listener.close()
 
 
-@pytest.fixture
-def log() -> Iterator[StringIO]:
-    """What listeners say while a test runs."""
-    text = StringIO()
-    handler = logging.StreamHandler(text)
-    logger = logging.getLogger(Claim.__module__)
-    logger.addHandler(handler)
-    yield text
-    logger.removeHandler(handler)
-
-
 def test_a_folder_too_deep_for_sockets_only_costs_the_handing_over(
-    address: Address, tmp_path: Path, log: StringIO
+    address: Address, tmp_path: Path
 ) -> None:
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
     claim = Claim(address, "fleet-1", deep)
 
-    claim.answer_neighbours(Keeper(), "deep")
+    with kept_lines(Claim.__module__) as lines:
+        claim.answer_neighbours(Keeper(), "deep")
 
-    assert re.search("cannot hand sockets over at .*AF_UNIX path too long", log.getvalue())
+    (line,) = lines
+    assert re.search("cannot hand sockets over at .*AF_UNIX path too long", line.getMessage())
     claim.listener().close()
     claim.release()
 
