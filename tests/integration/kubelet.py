@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -90,9 +90,14 @@ class Started:
     name: str
     address: str
     pod: Pod
-    process: "subprocess.Popen[bytes]"
+    run: "Callable[[], subprocess.Popen[bytes]]"
     log: Path
     variables: dict[str, str]
+    process: "subprocess.Popen[bytes]" = field(init=False)
+    restarts: int = 0
+
+    def __post_init__(self) -> None:
+        self.process = self.run()
 
     @property
     def init_pid(self) -> int:
@@ -103,6 +108,12 @@ class Started:
     @property
     def is_running(self) -> bool:
         return self.process.poll() is None
+
+    def restart(self) -> None:
+        """Start the container again, which ended by itself, as `restartPolicy: Always` does."""
+        assert not self.is_running
+        self.restarts += 1
+        self.process = self.run()
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -189,8 +200,8 @@ class Kubelet:
         container = pod.containers[0]
         own = self._variables(container, name, address) | dict(variables or {})
         words = expanded(command or command_of(container), own)
-        process = self._run(pod, container, name, number, words, own)
-        started = Started(name, address, pod, process, self.folder / f"{name}.log", own)
+        start = partial(self._run, pod, container, name, number, words, own)
+        started = Started(name, address, pod, start, self.folder / f"{name}.log", own)
         self.pods.append(started)
         return started
 

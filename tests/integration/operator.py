@@ -84,10 +84,19 @@ def _redis(pod: Pod) -> Mapping[str, Any]:
     return dict((ray_cluster(pod.owner) or {}).get("gcsFaultToleranceOptions", {}))
 
 
-def apply_serve_config(head: Started, service: Manifest) -> None:
-    """PUT a RayService's config, as the operator does."""
+def refusal_of_serve_config(head: Started, service: Manifest) -> str:
+    """PUT a RayService's config, as the operator does; returns what the head says against it.
+
+    The operator puts it again two seconds after any error, until the head takes it.
+    """
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
-    _ask(head, "PUT", json.dumps(config).encode())
+    try:
+        _ask(head, "PUT", json.dumps(config).encode())
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.read().decode()}"
+    except OSError as error:
+        return repr(error)
+    return ""
 
 
 def applications(head: Started) -> dict[str, str]:

@@ -81,14 +81,31 @@ def stage() -> Iterator[Stage]:
         yield stage
 
 
-def until(what: str, condition: Callable[[], bool], *needed: Started) -> None:
-    """Wait for a condition while all these pods run."""
+def until(
+    what: str,
+    condition: Callable[[], bool],
+    *needed: Started,
+    starting: Sequence[Started] = (),
+) -> None:
+    """Wait for a condition while all these pods run.
+
+    Args:
+        what: It is in words.
+        condition: Asked again and again.
+        needed: Pods without which there is no use in waiting.
+        starting: Others, which may give up once and are started again then: a node of Ray does
+            when it isn't part of the cluster within 30 s, which can happen on a busy machine.
+    """
 
     def said() -> str:
-        return "\n".join(f"== {pod.name}\n{pod.said()[-3000:]}" for pod in needed)
+        return "\n".join(f"== {pod.name}\n{pod.said()[-3000:]}" for pod in (*needed, *starting))
 
     def met() -> bool:
         assert all(pod.is_running for pod in needed), said()
+        for pod in starting:
+            if not pod.is_running:
+                assert pod.restarts == 0, said()
+                pod.restart()
         return condition()
 
     try:
@@ -112,7 +129,7 @@ def test_a_sweep_runs_on_a_cluster_of_its_own(stage: Stage) -> None:
     trials = operator.start_node(
         stage.kubelet, stage.pod("RayJob/sweep, trials"), "sweep-t", "sweep"
     )
-    until("the sweep's cluster", lambda: operator.dashboard_answers(head), head, trials)
+    until("the sweep's cluster", lambda: operator.dashboard_answers(head), head, starting=[trials])
     submitter = stage.pod("RayJob/sweep, submitter")
     entrypoint = f"{job['spec']['entrypoint']} --trials 2"
 
@@ -136,16 +153,25 @@ def test_the_fleet_comes_up_behind_its_probes(stage: Stage) -> None:
     stage.workers = [
         operator.start_node(stage.kubelet, worker, f"fleet-w{number}", "fleet") for number in (1, 2)
     ]
-    everyone = (stage.head, *stage.workers)
-    until("the head", lambda: operator.dashboard_answers(everyone[0]), *everyone)
-    until("the head's probe", everyone[0].is_ready, *everyone)
+    head, workers = stage.head, stage.workers
+    until("the head", lambda: operator.dashboard_answers(head), head, starting=workers)
+    until("the head's probe", head.is_ready, head, starting=workers)
     assert stage.endpoints() == []
+    fleet = stage.object("RayService", "fleet")
 
-    operator.apply_serve_config(stage.head, stage.object("RayService", "fleet"))
+    def is_taken() -> bool:
+        refused.append(operator.refusal_of_serve_config(head, fleet))
+        return not refused[-1]
 
-    until("two gateways", lambda: len(stage.endpoints()) == 2, *everyone)
-    until("the model", lambda: all(answers(each) for each in stage.workers), *everyone)
-    until("all running", lambda: is_all_running(everyone[0]), *everyone)
+    refused: list[str] = []
+    try:
+        until("the config", is_taken, head, starting=workers)
+    except AssertionError as error:
+        raise AssertionError(f"{refused[-1]}\n{error}") from None
+
+    until("two gateways", lambda: len(stage.endpoints()) == 2, head, starting=workers)
+    until("the model", lambda: all(answers(each) for each in workers), head, *workers)
+    until("all running", lambda: is_all_running(head), head, *workers)
 
 
 def answers(pod: Started) -> bool:
@@ -253,7 +279,7 @@ def test_a_worker_leaves_without_losing_a_request(stage: Stage) -> None:
         said = leaving.exec(hook, timeout_s=grace_s)
         stage.kubelet.terminate(leaving, grace_s)
         took_s = time.monotonic() - started_at_s
-        until("the new gateway", added.is_ready, stage.head, staying, added)
+        until("the new gateway", added.is_ready, stage.head, staying, starting=[added])
         clients.addresses = [staying.address, added.address]
         clients.more(50)
 
