@@ -157,7 +157,7 @@ def test_a_population_of_gangs_takes_turns(bench: Bench) -> None:
         assert run.data.metrics["accuracy"] == history[-1]["x"]
 
 
-def test_a_lost_worker_costs_a_try_and_an_error_costs_the_trial(bench: Bench, head: Head) -> None:
+def test_a_lost_worker_costs_a_try_and_an_error_costs_the_trial(bench: Bench) -> None:
     path = bench.write(
         trainer=JOINED,
         space={"x": {"choice": [0.1, 0.25, 0.5, 0.9]}},
@@ -177,7 +177,9 @@ def test_a_lost_worker_costs_a_try_and_an_error_costs_the_trial(bench: Bench, he
     with bench.started(path) as process:
         wait_while_running(process, lambda: calls(bench).total() == 1)
         (killed,) = calls(bench)
-        workers_of(head)[0].kill()
+        # Worker 1, which is in its first fold.
+        (note,) = (bench.folder / "calls").glob("*.call")
+        psutil.Process(int(note.name.split(".")[-2])).kill()
         (bench.folder / "calls" / "go").touch()
         out, err = process.communicate(timeout=TIMEOUT_S)
 
@@ -196,8 +198,9 @@ def test_a_lost_worker_costs_a_try_and_an_error_costs_the_trial(bench: Bench, he
             assert run.data.metrics["accuracy"] == float(run.data.params["x"])
     # A trial whose worker dies is tried twice, one that raises once.
     expected = Counter({"0.1": 2, "0.25": 1, "0.5": 2, "0.9": 2})
-    expected[killed] += killed != "0.1"
-    assert calls(bench) == expected
+    # Worker 0 may have kept what came of that fold, which then isn't trained again.
+    assert calls(bench) - expected in (Counter(), Counter([killed]))
+    assert not expected - calls(bench)
 
 
 def test_an_interrupted_gang_leaves_nothing(bench: Bench, head: Head) -> None:

@@ -21,10 +21,10 @@ POLL_S = 0.02
 class FakeTrainer:
     """Its accuracy is the parameter `x`.
 
-    Options: `folder`, where every call to `train` is noted as an empty file; `hold`, with
-    which calls wait there for a file `go` once that many were noted; `gates`, several such
-    numbers, with a file `go-NUMBER` for each; `fail_below`, under
-    which `x` raises; `die_below`, under which it ends its process; `refit_raises`.
+    Options: `folder`, where every call to `train` is noted as an empty file that names its
+    process; `hold`, with which calls wait there for a file `go` once that many were noted;
+    `gates`, several such numbers, with a file `go-NUMBER` for each; `fail_below`, under which
+    `x` raises; `die_below`, under which it ends its process; `refit_raises`.
     """
 
     metrics: tuple[str, ...] = SCORES
@@ -58,7 +58,7 @@ class FakeTrainer:
         if "folder" not in self._options:
             return
         folder = Path(self._options["folder"])
-        (folder / f"{x!r}-{time.time_ns()}.call").touch()
+        (folder / f"{x!r}-{time.time_ns()}.{os.getpid()}.call").touch()
         n_calls = len(list(folder.glob("*.call")))
         gates = {gate: f"go-{gate}" for gate in self._options.get("gates", [])}
         gates |= {self._options["hold"]: "go"} if "hold" in self._options else {}
