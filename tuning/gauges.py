@@ -89,6 +89,7 @@ class SweepGauges:
         self._clock = clock
         self._lock = threading.Lock()
         self._states = {trial.number: trial.state for trial in trials}
+        self._counts = Counter(self._states.values())
         self._trials, self._progress = make(TRIALS), make(PROGRESS)
         self._planned = make(PLANNED)  # kept: Ray forgets a gauge that nobody refers to
         self._progress_at_s = clock()
@@ -97,10 +98,9 @@ class SweepGauges:
     def again(self) -> None:
         """Put the gauges to the values that they have; any thread may."""
         with self._lock:
-            counts = Counter(self._states.values())
             self._planned.set(self._n_trials, {"sweep": self._sweep})
             for state in TrialState:
-                self._trials.set(counts[state], {"sweep": self._sweep, "state": state.value})
+                self._trials.set(self._counts[state], {"sweep": self._sweep, "state": state.value})
             self._progress.set(self._progress_at_s, {"sweep": self._sweep})
 
     def on_start(self, trial: Trial) -> None:
@@ -117,6 +117,10 @@ class SweepGauges:
 
     def _note(self, trial: Trial) -> None:
         with self._lock:
+            before = self._states.get(trial.number)
+            if before is not None:
+                self._counts[before] -= 1
+            self._counts[trial.state] += 1
             self._states[trial.number] = trial.state
             self._progress_at_s = self._clock()
         self.again()
