@@ -1,6 +1,7 @@
 """One sweep that loses, one after the other, all that it stands on."""
 
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -35,6 +36,9 @@ SIDE_BY_SIDE = 3
 FIRST_GATE = 6
 SECOND_GATE = 15
 
+Surroundings = tuple[Bench, MlflowServer, Head, int]
+"""The sweep's files, MLflow, a cluster, and the process of its second node."""
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -45,7 +49,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def surroundings(folder: Path, tmp_path: Path) -> Iterator[tuple[Bench, MlflowServer, Head, int]]:
+def surroundings(folder: Path, tmp_path: Path) -> Iterator[Surroundings]:
     """MLflow on PostgreSQL and S3, and a cluster of two nodes, the second one's process last."""
     (folder / "s3" / "models").mkdir(parents=True)
     (folder / "ray").mkdir()
@@ -61,8 +65,15 @@ def surroundings(folder: Path, tmp_path: Path) -> Iterator[tuple[Bench, MlflowSe
 
 
 def test_a_sweep_survives_the_loss_of_everything_it_stands_on(
-    surroundings: tuple[Bench, MlflowServer, Head, int], folder: Path, tmp_path: Path
+    surroundings: Surroundings, folder: Path, tmp_path: Path
 ) -> None:
+    lose_everything(surroundings, folder, tmp_path)
+
+
+def lose_everything(
+    surroundings: Surroundings, folder: Path, tmp_path: Path, mlflow_away_s: float = 0.0
+) -> None:
+    """Run a sweep that loses MLflow for at least so long, a node, a worker and its driver."""
     bench, server, head, node_pid = surroundings
     calls = tmp_path / "calls"
     calls.mkdir()
@@ -79,11 +90,15 @@ def test_a_sweep_survives_the_loss_of_everything_it_stands_on(
         wait_while_running(process, lambda: calls_of(calls).total() == FIRST_GATE + SIDE_BY_SIDE)
         assert actors_of(node_pid), [each.cmdline() for each in tree(node_pid)]
         server.kill()
+        back_at_s = time.monotonic() + mlflow_away_s
         kill_all(node_pid)
         actors_of(head.pid)[0].kill()
         (calls / f"go-{FIRST_GATE}").touch()
         # MLflow is away, a node and a worker are gone, and trials go on.
-        wait_while_running(process, lambda: calls_of(calls).total() >= SECOND_GATE + 2)
+        wait_while_running(
+            process,
+            lambda: calls_of(calls).total() >= SECOND_GATE + 2 and time.monotonic() >= back_at_s,
+        )
         server.start()
         # What MLflow missed is written once it is back.
         wait_while_running(

@@ -38,7 +38,10 @@ def child_runs(cluster: Cluster) -> list[Any]:
     client = cluster.registry
     versions = client.search_model_versions("name = 'breast-cancer'")
     submitted = next(v for v in versions if v.tags.get("rayfleet.sweep"))
-    parent = submitted.tags["rayfleet.sweep_run_id"]
+    return children_of(client, submitted.tags["rayfleet.sweep_run_id"])
+
+
+def children_of(client: Any, parent: str) -> list[Any]:
     experiment = client.get_run(parent).info.experiment_id
     query = f"tags.`mlflow.parentRunId` = '{parent}'"
     return list(client.search_runs([experiment], query))
@@ -53,6 +56,23 @@ SMALL = {
     "n_trials": 2,
     "max_concurrent": 1,
 }
+
+LARGER: dict[str, Any] = {
+    **SMALL,
+    "name": "more-leaves",
+    "seed": 1,
+    "space": {"estimator": "extra_trees", "n_estimators": {"int": [400, 600]}},
+    "n_trials": 6,
+}
+
+
+def finished(cluster: Cluster, parent: str) -> dict[str, tuple[str, int]]:
+    """Trials of a sweep that have ended, with their runs and when those ended."""
+    return {
+        run.data.tags["rayfleet.trial_id"]: (run.info.run_id, run.info.end_time)
+        for run in children_of(cluster.registry, parent)
+        if run.info.status == "FINISHED"
+    }
 
 
 def test_a_sweep_from_rest_to_the_terminal(fleet: Fleet, cluster: Cluster, tmp_path: Path) -> None:
@@ -75,16 +95,30 @@ def test_a_sweep_from_rest_to_the_terminal(fleet: Fleet, cluster: Cluster, tmp_p
     assert "registering" in logs
     assert not_running[0] == 409
 
-    # Once more from the terminal, and the two side by side.
+    # A longer one from the terminal, which is stopped on its way, and the two side by side.
     path = tmp_path / "more.yaml"
-    path.write_text(yaml.safe_dump({**SMALL, "name": "more-leaves", "seed": 1}))
+    path.write_text(yaml.safe_dump(LARGER))
     sent = cluster.run("rayfleet", "sweep", "submit", path, "--working-dir", tmp_path)
+    eventually("a trial", lambda: ask("/more-leaves")[1]["trials"].get("complete"))
+    stopped = ask("/more-leaves/stop", {})
+    eventually("its end", lambda: ask("/more-leaves")[1]["state"] == "STOPPED")
+    halted = ask("/more-leaves")[1]
+    before = finished(cluster, halted["run_id"])
+    resumed = cluster.run("rayfleet", "sweep", "resume", "more-leaves")
     eventually("the second sweep", lambda: ask("/more-leaves")[1]["state"] == "SUCCEEDED")
+    ended = ask("/more-leaves")[1]
+    after = finished(cluster, ended["run_id"])
     listed = cluster.run("rayfleet", "sweep", "list", "--address", cluster.dashboard)
     compared = cluster.run("rayfleet", "sweep", "compare", "leaves", "more-leaves")
     printed = cluster.run("rayfleet", "sweep", "logs", "more-leaves", "--lines", "3")
 
     assert "more-leaves: submitted as job sweep-more-leaves-" in sent
-    assert re.search(r"^more-leaves +SUCCEEDED +2/2 +accuracy 0\.", listed, re.MULTILINE)
+    assert stopped[0] == 202, stopped
+    assert "more-leaves: submitted as job sweep-more-leaves-" in resumed
+    assert halted["job_id"] != ended["job_id"]
+    # What had ended is there as it was, and nothing is there twice.
+    assert 0 < len(before) < LARGER["n_trials"] == len(after)
+    assert before.items() <= after.items()
+    assert re.search(r"^more-leaves +SUCCEEDED +6/6 +accuracy 0\.", listed, re.MULTILINE)
     assert "seed" in compared
     assert len(printed.splitlines()) == 3
