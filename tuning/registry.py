@@ -26,9 +26,10 @@ from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.flavors import make_signature, pinned_requirements, require_flavor
 from tuning.home import Home
 from tuning.ledger import Trial
+from tuning.provenance import git_commit
 from tuning.seen import ROWS_FILE, encode_hashes, row_hashes
 from tuning.spec import Task
-from tuning.tracking import DATA_HASH, GIT_COMMIT, SWEEP, TRIAL_ID, git_commit
+from tuning.tracking import DATA_HASH, GIT_COMMIT, SWEEP, TRIAL_ID
 from tuning.trainers.trainer import Metrics
 
 SWEEP_RUN_ID = "rayfleet.sweep_run_id"

@@ -16,11 +16,12 @@ from tuning.crossvalidation import Report, cross_validate, cut_folds, fold_score
 from tuning.errors import ConfigError, NotReproducedError
 from tuning.home import Home
 from tuning.mlflowfaults import reachable
+from tuning.provenance import git_commit
 from tuning.runs import fold_values, open_runs, recorded_spec
 from tuning.selecting.champion import recorded_params
 from tuning.space import Params
 from tuning.spec import Task, check_sweep
-from tuning.tracking import DATA_HASH, GIT_COMMIT, TRIAL_ID, TRIAL_STATE, git_commit
+from tuning.tracking import DATA_HASH, GIT_COMMIT, TRIAL_ID, TRIAL_STATE
 from tuning.trainers.factory import in_one_line
 
 

@@ -6,10 +6,7 @@ a thread of its own: a slow or absent MLflow delays no trial, and what it missed
 written when it is back, or by the next resume, from the ledger.
 """
 
-import getpass
 import json
-import os
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +27,7 @@ from tuning.mlflowfaults import is_final, reachable
 from tuning.outbox import Outbox
 from tuning.points import metric_points
 from tuning.probes import require_database
+from tuning.provenance import git_commit, user_name
 from tuning.spec import SweepSpec
 from tuning.values import value_of
 
@@ -75,6 +73,7 @@ class Tracker:
         self._experiment_id = ""
         self._parent_id = ""
         self._runs: dict[str, str] = {}
+        self._described: set[str] = set()  # trials whose parameters MLflow has
         self._written: dict[str, set[tuple[str, int]]] = {}
         self._newest: dict[str, Trial] = {}
         self._ended: set[str] = set()
@@ -105,6 +104,8 @@ class Tracker:
             self._outbox.in_doubt = False
             for run in self._children():
                 self._runs[run.data.tags[TRIAL_ID]] = run.info.run_id
+                # Without them where a driver was killed between two calls.
+                self._described |= {run.data.tags[TRIAL_ID]} if run.data.params else set()
                 self._catch_up(run, trials)
         for trial in trials:
             if trial.state is not TrialState.RUNNING and str(trial.number) not in self._runs:
@@ -218,7 +219,7 @@ class Tracker:
             SWEEP: self._spec.name,
             SWEEP_ID: self._manifest.sweep_id,
             MLFLOW_RUN_NAME: self._spec.name,
-            MLFLOW_USER: _user(),
+            MLFLOW_USER: user_name(),
             DATA_HASH: self._manifest.data_sha256,
         }
         known |= {GIT_COMMIT: commit} if (commit := git_commit()) else {}
@@ -263,11 +264,11 @@ class Tracker:
         number = str(trial.number)
         if number in self._ended:
             return
-        if number not in self._runs:
-            self._log(trial)
-        else:
+        if number in self._runs:
             self._client.update_run(self._runs[number], status="RUNNING")
             self._client.set_tag(self._runs[number], TRIAL_STATE, TrialState.RUNNING)
+        if number not in self._described:
+            self._log(trial)
 
     def _found_or_created(
         self, query: str, tags: dict[str, str], start_time: int | None = None
@@ -289,7 +290,6 @@ class Tracker:
         """Write what MLflow does not know of a trial, in as few calls as it takes."""
         number = str(trial.number)
         run_id = self._runs.get(number)
-        params: list[Param] = []
         # A run that is surely new gets its tags when it is created.
         missing = {} if run_id is None and not self._outbox.in_doubt else tags
         if run_id is None:
@@ -303,12 +303,13 @@ class Tracker:
                     PARAMS: json.dumps(trial.params)[:TAG_LENGTH],
                     MLFLOW_PARENT_RUN_ID: self._parent_id,
                     MLFLOW_RUN_NAME: f"{self._spec.name}-{trial.number:03d}",
-                    MLFLOW_USER: _user(),
+                    MLFLOW_USER: user_name(),
                     **tags,
                 },
                 start_time=int(trial.started_at_s * 1000),
             )
-            params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in trial.params.items()]
+        told = {} if number in self._described else trial.params
+        params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in told.items()]
         written = self._written.setdefault(run_id, set())
         now_ms = _now_ms()
         points = metric_points(trial.reports, epochs=self._spec.epochs) if trial.reports else []
@@ -323,6 +324,7 @@ class Tracker:
             )
             written.update((point.key, point.step) for point in fresh)
         self._runs[number] = run_id
+        self._described.add(number)
         return run_id
 
     def _end(self, trial: Trial) -> None:
@@ -367,17 +369,6 @@ def abandon_run(home: Home, experiment: str, sweep_id: str) -> None:
                 client.set_terminated(sweep.info.run_id, "KILLED")
 
 
-def git_commit() -> str | None:
-    """Return the commit of the working directory; None outside of a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     """Spell a spec as parameters; the space stays one, because its names are not fixed."""
     flat: dict[str, str] = {}
@@ -387,13 +378,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
         elif each is not None:
             flat[prefix + key] = each if isinstance(each, str) else json.dumps(each)
     return flat
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return os.environ.get("HOSTNAME", "unknown")  # a container's user may have no name
 
 
 def _now_ms() -> int:

@@ -1,4 +1,5 @@
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tests.stores import new_mlflow
 from tests.tuning.test_registry import home_at
 from tests.tuning.trials import reports, trial
-from tuning.errors import ConfigError
+from tuning.errors import ConfigError, TrackingError
 from tuning.ledger import Manifest, Prior, Trial, TrialState
 from tuning.spec import SweepSpec
 from tuning.tracking import PARETO, Tracker, abandon_run
@@ -80,6 +83,49 @@ def test_resumed_tracker_brings_runs_up_to_date_without_doubling(
     history = client.get_metric_history(runs[0].info.run_id, "accuracy")
     assert [(point.step, point.value) for point in history] == [(0, 0.5), (1, 1.0)]
     assert second.parent_id == first.parent_id == third.parent_id
+
+
+def killed_after_creating(
+    open_tracker: Callable[..., Tracker], monkeypatch: pytest.MonkeyPatch, begun: Trial
+) -> None:
+    """A driver that was killed when a trial's run had been created and nothing else written."""
+    tracker = open_tracker()
+    reached = threading.Event()
+
+    def never(self: MlflowClient, *_: Any, **__: Any) -> None:
+        reached.set()
+        raise MlflowException("the driver is dead", INVALID_PARAMETER_VALUE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", never)
+        tracker.on_start(begun)
+        with pytest.raises(TrackingError):
+            tracker.close()
+    assert reached.is_set()
+
+
+@pytest.mark.parametrize("again", ["begun", "ended", "known-to-have-ended"])
+def test_a_run_left_without_its_parameters_gets_them(
+    client: MlflowClient,
+    open_tracker: Callable[..., Tracker],
+    monkeypatch: pytest.MonkeyPatch,
+    again: str,
+) -> None:
+    done = trial(0, 0.5, params={"x": 0.5})
+    begun = replace(done, state=TrialState.RUNNING, ended_at_s=None, reports=())
+    killed_after_creating(open_tracker, monkeypatch, begun)
+    assert [run.data.params for run in children(client)] == [{}]
+
+    tracker = open_tracker(done if again == "known-to-have-ended" else begun)
+    if again == "begun":
+        tracker.on_start(begun)
+    if again == "ended":
+        tracker.on_start(begun)
+        tracker.on_end(done)
+    tracker.close()
+
+    (run,) = children(client)
+    assert run.data.params == {key: str(value) for key, value in done.params.items()} != {}
 
 
 def test_a_sweep_that_was_killed_and_is_started_anew_leaves_no_run_running(

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.data import Labels
 from tuning.ledger import Manifest, Outcome, Trial, TrialState
+from tuning.provenance import git_commit
 from tuning.selection import select
 from tuning.spec import SweepSpec
-from tuning.tracking import git_commit
 
 ENDING_FILE = "ending.json"
 """Beside a sweep's trials."""
