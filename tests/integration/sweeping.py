@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -109,7 +110,7 @@ class Bench:
     def started(self, path: Path) -> "Iterator[subprocess.Popen[str]]":
         """Start a sweep in a process group of its own, as a shell does."""
         with subprocess.Popen(
-            [sys.executable, "-m", "tuning", str(path)],
+            [sys.executable, "-X", "faulthandler", "-m", "tuning", str(path)],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -295,3 +296,14 @@ def read_until(process: "subprocess.Popen[str]", wanted: Callable[[str], bool]) 
             return line
     assert process.stderr is not None
     raise AssertionError("".join(seen) + process.stderr.read())
+
+
+def exit_status(process: "subprocess.Popen[str]") -> int:
+    """Wait for a sweep's end; one that hangs says where."""
+    try:
+        process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        said = "\n".join(process.communicate(timeout=TIMEOUT_S))
+        raise AssertionError(f"it hangs:\n{said}") from None
+    return process.returncode

@@ -20,6 +20,7 @@ from tests.integration.sweeping import (
     Bench,
     Head,
     actors_of,
+    exit_status,
     ray_head,
     read_until,
     wait_until,
@@ -211,7 +212,7 @@ def test_an_interrupted_gang_leaves_nothing(bench: Bench, head: Head) -> None:
         wait_while_running(process, lambda: calls(bench).total() == 1)
         assert len(workers_of(head)) == 2
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=TIMEOUT_S) == 130
+        assert exit_status(process) == 130
 
 
 def test_a_gang_that_does_not_fit_says_so_and_waits(bench: Bench) -> None:
@@ -221,4 +222,4 @@ def test_a_gang_that_does_not_fit_says_so_and_waits(bench: Bench) -> None:
         line = read_until(process, lambda line: "no trial fits yet" in line)
         assert "num_workers 3 of cpu 1, gpu 0" in line
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=TIMEOUT_S) == 130
+        assert exit_status(process) == 130
