@@ -33,7 +33,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYFLEET_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(grpc_server, "MAX_AGE_S", 0.3)
-    monkeypatch.setattr(grpc_server, "LINGER_S", 0.4)
+    # Far more than the age, for a busy machine: who leaves does not wait for it once all are gone.
+    monkeypatch.setattr(grpc_server, "LINGER_S", 5.0)
 
 
 def all_counted(fleets: list[Fleet]) -> bool:
