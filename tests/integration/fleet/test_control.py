@@ -111,6 +111,7 @@ def test_a_model_that_cannot_be_loaded_is_not_left_behind(client: Any) -> None:
     assert "spare" not in {each["name"] for each in client.list_deployments()}
 
 
+@pytest.mark.thorough
 def test_mlflow_s_command_line(fleet: Fleet, tmp_path: Path) -> None:
     target = f"rayfleet://127.0.0.1:{port_of(fleet.control_url)}"
 
@@ -135,6 +136,7 @@ def inferences(fleet: Fleet, model: str) -> int:
     return int(version["inference_count"])
 
 
+@pytest.mark.thorough
 def test_load_and_unload_as_triton_means_them(fleet: Fleet) -> None:
     path = "/v2/repository/models/spare"
 

@@ -223,6 +223,7 @@ def test_a_page_can_be_asked_for_its_head_alone(fleet: Fleet, path: str) -> None
         assert answer.headers["content-type"]
 
 
+@pytest.mark.thorough
 def test_predictions_and_counters_survive_the_controller(
     fleet: Fleet, registry: mlflow.MlflowClient
 ) -> None:
@@ -286,6 +287,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
 """Models, args, and the status message that they lead to."""
 
 
+@pytest.mark.thorough
 def test_serve_deploy_reports_a_bad_config_as_the_status_message(fleet: Fleet) -> None:
     row = fleet.models["wine"].holdout_rows[:1]
 

@@ -10,7 +10,7 @@ import yaml
 
 from tests.integration.hosting import REPOSITORY, Cluster, Fleet, eventually
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.thorough]
 
 
 def test_a_sweep_runs_as_a_ray_job(cluster: Cluster) -> None:

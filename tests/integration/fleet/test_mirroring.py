@@ -23,7 +23,7 @@ from tests.integration.hosting import (
 )
 from tests.integration.load import Load, Outcome, questions_for
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.thorough]
 
 MODEL = "breast-cancer"
 API = f"/api/v1/deployments/{MODEL}"

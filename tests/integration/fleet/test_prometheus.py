@@ -18,6 +18,7 @@ from tests.integration.sweeping import FAKE
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.thorough,
     pytest.mark.skipif(
         shutil.which("prometheus") is None,
         reason="prometheus is missing: apt-get install prometheus",

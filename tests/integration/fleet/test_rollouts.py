@@ -22,6 +22,7 @@ from tests.integration.load import Load, Outcome
 from tests.integration.releases import Releases, Traffic, has_share, hosted, listens
 
 pytestmark = pytest.mark.ray
+THOROUGH = pytest.mark.thorough
 
 MODEL = "fickle"
 CONTROLLER = "fleet#Controller"
@@ -78,14 +79,20 @@ def moved(before: Mapping[str, str], after: Mapping[str, str]) -> set[tuple[str,
     ("version", "rollout", "words"),
     [
         pytest.param("3", settings(ERRORS), "errors ", id="raises"),
-        pytest.param("4", settings(SLOW), "slow ", id="slow"),
-        pytest.param("5", settings(ERRORS), "errors ", id="nan"),
+        pytest.param("4", settings(SLOW), "slow ", id="slow", marks=THOROUGH),
+        pytest.param("5", settings(ERRORS), "errors ", id="nan", marks=THOROUGH),
         pytest.param(
             "6", settings(DIFFERING, {"setMirror": 100}, {"analysis": {}}), "differing ",
             id="differs",
         ),
-        pytest.param("7", settings(ERRORS), "RuntimeError: weights file is torn", id="torn"),
-        pytest.param("8", settings(UNSEEN, {"setWeight": 10}, {"pause": {}}), "died 3", id="dies"),
+        pytest.param(
+            "7", settings(ERRORS), "RuntimeError: weights file is torn",
+            id="torn", marks=THOROUGH,
+        ),
+        pytest.param(
+            "8", settings(UNSEEN, {"setWeight": 10}, {"pause": {}}), "died 3",
+            id="dies", marks=THOROUGH,
+        ),
     ],
 )  # fmt: skip
 def test_a_bad_version_is_aborted_for_its_own_reason(

@@ -112,6 +112,7 @@ def test_only_the_weights_that_autocast_would_cast_are_halved(path: str) -> None
     assert types == ["torch.bfloat16"] * 2 + ["torch.float32"] * 2 + ["torch.bfloat16"] * 2
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("new_cache", "forgetful")
 @pytest.mark.parametrize("half_precision", [None, "bfloat16"])
 def test_a_compiled_module_answers_any_number_of_rows_from_any_thread_at_once(
