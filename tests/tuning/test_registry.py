@@ -112,6 +112,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
     return Registered(client, home, tasks, models, run_ids)
 
 
+@pytest.mark.thorough
 def test_models_answer_alike_in_a_process_that_has_only_mlflow(
     registered: Registered, tmp_path: Path
 ) -> None:

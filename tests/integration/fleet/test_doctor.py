@@ -12,6 +12,7 @@ from tests.integration.hosting import BIN, REPOSITORY, Fleet
 pytestmark = pytest.mark.ray
 
 
+@pytest.mark.thorough
 def test_doctor_finds_the_fleet_its_ports_and_what_is_wrong_with_it(fleet: Fleet) -> None:
     status, report = doctor(fleet)
 

@@ -248,6 +248,7 @@ def test_predictions_and_counters_survive_the_controller(
     eventually("the version is back", lambda: ready(fleet, "columns", "1"))
 
 
+@pytest.mark.thorough
 def test_the_champion_moves_without_a_gap(fleet: Fleet, registry: mlflow.MlflowClient) -> None:
     row = fleet.models["breast-cancer"].holdout_rows[:1]
     registry.delete_registered_model_alias("breast-cancer", "challenger")

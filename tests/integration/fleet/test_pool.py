@@ -83,6 +83,7 @@ def test_one_that_cannot_be_loaded_fails_alone(pool: Fleet) -> None:
     assert pool.infer("tail-00", np.ones((1, 1)))[0] == 200
 
 
+@pytest.mark.thorough
 def test_a_replica_that_is_killed_loses_no_request(pool: Fleet) -> None:
     before = replicas(pool)
     killed = threading.Timer(LOAD_S / 3, lambda: kill(before, REPLICA))
