@@ -16,7 +16,6 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments.errors import ConfigError
-from deployments.garbage import spare_what_stays
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.direct import DirectTransport
 from deployments.gateway.express import ExpressServer
@@ -30,6 +29,7 @@ from deployments.gateway.pool import PoolableTransport, PoolReplicas, Pools
 from deployments.gateway.request_log import make_request_log
 from deployments.gateway.serve_door import READ_TIMEOUT_S
 from deployments.gateway.transport import HandleTransport
+from deployments.interpreter import loading, spare_what_stays, take_short_turns
 from deployments.logs import log_as_serve_does
 from deployments.node import node_folder
 from deployments.predictor.predictor import Predictor
@@ -63,6 +63,7 @@ class Gateway(InferenceServicer):
         self, settings: Settings, controller: DeploymentHandle[Any]
     ) -> None:
         log_as_serve_does()
+        take_short_turns()
         self._id = serve.get_replica_context().replica_id.unique_id
         self._controller = controller
         self._express: ExpressServer | None = None
@@ -143,7 +144,8 @@ class Gateway(InferenceServicer):
         hide_gpus()
         model, version = parse_application_name(route.application) or ("", route.version)
         uris = self._settings.tracking_uri, self._settings.registry_uri
-        predictor = Predictor(model, version, route.runtime, *uris)
+        with loading():
+            predictor = Predictor(model, version, route.runtime, *uris)
         if self._traces is not None:
             predictor.trace(self._traces.of_copies)
         return predictor

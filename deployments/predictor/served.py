@@ -2,7 +2,7 @@
 
 import asyncio
 
-from deployments.garbage import spare_what_stays
+from deployments.interpreter import spare_what_stays, take_short_turns
 from deployments.predictor.announcing import AnnouncedDoor
 from deployments.predictor.direct import DirectDoor
 from deployments.predictor.prediction import Prediction
@@ -51,6 +51,7 @@ class ServedPredictor:
         self._traces = open_replica_traces(traces)
         self._predictor.trace(self._traces)
         spare_what_stays()
+        take_short_turns()
         at_once = self._predictor.predict_at_once
         door = DirectDoor(self._predictor.predict, model, version, at_once)
         self._door = AnnouncedDoor(door, fleet, deadline_s)

@@ -6,7 +6,6 @@ import importlib.util
 import itertools
 import logging
 import os
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.errors import ConfigError
+from deployments.interpreter import take_short_turns
 from deployments.predictor.announcing import AnnouncedDoor
 from deployments.predictor.direct import DirectDoor
 from deployments.predictor.memory import ProcessMemory
@@ -34,9 +34,6 @@ logger = logging.getLogger(__name__)
 
 WATCH_S = 1.0
 """Between two looks at the process's memory, seconds."""
-
-SWITCH_S = 0.0005
-"""How long a thread that loads may keep the interpreter from one that answers, seconds."""
 
 THREADS = 4
 """For models too slow for the event loop; each version keeps to one of them."""
@@ -86,7 +83,7 @@ class ServedPool:
             )
         # What is there now stays, so looking for garbage among it would only cost time.
         gc.freeze()
-        sys.setswitchinterval(SWITCH_S)
+        take_short_turns()
         self._uris = tracking_uri, registry_uri
         self._files: dict[tuple[str, str], str] = {}
         self._computing = threading.Lock()
