@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,17 @@ answered a lone client in 25 ms instead of 0.6, for seconds."""
 def take_short_turns() -> None:
     """Let threads have the interpreter for `SWITCH_S` at a time."""
     sys.setswitchinterval(SWITCH_S)
+
+
+def ignore_warnings() -> None:
+    """Have one filter in the place of all that the imported packages have left.
+
+    scikit-learn applies every filter anew for each tree of a forest: with the 18 that a
+    replica's packages leave, 32 rows took 100 trees 7.7 ms, with one 3.3. Nobody reads the
+    warnings of a model that answers requests.
+    """
+    warnings.resetwarnings()
+    warnings.simplefilter("ignore")
 
 
 def spare_what_stays() -> None:

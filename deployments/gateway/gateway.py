@@ -29,7 +29,7 @@ from deployments.gateway.pool import PoolableTransport, PoolReplicas, Pools
 from deployments.gateway.request_log import make_request_log
 from deployments.gateway.serve_door import READ_TIMEOUT_S
 from deployments.gateway.transport import HandleTransport
-from deployments.interpreter import loading, spare_what_stays, take_short_turns
+from deployments.interpreter import ignore_warnings, loading, spare_what_stays, take_short_turns
 from deployments.logs import log_as_serve_does
 from deployments.node import node_folder
 from deployments.predictor.predictor import Predictor
@@ -146,6 +146,7 @@ class Gateway(InferenceServicer):
         uris = self._settings.tracking_uri, self._settings.registry_uri
         with loading():
             predictor = Predictor(model, version, route.runtime, *uris)
+        ignore_warnings()
         if self._traces is not None:
             predictor.trace(self._traces.of_copies)
         return predictor

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from deployments.interpreter import spare_what_stays, take_short_turns
+from deployments.interpreter import ignore_warnings, spare_what_stays, take_short_turns
 from deployments.predictor.announcing import AnnouncedDoor
 from deployments.predictor.direct import DirectDoor
 from deployments.predictor.prediction import Prediction
@@ -52,6 +52,7 @@ class ServedPredictor:
         self._predictor.trace(self._traces)
         spare_what_stays()
         take_short_turns()
+        ignore_warnings()
         at_once = self._predictor.predict_at_once
         door = DirectDoor(self._predictor.predict, model, version, at_once)
         self._door = AnnouncedDoor(door, fleet, deadline_s)

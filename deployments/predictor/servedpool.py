@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.errors import ConfigError
-from deployments.interpreter import take_short_turns
+from deployments.interpreter import ignore_warnings, take_short_turns
 from deployments.predictor.announcing import AnnouncedDoor
 from deployments.predictor.direct import DirectDoor
 from deployments.predictor.memory import ProcessMemory
@@ -127,6 +127,7 @@ class ServedPool:
             predictor = Predictor(model, version, runtime, *self._uris, options=options)
             predictor.share(next(self._threads))
             predictor.trace(self._traces)
+            ignore_warnings()
         return predictor
 
     def _fetched(self, model: str, version: str) -> str:

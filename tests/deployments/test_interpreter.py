@@ -2,12 +2,19 @@
 
 import gc
 import sys
+import warnings
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from deployments.interpreter import SWITCH_S, loading, spare_what_stays, take_short_turns
+from deployments.interpreter import (
+    SWITCH_S,
+    ignore_warnings,
+    loading,
+    spare_what_stays,
+    take_short_turns,
+)
 
 
 class Node:
@@ -63,3 +70,14 @@ def test_threads_take_short_turns() -> None:
         assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
     finally:
         sys.setswitchinterval(before)
+
+
+def test_one_filter_is_left_and_no_warning_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="of a package's")
+        ignore_warnings()
+
+        # Without any, scikit-learn complains of each tree.
+        assert len(warnings.filters) == 1
+        warnings.warn("of a package's", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == ""
