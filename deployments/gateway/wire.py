@@ -20,7 +20,7 @@ from deployments.protocols.frames import (
     FrameReader,
     Handshake,
     Kind,
-    encode_frame,
+    send_frame,
 )
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ that it is still there: it greets a new connection, however long the model compu
 MAX_NUMBER = 2**32
 
 
-class Wire(asyncio.Protocol):
+class Wire(asyncio.BufferedProtocol):
     """The gateway's side of it."""
 
     def __init__(self, key: bytes) -> None:
@@ -65,17 +65,16 @@ class Wire(asyncio.Protocol):
     def begin(self, question: tuple[Any, ...], landed: Landed) -> Callable[[], object]:
         """Send a batch; see `VersionTransport.begin`."""
         number = next(self._numbers) % MAX_NUMBER
-        frame = encode_frame(Kind.ASK, number, question)
+        self._send(Kind.ASK, number, question)
         self.waiting[number] = landed
         _, _, _, timeout_s, *_ = question  # a pool's say also which version is meant
         self._overdue_at_s[number] = self._loop.time() + max(LEAST_OVERDUE_S, OVERDUE * timeout_s)
-        self._write(frame)
         return partial(self._give_up, number)
 
     def _give_up(self, number: int) -> None:
         landed = self._settled(number)
         if landed is not None:
-            self._write(encode_frame(Kind.CANCEL, number))
+            self._send(Kind.CANCEL, number)
             self._loop.call_soon(landed, asyncio.CancelledError())
 
     def _settled(self, number: int) -> Landed | None:
@@ -97,9 +96,9 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _write(self, frame: bytes) -> None:
+    def _send(self, kind: Kind, number: int, value: Any = None) -> None:
         if self._transport is not None and not self.lost.is_set():
-            self._transport.write(frame)
+            send_frame(self._transport, kind, number, value)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the replica's greeting."""
@@ -114,12 +113,18 @@ class Wire(asyncio.Protocol):
             if landed is not None:
                 landed(ReplicaGoneError("its connection was lost"))
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where the next bytes go."""
+        return self._frames.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take the greeting, then answers."""
         try:
-            if not self.trusted.is_set():
-                data = self._check(data)
-            for frame in self._frames.feed(data):
+            if self.trusted.is_set():
+                frames = self._frames.took(nbytes)
+            else:
+                frames = self._frames.feed(self._check(bytes(self._frames.room()[:nbytes])))
+            for frame in frames:
                 self._take(frame)
         except FrameError as error:
             logger.warning("direct: closing a connection: %s", error)
@@ -131,7 +136,8 @@ class Wire(asyncio.Protocol):
         self._greeting += data
         if before < NONCE_BYTES <= len(self._greeting):
             proof = self._handshake.prove(self._greeting[:NONCE_BYTES])
-            self._write(self._handshake.nonce + proof)
+            if self._transport is not None:
+                self._transport.write(self._handshake.nonce + proof)
         end = NONCE_BYTES + PROOF_BYTES
         if len(self._greeting) < end:
             return b""

@@ -26,7 +26,7 @@ from deployments.protocols.frames import (
     FrameReader,
     Handshake,
     Kind,
-    encode_frame,
+    send_frame,
 )
 from deployments.protocols.tensors import Batch
 from deployments.traffic.table import Endpoint
@@ -154,7 +154,7 @@ def _remove_what_killed_ones_left(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-class _Peer(asyncio.Protocol):
+class _Peer(asyncio.BufferedProtocol):
     """One gateway's connection."""
 
     def __init__(
@@ -193,11 +193,16 @@ class _Peer(asyncio.Protocol):
         for task in self._tasks.values():
             task.cancel()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._frames.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            if not self._is_trusted:
-                data = self._check(data)
-            for frame in self._frames.feed(data):
+            if self._is_trusted:
+                frames = self._frames.took(nbytes)
+            else:
+                frames = self._frames.feed(self._check(bytes(self._frames.room()[:nbytes])))
+            for frame in frames:
                 self._take(frame)
         except FrameError as error:
             # Not a warning before it has proved itself: anybody on the network could flood us.
@@ -206,7 +211,7 @@ class _Peer(asyncio.Protocol):
             self._transport.abort()
 
     def say_leaving(self) -> None:
-        self._transport.write(encode_frame(Kind.LEAVING, 0))
+        send_frame(self._transport, Kind.LEAVING, 0)
 
     def close(self) -> None:
         self._transport.close()
@@ -248,10 +253,10 @@ class _Peer(asyncio.Protocol):
         try:
             prediction = self._at_once(batch, gateway, depth, *target)
         except Exception as error:  # noqa: BLE001, the boundary: a fault of ours is answered, too
-            self._transport.write(self._failure(number, error))
+            self._fail(number, error)
             return
         if prediction is not None:
-            self._transport.write(encode_frame(Kind.ANSWER, number, prediction.plain()))
+            send_frame(self._transport, Kind.ANSWER, number, prediction.plain())
             return
         answer = self._answer(number, timeout_s, batch, gateway, depth, *target)
         self._tasks[number] = self._loop.create_task(answer)
@@ -260,18 +265,17 @@ class _Peer(asyncio.Protocol):
         try:
             async with asyncio.timeout(timeout_s):
                 prediction = await self._predict(*question)
-            answer = encode_frame(Kind.ANSWER, number, prediction.plain())
+            send_frame(self._transport, Kind.ANSWER, number, prediction.plain())
         except TimeoutError:
             return  # the gateway has given up as well
         except Exception as error:  # noqa: BLE001, as above
-            answer = self._failure(number, error)
+            self._fail(number, error)
         finally:
             self._tasks.pop(number, None)
-        self._transport.write(answer)
 
-    def _failure(self, number: int, error: Exception) -> bytes:
+    def _fail(self, number: int, error: Exception) -> None:
         if not isinstance(error, FleetError):
             logger.error("a batch could not be answered", exc_info=error)
             reason = f"{type(error).__name__}: {error}"
             error = PredictionError(self._model, self._version, reason)
-        return encode_frame(Kind.FAILURE, number, error)
+        send_frame(self._transport, Kind.FAILURE, number, error)

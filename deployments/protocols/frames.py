@@ -11,16 +11,26 @@ import hmac
 import pickle
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 HEAD = struct.Struct("!BIIH")
 """Kind, number, length of the pickle in bytes, and how many buffers follow it."""
 
 LENGTH = struct.Struct("!Q")
 """Length of one buffer, bytes. All lengths stand between the head and the pickle."""
+
+LARGE_BYTES = 128 * 1024
+"""A frame this long is neither put together before it is sent nor gathered piece by piece:
+each copy of a megabyte into fresh memory costs as much as a cheap model's prediction."""
+
+PIECE_BYTES = 64 * 1024
+"""Most that is read of a stream at once where no large frame is on its way."""
+
+ALIGNMENT = 16
+"""Of a large frame's arrays where possible, bytes: what NumPy's own memory has."""
 
 MAX_BYTES = 2**31 - 1
 """Of one frame; whoever announces more is out of step."""
@@ -65,8 +75,37 @@ class Frame:
     value: Any
 
 
+Part = bytes | memoryview
+"""Of a frame."""
+
+
+class Writer(Protocol):
+    """Where frames go, such as `asyncio.Transport`."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, now or later."""
+        ...
+
+    def writelines(self, list_of_data: Iterable[Part]) -> None:
+        """Send parts one after the other."""
+        ...
+
+
 def encode_frame(kind: Kind, number: int, value: Any = None) -> bytes:
     """Write a frame."""
+    return b"".join(_parts(kind, number, value))
+
+
+def send_frame(to: Writer, kind: Kind, number: int, value: Any = None) -> None:
+    """Write a frame, and send it."""
+    parts = _parts(kind, number, value)
+    if sum([len(part) for part in parts]) < LARGE_BYTES:
+        to.write(b"".join(parts))
+    else:
+        to.writelines(parts)
+
+
+def _parts(kind: Kind, number: int, value: Any) -> list[Part]:
     buffers: list[pickle.PickleBuffer] = []
     body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     try:
@@ -74,41 +113,67 @@ def encode_frame(kind: Kind, number: int, value: Any = None) -> bytes:
     except BufferError:  # not contiguous: inside the pickle, then
         body, raw = pickle.dumps(value, protocol=5), []
     head = HEAD.pack(kind, number, len(body), len(raw))
-    return b"".join([head, *(LENGTH.pack(len(each)) for each in raw), body, *raw])
+    return [head, *[LENGTH.pack(len(each)) for each in raw], body, *raw]
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames."""
+    """Cuts a stream of bytes into frames. What arrives is written where `room` says."""
 
     def __init__(self) -> None:
-        self._kept = bytearray()
+        self._piece = memoryview(bytearray(PIECE_BYTES))
+        self._kept = b""
+        self._large: memoryview | None = None
+        self._n_taken = 0
+        """Of the large frame, bytes."""
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take what arrived; yields each frame that is complete with it.
+    def room(self) -> memoryview:
+        """Where the next bytes go; never empty."""
+        return self._piece if self._large is None else self._large[self._n_taken :]
+
+    def took(self, size: int) -> Iterator[Frame]:
+        """Learn how many bytes were written there; yields each frame complete with them.
 
         Raises:
             FrameError: The bytes are no frames.
         """
-        if self._kept:
-            self._kept += data
-            data = bytes(self._kept) if self._is_complete() else b""
-            if not data:
-                return
-            self._kept.clear()
+        if self._large is None:
+            yield from self._cut(self._kept + self._piece[:size])
+            return
+        self._n_taken += size
+        if self._n_taken == len(self._large):
+            whole, self._large = self._large, None
+            frame, _ = _read(whole, in_place=True)
+            if frame is not None:
+                yield frame
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Take what arrived elsewhere; yields as `took` does."""
+        rest = memoryview(data)
+        while rest:
+            room = self.room()[: len(rest)]
+            room[:] = rest[: len(room)]
+            rest = rest[len(room) :]
+            yield from self.took(len(room))
+
+    def _cut(self, data: bytes) -> Iterator[Frame]:
         view = memoryview(data)
         start = 0
         while True:
-            frame, size = _read(view[start:])
+            frame, size = _read(view[start:], in_place=False)
             if frame is None:
                 break
             start += size
             yield frame
-        self._kept += view[start:]
-
-    def _is_complete(self) -> bool:
-        """Whether a first frame is whole: a large one is not looked through at every piece."""
-        needed = _size(memoryview(self._kept))
-        return needed is not None and len(self._kept) >= needed
+        size = _size(view[start:]) or 0
+        if size < LARGE_BYTES:
+            self._kept = data[start:]
+            return
+        self._kept = b""
+        _, _, body_bytes, n_buffers = HEAD.unpack_from(view, start)
+        padding = -(HEAD.size + n_buffers * LENGTH.size + body_bytes) % ALIGNMENT
+        self._large = memoryview(bytearray(padding + size))[padding:]
+        self._n_taken = len(view) - start
+        self._large[: self._n_taken] = view[start:]
 
 
 class Handshake:
@@ -155,18 +220,26 @@ def _size(view: memoryview) -> int | None:
     return size
 
 
-def _read(view: memoryview) -> tuple[Frame | None, int]:
+def _read(view: memoryview, *, in_place: bool) -> tuple[Frame | None, int]:
+    """Read the frame that begins here; None while it is not complete.
+
+    Args:
+        view: With nothing else where the next says so.
+        in_place: Whether its arrays may stay where they are.
+    """
     size = _size(view)
     if size is None or len(view) < size:
         return None, 0
     kind, number, body_bytes, n_buffers = HEAD.unpack_from(view)
     at = HEAD.size + n_buffers * LENGTH.size
     body, at = view[at : at + body_bytes], at + body_bytes
-    buffers = []
+    first = at
+    buffers: list[bytearray | memoryview] = []
     for n in range(n_buffers):
         (length,) = LENGTH.unpack_from(view, HEAD.size + n * LENGTH.size)
-        # Copies: aligned, writable, and no reason to keep the rest of the stream.
-        buffers.append(bytearray(view[at : at + length]))
+        stays = in_place and (at - first) % ALIGNMENT == 0
+        # Else copies: aligned, writable, and no reason to keep the rest of the stream.
+        buffers.append(view[at : at + length] if stays else bytearray(view[at : at + length]))
         at += length
     try:
         value = pickle.loads(body, buffers=buffers)  # noqa: S301, from who knows the key

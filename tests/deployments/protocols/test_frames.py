@@ -1,6 +1,7 @@
 """Frames survive any cut of the stream, and nothing else is taken for one."""
 
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from deployments.protocols.frames import (
     Handshake,
     Kind,
     encode_frame,
+    send_frame,
 )
 
 VALUES = st.recursive(
@@ -50,6 +52,46 @@ def test_any_cut_gives_the_same_frames(values: list[tuple[Any, int]], cuts: list
     for frame, (value, array) in zip(got, sent, strict=True):
         assert frame.value[0] == value
         np.testing.assert_array_equal(frame.value[1], array)
+
+
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 7, 20_000, 40_001, 70_000]), min_size=1, max_size=6),
+    cuts=st.lists(st.integers(1, 200_000), max_size=20),
+)
+def test_large_frames_among_small_ones_are_cut_alike(sizes: list[int], cuts: list[int]) -> None:
+    sent = [(np.arange(size, dtype=np.float64), "between", np.ones(size, "u1")) for size in sizes]
+    wire = Sent()
+    for number, each in enumerate(sent):
+        send_frame(wire, Kind.ASK, number, each)
+    reader = FrameReader()
+    got: list[Frame] = []
+
+    stream = bytes(wire.stream)
+    for cut in cuts:
+        got += reader.feed(stream[:cut])
+        stream = stream[cut:]
+    got += reader.feed(stream)
+
+    assert [frame.number for frame in got] == list(range(len(sent)))
+    for frame, arrays in zip(got, sent, strict=True):
+        np.testing.assert_array_equal(frame.value[0], arrays[0])
+        np.testing.assert_array_equal(frame.value[2], arrays[2])
+        assert frame.value[0].flags.aligned
+        assert frame.value[0].flags.writeable
+
+
+class Sent:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.stream = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self.stream += data
+
+    def writelines(self, list_of_data: Iterable[bytes | memoryview]) -> None:
+        for part in list_of_data:
+            self.stream += part
 
 
 def test_arrays_may_be_written_to() -> None:
