@@ -41,7 +41,7 @@ from deployments.gateway.http import (
     header_text,
     send_answer,
 )
-from deployments.gateway.http_call import HttpCall
+from deployments.gateway.http_call import HEADER_LENGTH, HttpCall
 from deployments.gateway.inference import Inference
 from deployments.gateway.joining import AnyRequest
 from deployments.gateway.pages import find_page, index_page, stats_versions
@@ -59,7 +59,6 @@ from deployments.traffic.table import Route
 
 logger = logging.getLogger(__name__)
 
-HEADER_LENGTH = open_inference.HEADER.lower().encode()
 
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 

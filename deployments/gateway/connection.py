@@ -40,9 +40,6 @@ MOST_IN_A_ROW = 16
 MOST_AT_ONCE = 256
 """As many of those that were read together are answered; then the connection ends."""
 
-SHORT_BODY_BYTES = 64 * 1024
-"""A body this long is read before anybody works on its request."""
-
 
 class Connection(HttpToolsProtocol):
     """Uvicorn's connection, and what it leaves out: bad senders, and clients that leave."""
@@ -220,7 +217,7 @@ class Connection(HttpToolsProtocol):
             return None  # an earlier one comes first
         if self.parser.get_method() != b"POST" or self.expect_100_continue:
             return None
-        return short_inference(self.url, self.headers, SHORT_BODY_BYTES)
+        return short_inference(self.url, self.headers)
 
     def _expect_short(
         self, path: str, target: tuple[str, str | None], headers: Headers, keep_alive: bool

@@ -10,7 +10,7 @@ import msgspec
 from deployments.errors import MalformedRequestError
 from deployments.gateway.calls import REQUEST_ID, REQUEST_TIMEOUT, ROUTING_KEY, timeout_s
 from deployments.gateway.http import Headers, header_text
-from deployments.protocols import open_inference
+from deployments.gateway.http_call import HEADER_LENGTH
 
 MOST_HEADS = 512
 """Kept at a time; when there are more, all are forgotten. Who sends new ones each time, such
@@ -18,7 +18,6 @@ as an id for each request, gains nothing and costs little."""
 
 LONGEST_HEAD_BYTES = 2048
 
-HEADER_LENGTH = open_inference.HEADER.lower().encode()
 
 END = b"\r\n\r\n"
 

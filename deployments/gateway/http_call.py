@@ -1,5 +1,6 @@
 """A call that HTTP carries, and what its path asks for."""
 
+import math
 from collections.abc import Iterable
 from typing import Self
 
@@ -7,7 +8,17 @@ import msgspec
 
 from deployments.gateway.calls import Call
 from deployments.gateway.http import Headers, Receive, Scope, header_text, read_body
+from deployments.protocols import open_inference
 from deployments.protocols.infer_envelope import MAX_DIGITS
+
+HEADER_LENGTH = open_inference.HEADER.lower().encode()
+
+SHORT_BODY_BYTES = 64 * 1024
+"""A body whose text is this long is read before anybody works on its request."""
+
+SHORT_BINARY_BYTES = 16 * 1024 * 1024
+"""As long as this with binary tensors, which cost nothing to decode: ASGI hands a body over in
+pieces of 64 KiB, and a task that waits for each of them costs more than all else."""
 
 MAX_PATH = 256
 """Characters of a path that a span says."""
@@ -87,12 +98,19 @@ def _route(path: str) -> str:
 
 
 def short_inference(
-    url: bytes, headers: Iterable[tuple[bytes, bytes]], most_bytes: int
+    url: bytes, headers: Iterable[tuple[bytes, bytes]]
 ) -> tuple[str, str | None] | None:
-    """What `inference_path` finds, where the target is plain and the body's length is short."""
+    """What `inference_path` finds, where the target is plain and the body quickly understood."""
     if not url.isascii() or b"%" in url or b"?" in url or b"#" in url:
         return None
-    length = next((value for name, value in headers if name == b"content-length"), b"")
-    if not length.isdigit() or len(length) > MAX_DIGITS or int(length) > most_bytes:
-        return None
+    said = dict(headers)
+    length = _number(said.get(b"content-length", b""))
+    if length > SHORT_BODY_BYTES:
+        text = _number(said.get(HEADER_LENGTH, b""))
+        if text > SHORT_BODY_BYTES or length > SHORT_BINARY_BYTES or b"content-encoding" in said:
+            return None
     return inference_path(url.decode("ascii"))
+
+
+def _number(value: bytes) -> float:
+    return int(value) if value.isdigit() and len(value) <= MAX_DIGITS else math.inf

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.gateway.connection import MOST_IN_A_ROW, SHORT_BODY_BYTES
+from deployments.gateway.connection import MOST_IN_A_ROW
+from deployments.gateway.http_call import SHORT_BODY_BYTES
 from deployments.protocols.tensors import Array, Batch
 from deployments.telemetry import IN_FLIGHT
 from tests.deployments.gateway.hosted import INFER, ROW, Fleet, express_door
@@ -57,7 +58,9 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, dict[bytes, 
     return line, headers, await reader.readexactly(int(headers[b"content-length"]))
 
 
-def answer_to(*pieces: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
+def answer_to(
+    *pieces: bytes, most_bytes: int | None = None
+) -> tuple[bytes, dict[bytes, bytes], bytes]:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet) -> Any:
         for piece in pieces:
             writer.write(piece)
@@ -65,7 +68,10 @@ def answer_to(*pieces: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
             await asyncio.sleep(0)
         return await read_answer(reader)
 
-    answer: tuple[bytes, dict[bytes, bytes], bytes] = on_connection(talk, Fleet())
+    fleet = Fleet()
+    if most_bytes is not None:
+        fleet.app.max_body_bytes = most_bytes
+    answer: tuple[bytes, dict[bytes, bytes], bytes] = on_connection(talk, fleet)
     return answer
 
 
@@ -88,6 +94,27 @@ def test_however_it_is_sent_the_answer_is_the_same(pieces: list[bytes]) -> None:
     assert plain[0] == b"HTTP/1.1 200 OK"
     assert json.loads(plain[2])["outputs"][0]["data"] == [3.5]
     assert answer_to(*pieces) == plain
+
+
+@pytest.mark.parametrize("rows", [1, 30_000, 200_000])
+def test_binary_tensors_of_any_size_are_answered_alike(rows: int) -> None:
+    array = np.arange(rows * 2, dtype=np.float64).reshape(rows, 2)
+    ((name, shape),) = [(each["name"], [rows, 2]) for each in ROW["inputs"]]
+    said = {"name": name, "shape": shape, "datatype": "FP64"}
+    text = json.dumps(
+        {"inputs": [{**said, "parameters": {"binary_data_size": array.nbytes}}]}
+    ).encode()
+    headers = b"Inference-Header-Content-Length: %d\r\n" % len(text)
+    body = text + array.tobytes()
+
+    whole = answer_to(post(body=body, headers=headers), most_bytes=len(body))
+
+    assert whole[0] == b"HTTP/1.1 200 OK"
+    assert json.loads(whole[2])["outputs"][0]["data"] == array.sum(axis=1).tolist()
+    assert answer_to(chunked(body, headers=headers), most_bytes=len(body)) == whole
+    # One byte less, and it is refused, whichever way it goes.
+    refused = answer_to(post(body=body, headers=headers), most_bytes=len(body) - 1)
+    assert refused[0].split()[1] == b"413"
 
 
 @pytest.mark.parametrize(
