@@ -30,9 +30,10 @@ DEPLOYMENT = "Predictor"
 INLINE_S = 0.001
 """A model that predicts faster than this runs on the event loop; a thread would cost more."""
 
-WAITING_S = 0.005
-"""A model that once took longer on the event loop without computing, such as one that asks
-another server, stays in the thread from then on."""
+WAITING_S, MANY_WAITS = 0.005, 8
+"""A model that took longer on the event loop without computing, so often in a row, asks
+another server or the like, and stays in the thread from then on. Less often, the machine was
+busy: a process that lost its core in the middle of a prediction has not waited for anybody."""
 
 SMOOTHING = 0.2
 """Weight of the newest predict time in the moving average that `INLINE_S` is compared with."""
@@ -63,7 +64,7 @@ class Predictor:
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._typical_s = math.inf
-        self._waits = False
+        self._n_waits = 0
         self._depths = QueueDepths(clock)
         # One thread: frameworks bring their own parallelism, and order is kept.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
@@ -114,7 +115,7 @@ class Predictor:
         """
         self._depths.heard(gateway, depth)
         # Not beside a batch in the thread: a runtime is called from one thread at a time.
-        if self._typical_s < INLINE_S and not self._waits and not self._threaded:
+        if self._typical_s < INLINE_S and self._n_waits < MANY_WAITS and not self._threaded:
             return self._answer(batch, self._clock(), on_loop=True)
         return None
 
@@ -156,7 +157,9 @@ class Predictor:
         cost_s = predict_s if on_loop else computed_s
         known_s = cost_s if math.isinf(self._typical_s) else self._typical_s
         self._typical_s = known_s + SMOOTHING * (cost_s - known_s)
-        self._waits |= on_loop and predict_s > WAITING_S and computed_s < predict_s / 2
+        if on_loop:
+            waited = predict_s > WAITING_S and computed_s < predict_s / 2
+            self._n_waits = self._n_waits + 1 if waited else 0
         return Prediction(outputs.arrays, outputs.form, predict_s, started_s - arrived_s)
 
 

@@ -12,7 +12,7 @@ from opentelemetry.trace import get_current_span
 from deployments.errors import ConfigError, PredictionError
 from deployments.predictor import predictor as module
 from deployments.predictor.autoscaling import DEPTH_TTL_S, QUEUE_METRIC
-from deployments.predictor.predictor import MAX_REASON, Predictor
+from deployments.predictor.predictor import MANY_WAITS, MAX_REASON, Predictor
 from deployments.predictor.runtimes.runtime import PLAIN
 from deployments.protocols.tensors import Batch, Form, Layout, Outputs
 from tests.fakes import FakeClock, sums
@@ -121,12 +121,25 @@ def test_a_thread_that_waits_for_a_busy_loop_is_not_slow(replica: Replica) -> No
     assert replica.inline[-10:] == [True] * 10
 
 
-def test_a_model_that_waits_for_others_holds_up_the_loop_once_at_most(replica: Replica) -> None:
+def test_a_model_that_waits_for_others_leaves_the_loop_for_good(replica: Replica) -> None:
     replica.runtime.takes_s, replica.runtime.waits_s = 0.0001, 0.02
 
-    replica(200)
+    replica(1000)
 
-    assert replica.inline.count(True) == 1
+    assert replica.inline.count(True) == MANY_WAITS
+
+
+def test_a_model_that_lost_its_core_now_and_then_comes_back_onto_the_loop(
+    replica: Replica,
+) -> None:
+    replica.runtime.takes_s = 0.0001
+    for _ in range(2 * MANY_WAITS):
+        replica.runtime.waits_s = 0.02
+        replica()
+        replica.runtime.waits_s = 0.0
+        replica(60)
+
+    assert replica.inline[-10:] == [True] * 10
 
 
 def test_a_batch_in_the_thread_is_never_joined_by_one_on_the_event_loop(replica: Replica) -> None:
