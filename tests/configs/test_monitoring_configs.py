@@ -46,6 +46,7 @@ def test_promtool_accepts_the_rules(path: Path) -> None:
     check("promtool", "check", "rules", path)
 
 
+@pytest.mark.thorough
 @pytest.mark.ray  # promtool evaluates all rules over days, which takes seconds
 @needs_promtool
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

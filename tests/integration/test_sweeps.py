@@ -354,6 +354,7 @@ def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_pa
     assert "died" in run.data.tags[TRACEBACK]
 
 
+@pytest.mark.thorough
 def test_a_sweep_that_finds_no_ray_ties_no_later_one(bench: Bench) -> None:
     new_mlflow(bench.folder / "home")
 

@@ -64,6 +64,7 @@ def test_what_is_hosted_is_shown_with_its_transport(fleet: Fleet) -> None:
     assert version["transport_reason"] == "the model's `transport` setting"
 
 
+@pytest.mark.thorough
 def test_a_model_is_hosted_changed_and_removed_through_mlflow(fleet: Fleet, client: Any) -> None:
     created = client.create_deployment("spare", "models:/spare/1", config={"transport": "auto"})
     assert (created["name"], created["origin"], created["ready"]) == ("spare", "api", True)

@@ -5,6 +5,7 @@ import socket
 import threading
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 from urllib.error import HTTPError
@@ -161,13 +162,20 @@ def test_a_request_larger_than_grpc_s_default_is_answered(fleet: Fleet) -> None:
     assert answer["outputs"][0]["shape"] == [700_000, 1]
 
 
-def test_a_challenger_gets_its_share_and_keys_stick(
-    fleet: Fleet, registry: mlflow.MlflowClient
-) -> None:
-    before = replica_pids(fleet)
+@pytest.fixture(scope="module")
+def challenger(fleet: Fleet) -> Iterator[Mapping[tuple[str, int], float]]:
+    """Version 2 of a model beside version 1; gives the replicas that were there before."""
+    registry, before = fleet.cluster.registry, replica_pids(fleet)
     registry.set_registered_model_alias("breast-cancer", "challenger", "2")
     eventually("the challenger", lambda: ready(fleet, "breast-cancer", "2"))
+    yield before
+    registry.delete_registered_model_alias("breast-cancer", "challenger")
+    eventually("no challenger", lambda: ("breast-cancer", "2") not in fleet.index())
 
+
+def test_a_challenger_gets_its_share_and_keys_stick(
+    fleet: Fleet, challenger: Mapping[tuple[str, int], float]
+) -> None:
     counts = Counter(version_for(fleet, f"user-{number}") for number in range(1000))
     again = [version_for(fleet, f"user-{number}") for number in range(50)]
 
@@ -175,13 +183,13 @@ def test_a_challenger_gets_its_share_and_keys_stick(
     assert 60 <= counts["2"] <= 140
     assert counts["1"] == 1000 - counts["2"]
     assert again == [version_for(fleet, f"user-{number}") for number in range(50)]
-    assert before.items() <= replica_pids(fleet).items()
+    assert challenger.items() <= replica_pids(fleet).items()
 
 
+@pytest.mark.usefixtures("challenger")
 def test_changing_a_weight_or_adding_a_model_restarts_nothing(
     fleet: Fleet, registry: mlflow.MlflowClient
 ) -> None:
-    eventually("the challenger", lambda: ready(fleet, "breast-cancer", "2"))
     before = replica_pids(fleet)
     registry.copy_model_version("models:/moody/1", "moody-too")
     registry.set_registered_model_alias("moody-too", "champion", "1")

@@ -31,6 +31,7 @@ def test_fleet_answers_in_the_shape_that_readme_shows(fleet: Fleet, command: Com
     assert shape(json.loads(body)) == shape(shown)
 
 
+@pytest.mark.thorough
 def test_a_registered_model_makes_its_config_valid(tmp_path: Path) -> None:
     (script,) = blocks(README, "python")
     (models,) = [

@@ -83,7 +83,7 @@ def moved(before: Mapping[str, str], after: Mapping[str, str]) -> set[tuple[str,
         pytest.param("5", settings(ERRORS), "errors ", id="nan", marks=THOROUGH),
         pytest.param(
             "6", settings(DIFFERING, {"setMirror": 100}, {"analysis": {}}), "differing ",
-            id="differs",
+            id="differs", marks=THOROUGH,
         ),
         pytest.param(
             "7", settings(ERRORS), "RuntimeError: weights file is torn",
@@ -237,6 +237,7 @@ def test_other_strategies_lose_no_answer(
         assert first_s > started_s
 
 
+@pytest.mark.thorough
 def test_a_controller_that_is_killed_goes_on_where_it_was(releases: Releases) -> None:
     traffic = Traffic(MODEL)
     stable = releases.champion()
