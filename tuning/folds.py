@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
-from pydantic import PositiveInt, model_validator
+from pydantic import model_validator
 
 from tuning.configfile import Spec
 from tuning.data import Labels
@@ -16,6 +16,10 @@ Positions = NDArray[np.int64]
 """Row numbers, ascending."""
 
 REPEATABLE = ("stratified", "kfold")
+MOST_REPEATS = 100
+"""The error of a mean that further passes would take away is far below that of the folds; and
+each pass is cut, and held by every actor, before the first trial."""
+
 HOLDOUT_DRAWS = 100
 """Draws of groups among which one has every class on both sides, if that can be."""
 
@@ -31,7 +35,7 @@ class FoldsSpec(Spec):
     n_splits: Annotated[int, Ge(2)] = 5
     """Folds of one pass; but for `time_series`, it validates on every training row once."""
 
-    repeats: PositiveInt = 1
+    repeats: Annotated[int, Ge(1), Le(MOST_REPEATS)] = 1
     """Passes, each shuffled anew; `stratified` and `kfold` only."""
 
     holdout: Annotated[float, Gt(0), Lt(1)] = 0.2

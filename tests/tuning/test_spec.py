@@ -289,6 +289,11 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             id="repeats-without-a-shuffle",
         ),
         pytest.param(
+            ("n_trials: 2", "n_trials: 2\nfolds: {repeats: 1000000}"),
+            "folds.repeats: 1000000: should be less than or equal to 100",
+            id="repeats-without-end",
+        ),
+        pytest.param(
             ("name: good", "name: not good"),
             "name: 'not good': should be letters, digits and . _ -, first a letter or digit",
             id="name-that-is-no-folder",
