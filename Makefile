@@ -61,7 +61,7 @@ serve: install ## Host the registered models in the foreground; Ctrl-C ends it
 stop: install ## Stop what make serve left running
 	@$(BIN)/rayfleet stop
 
-test: install .venvs/clients/.installed ## Run every part once, for real, and all that is fast
+test: install .venvs/clients/.installed ## Run what is fast, and serving, rollouts and sweeps on a real cluster
 	$(PYTEST) -m "not thorough and not gpu"
 
 test-thorough: install .venvs/clients/.installed ## Run the tests that take longest

@@ -59,7 +59,6 @@ from deployments.traffic.table import Route
 
 logger = logging.getLogger(__name__)
 
-
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 

@@ -18,7 +18,6 @@ as an id for each request, gains nothing and costs little."""
 
 LONGEST_HEAD_BYTES = 2048
 
-
 END = b"\r\n\r\n"
 
 

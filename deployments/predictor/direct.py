@@ -26,7 +26,7 @@ from deployments.protocols.frames import (
     FrameReader,
     Handshake,
     Kind,
-    send_frame,
+    encode_frame,
 )
 from deployments.protocols.tensors import Batch
 from deployments.traffic.table import Endpoint
@@ -211,7 +211,7 @@ class _Peer(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def say_leaving(self) -> None:
-        send_frame(self._transport, Kind.LEAVING, 0)
+        self._send(Kind.LEAVING, 0)
 
     def close(self) -> None:
         self._transport.close()
@@ -256,7 +256,7 @@ class _Peer(asyncio.BufferedProtocol):
             self._fail(number, error)
             return
         if prediction is not None:
-            send_frame(self._transport, Kind.ANSWER, number, prediction.plain())
+            self._send(Kind.ANSWER, number, prediction.plain())
             return
         answer = self._answer(number, timeout_s, batch, gateway, depth, *target)
         self._tasks[number] = self._loop.create_task(answer)
@@ -265,7 +265,7 @@ class _Peer(asyncio.BufferedProtocol):
         try:
             async with asyncio.timeout(timeout_s):
                 prediction = await self._predict(*question)
-            send_frame(self._transport, Kind.ANSWER, number, prediction.plain())
+            self._send(Kind.ANSWER, number, prediction.plain())
         except TimeoutError:
             return  # the gateway has given up as well
         except Exception as error:  # noqa: BLE001, as above
@@ -273,9 +273,13 @@ class _Peer(asyncio.BufferedProtocol):
         finally:
             self._tasks.pop(number, None)
 
+    def _send(self, kind: Kind, number: int, value: Any = None) -> None:
+        # Put together first: a model may write its next answer into the same memory.
+        self._transport.write(encode_frame(kind, number, value))
+
     def _fail(self, number: int, error: Exception) -> None:
         if not isinstance(error, FleetError):
             logger.error("a batch could not be answered", exc_info=error)
             reason = f"{type(error).__name__}: {error}"
             error = PredictionError(self._model, self._version, reason)
-        send_frame(self._transport, Kind.FAILURE, number, error)
+        self._send(Kind.FAILURE, number, error)

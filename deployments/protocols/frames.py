@@ -23,8 +23,8 @@ LENGTH = struct.Struct("!Q")
 """Length of one buffer, bytes. All lengths stand between the head and the pickle."""
 
 LARGE_BYTES = 128 * 1024
-"""A frame this long is neither put together before it is sent nor gathered piece by piece:
-each copy of a megabyte into fresh memory costs as much as a cheap model's prediction."""
+"""A frame this long is not gathered piece by piece, nor put together by `send_frame`: each
+copy of a megabyte into fresh memory costs as much as a cheap model's prediction."""
 
 PIECE_BYTES = 64 * 1024
 """Most that is read of a stream at once where no large frame is on its way."""
@@ -97,7 +97,14 @@ def encode_frame(kind: Kind, number: int, value: Any = None) -> bytes:
 
 
 def send_frame(to: Writer, kind: Kind, number: int, value: Any = None) -> None:
-    """Write a frame, and send it."""
+    """Write a frame, and send it.
+
+    Args:
+        to: May keep a large frame's arrays until they are sent.
+        kind: The frame's.
+        number: The frame's.
+        value: Its arrays must not change from now on.
+    """
     parts = _parts(kind, number, value)
     if sum([len(part) for part in parts]) < LARGE_BYTES:
         to.write(b"".join(parts))

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+import uvloop
 
 from deployments.gateway.direct import DirectTransport
 from deployments.gateway.transport import ReplicaGoneError, Transport
 from deployments.predictor.direct import DirectDoor
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.frames import NONCE_BYTES, Kind, encode_frame
-from deployments.protocols.tensors import Batch
+from deployments.protocols.tensors import Batch, Form
 from deployments.traffic.table import Endpoint
 from tests.contracts.transport import DIE, HANG, Model, ReplicaTransportContract, batch
 
@@ -303,6 +305,30 @@ def test_a_batch_whose_time_is_over_is_given_up_by_the_replica() -> None:
             asked.cancel()
 
     run(test)
+
+
+class Reusing:
+    """A model that writes every answer into the same memory."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty((1, 1024 * 1024))
+
+    async def predict(self, batch: Batch, gateway: str, depth: int) -> Prediction:
+        (array,) = batch.inputs.values()
+        self._memory[:] = array.flat[0]
+        return Prediction({"y": self._memory}, Form.ARRAY, 0.0, 0.0)
+
+
+def test_a_large_answer_is_what_it_was_when_it_was_given() -> None:
+    async def test() -> None:
+        async with replicas(n=1, model=Reusing()) as (transport, _, _):
+            asked = [transport.predict(batch(float(value)), 1, WITHIN_S) for value in range(4)]
+            for value, answer in enumerate(await asyncio.gather(*asked)):
+                assert set(answer.arrays["y"].ravel().tolist()) == {float(value)}
+
+    # As in a replica: asyncio's own loop copies whatever it is given.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test())
 
 
 class TestStrangers:
