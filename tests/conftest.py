@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from xdist.scheduler import EachScheduling, LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.properties import BRIEF
 
@@ -75,10 +75,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether | EachScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
     """Replace pytest-xdist's own: its groups by mark say nothing to pytest 9.2."""
-    each = config.getoption("dist") == "each"
-    return EachScheduling(config, log) if each else FilesTogether(config, log)
+    return FilesTogether(config, log)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -83,6 +83,7 @@ def test_a_full_queue_drops_and_counts_and_nobody_waits() -> None:
     collector.may_go_on.clear()
     provider = opened(collector, tally, most_waiting=3)
     make_spans(provider, "under-way")
+    provider.force_flush()
     assert collector.asked.wait(WITHIN_S)
 
     make_spans(provider, *(str(number) for number in range(10)))
@@ -102,9 +103,11 @@ def test_a_collector_that_is_away_is_complained_of_once_until_it_is_back() -> No
     with kept_lines("tuning.spans") as lines:
         for number in (1, 2):
             make_spans(provider, "lost")
+            provider.force_flush()
             tally.wait_for(failed=number)
         collector.is_up = True
         make_spans(provider, "sent")
+        provider.force_flush()
         tally.wait_for(failed=2, sent=1)
         provider.shutdown()
 
@@ -117,6 +120,7 @@ def test_a_collector_that_is_away_is_complained_of_once_until_it_is_back() -> No
     ]
 
 
+@pytest.mark.ray
 def test_nobody_at_the_address_holds_up_neither_the_work_nor_the_end() -> None:
     tally = Tally()
     endpoint = f"http://127.0.0.1:{free_port()}"

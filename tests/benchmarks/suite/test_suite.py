@@ -20,6 +20,7 @@ def test_there_are_all_problems_of_bayesmark_but_the_log_loss_of_support_vectors
     assert len(ALL) == len(set(ALL)) == 9 * (4 * 2 + 2) - 4
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("problem", ALL, ids=lambda problem: problem.title)
 def test_every_problem_is_a_valid_sweep_of_five_folds(problem: Problem) -> None:
     task = check_sweep(problem.spec("tpe", 5, 0), problem.title)

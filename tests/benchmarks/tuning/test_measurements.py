@@ -50,6 +50,7 @@ def test_efficiency_is_taken_apart() -> None:
     assert list(efficiency([one, two]).values()) == pytest.approx([22 / 29, 0.8, 0.8, 1.0])
 
 
+@pytest.mark.ray
 def test_cpu_of_processes_below_counts_also_when_they_are_gone() -> None:
     meter, machine_before_s = CpuMeter(), machine_s()
     burn = "import time\nwhile time.process_time() < 0.4: pass\nprint(flush=True)\ninput()"

@@ -175,6 +175,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return migrated(tmp_path_factory.mktemp("stores"))
 
 
+@pytest.mark.ray
 @examples(30)
 @given(
     strategy=st.sampled_from(STRATEGIES),

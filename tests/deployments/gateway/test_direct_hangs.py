@@ -21,6 +21,7 @@ class TestHangs:
         for name in ("LEAST_OVERDUE_S", "LOOK_S", "GREETING_TIMEOUT_S"):
             monkeypatch.setattr(f"deployments.gateway.direct.{name}", 0.05)
 
+    @pytest.mark.ray
     def test_what_waits_there_is_lost_in_time_to_go_elsewhere(self) -> None:
         async def test() -> None:
             async with replicas(n=2) as (transport, found, _):
