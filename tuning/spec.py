@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -36,7 +36,7 @@ from tuning.space import Space, examples
 from tuning.stopping import SchedulerSpec
 from tuning.tracespec import TracesSpec
 from tuning.trainers.factory import in_one_line, make_trainer
-from tuning.trainers.trainer import BACKENDS, Distributed, Problem, Trainer
+from tuning.trainers.trainer import BACKENDS, Distributed, Problem, Selective, Trainer
 from tuning.values import MEASURED
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -308,10 +308,13 @@ def _prepare(spec: SweepSpec) -> Task:
         mutable_dimensions(spec.space, trainer)
     _require_names_that_mlflow_takes("metric", trainer.metrics)
     _require_shape(spec, table, trainer)
+    searched = {metric for _, metric, _ in _named_metrics(spec)}
     for params in examples(spec.space):
         _require_names_that_mlflow_takes("space", params)
         try:
             trainer.check(params)
+            if isinstance(trainer, Selective):
+                trainer.require_reported(params, searched)
         except Exception as error:  # noqa: BLE001, a user's own code may raise anything
             reason = str(error) if isinstance(error, ConfigError) else in_one_line(error)
             raise ConfigError(f"space: {reason}") from None
@@ -332,17 +335,23 @@ def _require_joinable(spec: SweepSpec, trainer: Trainer) -> None:
 
 
 def _require_reported(spec: SweepSpec, trainer: Trainer) -> None:
-    named: list[tuple[str, str, tuple[str, ...]]] = [("metric", spec.metric, ())]
-    named += [("objectives", each.metric, MEASURED) for each in spec.objectives]
-    named += [("constraints", each.metric, MEASURED) for each in spec.limits]
-    if spec.budget.cost_metric is not None:
-        named.append(("budget.cost_metric", spec.budget.cost_metric, MEASURED))
-    for field, metric, measured in named:
+    for field, metric, measured in _named_metrics(spec):
         if metric not in trainer.metrics and metric not in measured:
             raise ConfigError(
                 f"{field}: {metric!r}: the {spec.trainer} trainer never reports it, "
                 f"allowed: {', '.join((*trainer.metrics, *measured))}"
             )
+
+
+def _named_metrics(spec: SweepSpec) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Yield fields, the metrics in them, and what may stand there beside a trainer's own."""
+    yield "metric", spec.metric, ()
+    for objective in spec.objectives:
+        yield "objectives", objective.metric, MEASURED
+    for limit in spec.limits:
+        yield "constraints", limit.metric, MEASURED
+    if spec.budget.cost_metric is not None:
+        yield "budget.cost_metric", spec.budget.cost_metric, MEASURED
 
 
 def _require_names_that_mlflow_takes(field: str, names: Iterable[str]) -> None:

@@ -20,6 +20,11 @@ space:
 n_trials: 2
 """
 
+NO_LOG_LOSS = (
+    "predicts no probabilities, so it never reports 'log_loss', allowed: adaboost, decision_tree, "
+    "extra_trees, gradient_boosting, knn, logistic_regression, mlp, random_forest"
+)
+
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "sweep.yaml"
@@ -303,6 +308,22 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             "folds.kind: 'stratified': a regression has no classes, allowed: kfold, grouped, "
             "time_series",
             id="regression-by-classes",
+        ),
+        pytest.param(
+            (
+                "logistic_regression\n  C: {loguniform: [0.1, 10.0]}",
+                "{choice: [knn, svm]}\nmetric: log_loss",
+            ),
+            f"space: estimator: 'svm': {NO_LOG_LOSS}",
+            id="metric-of-some-estimators",
+        ),
+        pytest.param(
+            (
+                "logistic_regression\n  C: {loguniform: [0.1, 10.0]}",
+                "svm\nscheduler: {kind: fifo}\nobjectives: [{metric: log_loss, mode: min}]",
+            ),
+            f"space: estimator: 'svm': {NO_LOG_LOSS}",
+            id="objective-of-some-estimators",
         ),
         pytest.param(
             ("{bundled: iris}", "{bundled: diabetes}\nfolds: {kind: kfold}"),

@@ -12,6 +12,9 @@ from tuning.trainers.trainer import Metrics
 CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss")
 """What `classification_metrics` measures; all but the log loss lie in [0, 1], more is better."""
 
+PROBABILISTIC_METRICS = frozenset({"log_loss"})
+"""Those of them that are made from probabilities."""
+
 REGRESSION_METRICS = ("r2", "rmse", "mse", "mae")
 """What `regression_metrics` measures; of r2 more is better, at most 1, of the errors less."""
 

@@ -1,6 +1,6 @@
 """Scikit-learn estimators, each in a pipeline with the preprocessing that it needs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from tuning.space import Params
 from tuning.trainers.estimators import CLASSIFIERS, REGRESSORS, SETTINGS, WITHOUT_THREADS
 from tuning.trainers.scores import (
     CLASSIFICATION_METRICS,
+    PROBABILISTIC_METRICS,
     REGRESSION_METRICS,
     classification_metrics,
     regression_metrics,
@@ -57,6 +58,19 @@ class SklearnTrainer:
             self._estimator(params)._validate_params()  # noqa: SLF001, scikit-learn's developer API
         except ValueError as error:
             raise ConfigError(f"{params['estimator']}: {error}") from None
+
+    def require_reported(self, params: Params, metrics: Collection[str]) -> None:
+        """Refuse estimators without probabilities where a metric is made from them."""
+        wanting = sorted(PROBABILISTIC_METRICS.intersection(metrics, self.metrics))
+        if wanting and not self._has_probabilities(params):
+            able = (name for name in self._estimators if self._has_probabilities({"estimator": name}))
+            raise ConfigError(
+                f"estimator: {params['estimator']!r}: predicts no probabilities, so it never "
+                f"reports {', '.join(map(repr, wanting))}, allowed: {', '.join(sorted(able))}"
+            )
+
+    def _has_probabilities(self, params: Params) -> bool:
+        return hasattr(self._estimator(params), "predict_proba")
 
     def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
         """Fit and validate; there are no epochs to report between."""

@@ -1,6 +1,6 @@
 """What a trainer is given, what it owes, and nothing about where it runs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -87,7 +87,7 @@ class Trainer(Protocol):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics that every report carries."""
+        """Names of the metrics that every report carries, but see `Selective`."""
         ...
 
     @property
@@ -118,6 +118,23 @@ class Trainer(Protocol):
 
     def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
         """Measure a refitted model."""
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """What a trainer needs beside that if some parameters keep a fit from some of `metrics`."""
+
+    def require_reported(self, params: Params, metrics: Collection[str]) -> None:
+        """Refuse parameters with which a fit would not report all of these metrics.
+
+        Args:
+            params: What `check` lets pass.
+            metrics: Those that a sweep depends on; others may be in it that no trainer reports.
+
+        Raises:
+            ConfigError: Names the parameter, its value and what is allowed.
+        """
         ...
 
 

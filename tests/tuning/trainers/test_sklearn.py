@@ -10,7 +10,7 @@ from tests.contracts.trainer import TrainerContract, blobs
 from tuning.errors import ConfigError
 from tuning.flavors import require_flavor
 from tuning.space import Params
-from tuning.trainers.estimators import REGRESSORS
+from tuning.trainers.estimators import CLASSIFIERS, REGRESSORS
 from tuning.trainers.sklearn import SklearnTrainer
 from tuning.trainers.trainer import Fold, Problem, Trainer
 
@@ -66,6 +66,25 @@ def test_a_model_without_probabilities_has_no_log_loss() -> None:
 
     assert set(scores) == {"accuracy", "balanced_accuracy", "f1_macro"}
     assert scores["accuracy"] >= 0.9
+
+
+@pytest.mark.parametrize("estimator", sorted(CLASSIFIERS))
+def test_a_metric_is_refused_where_it_would_never_be_reported(estimator: str) -> None:
+    """Which is where a fit reports less than the trainer says that its kind does."""
+    rows, labels = blobs(seed=0, n_rows=90)
+    columns = tuple(f"x{position}" for position in range(rows.shape[1]))
+    trainer = SklearnTrainer(Problem(columns, (), False, 3, 1, 0, 1, False), {})
+    params = {"estimator": estimator}
+    (scores,) = trainer.train(params, Fold(rows, labels, rows, labels))
+
+    refused = []
+    for metric in trainer.metrics:
+        try:
+            trainer.require_reported(params, {metric, "fit_seconds"})
+        except ConfigError:
+            refused.append(metric)
+
+    assert set(refused) == set(trainer.metrics) - set(scores)
 
 
 @pytest.mark.parametrize("estimator", sorted(REGRESSORS))
