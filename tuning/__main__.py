@@ -110,10 +110,14 @@ def _sweep(options: argparse.Namespace, console: SweepConsole) -> int:
     # Imported here, so that --help and a wrong argument answer at once.
     from tuning.spec import SweepSpec, check_sweep, read_sweep  # noqa: PLC0415
 
+    given = {"n_trials": options.trials, "seed": options.seed}
+    if options.trials is not None:
+        _require_between("--trials", options.trials, 1, 10**6)
+    if options.seed is not None:
+        _require_between("--seed", options.seed, 0, 2**32 - 1)
     where = str(options.sweep)
     spec = read_sweep(options.sweep)
     console.name(sweep=spec.name)
-    given = {"n_trials": options.trials, "seed": options.seed}
     changes = {key: value for key, value in given.items() if value is not None}
     if changes:
         plain = spec.model_dump(mode="python", by_alias=True)

@@ -104,6 +104,9 @@ PLAIN_WORDS: Mapping[str, str] = {
 """What pydantic says in words of its own, by its name for the fault."""
 
 
+ENUM = re.compile(r"<\w+\.\w+: ('[^']*')>")
+"""How Python shows a member of an enumeration, whose value is what a file may say."""
+
 MOST_NESTED = 100
 """Levels of mappings and lists within one another that a file may have."""
 
@@ -121,7 +124,8 @@ def unknown_key(*keys: object, allowed: Iterable[object]) -> str:
 
 def meant(name: str, known: Iterable[str]) -> str:
     """Ask whether a known name was meant, in brackets; empty when none is close."""
-    close = difflib.get_close_matches(name, known, n=1)
+    # Comparing takes the square of a name's length.
+    close = difflib.get_close_matches(name, known, n=1) if len(name) <= MOST_SHOWN else None
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
@@ -194,7 +198,7 @@ def fault_lines(error: ValidationError, given: Any, *, where: str, path: str = "
     for fault in error.errors(include_url=False):
         place = _place(fault["loc"], given, missing=fault["type"] == "missing")
         message = (
-            PLAIN_WORDS.get(fault["type"], fault["msg"])
+            ENUM.sub(r"\1", PLAIN_WORDS.get(fault["type"], fault["msg"]))
             .removeprefix("Value error, ")
             .replace("Input should", "should")
             .replace("String should", "should")
@@ -204,12 +208,18 @@ def fault_lines(error: ValidationError, given: Any, *, where: str, path: str = "
         start = f"{path}.{place}" if path and place and place[0] != "[" else path + place
         # Our own validators already name the value.
         if fault["type"] not in {"value_error", "missing"}:
-            start = _joined(start, f"{value!r:.{MOST_SHOWN}}")
+            start = _joined(start, f"{as_yaml(value):.{MOST_SHOWN}}")
         # What fits no member of a union has a fault for each; one of the right type is closest.
         line = _joined(where, start)
         if line not in lines or lines[line][0].endswith("_type"):
             lines[line] = fault["type"], message
     return "\n".join(_joined(line, message) for line, (_, message) in lines.items())
+
+
+def as_yaml(value: object) -> str:
+    """Quote a value as its file has it."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else repr(value)
 
 
 def _place(parts: Sequence[int | str], given: Any, *, missing: bool) -> str:

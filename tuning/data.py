@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tuning.configfile import Spec
 from tuning.errors import ConfigError
@@ -65,6 +65,14 @@ class DataSpec(Spec):
 
     time: str | None = None
     """The file's column by which rows are put in order, for `time_series` folds; no feature."""
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _path_is_of_a_file(cls, value: Any) -> Any:
+        # A path forgets what it was made of: "" is ".", and two slashes are one.
+        if isinstance(value, str) and (not value or "://" in value):
+            raise ValueError(f"{value!r}: should be a file's path")
+        return value
 
     @model_validator(mode="after")
     def _one_source_is_named(self) -> Self:

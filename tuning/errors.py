@@ -9,6 +9,21 @@ TuningError
 └── TrackingError          MLflow was away for too long; the same command writes what it missed
 """
 
+MOST_OF_A_LINE = 2000
+"""Characters of a line that a person is shown."""
+
+
+def without_long_values(lines: str) -> str:
+    """Cut out the middle of lines that quote more than anybody reads."""
+    return "\n".join(map(_without_long_value, lines.split("\n")))
+
+
+def _without_long_value(line: str) -> str:
+    if len(line) <= MOST_OF_A_LINE:
+        return line
+    start, end = line[: MOST_OF_A_LINE // 2], line[-MOST_OF_A_LINE // 2 :]
+    return f"{start} [{len(line) - MOST_OF_A_LINE:,} characters] {end}"
+
 
 class TuningError(Exception):
     """Base of the training side's own errors."""
@@ -19,6 +34,9 @@ class ConfigError(TuningError):
 
     The message is one line for each fault: file, path, value, what is allowed.
     """
+
+    def __str__(self) -> str:
+        return without_long_values(super().__str__())
 
 
 class SweepError(TuningError):

@@ -10,11 +10,11 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -180,17 +180,38 @@ def locked(folder: Path, *, name: str) -> Iterator[None]:
     Raises:
         ConfigError: Another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise ConfigError(
-                f"name: {name!r}: this sweep is running already, in process {holder}"
-            ) from None
+    path = folder / "lock"
+    with _hold(path, name) as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            _remove_if_alone(path)
+
+
+def _hold(path: Path, name: str) -> IO[str]:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another process removes what it does not need
+            file = path.open("a+")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise ConfigError(
+                    f"name: {name!r}: this sweep is running already, in process {holder}"
+                ) from None
+
+
+def _remove_if_alone(lock: Path) -> None:
+    """Leave nothing of a sweep that was refused before it had anything to keep."""
+    if list(lock.parent.iterdir()) == [lock]:
+        lock.unlink()
+        with suppress(OSError):  # other sweeps are there
+            lock.parent.rmdir()
+            lock.parent.parent.rmdir()

@@ -46,7 +46,9 @@ def require_database(uri: str) -> None:
     timeout = {} if uri.startswith(FILE) else {"connect_timeout": CONNECT_TIMEOUT_S}
     engine = create_engine(uri, connect_args=timeout)
     try:
-        engine.connect().close()
+        with engine.connect() as connection:
+            # A file is opened by the first query, not before.
+            connection.exec_driver_sql("SELECT 1" if timeout else "SELECT 1 FROM sqlite_master")
     finally:
         engine.dispose()
 
@@ -85,3 +87,9 @@ def require_ray(address: str, name: str) -> None:
 def without_password(text: str) -> str:
     """Blank out the secret part of an address, or of a message that quotes one."""
     return PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line without passwords; its type if it says nothing."""
+    text = str(error).strip().partition("\n")[0]
+    return without_password(text) or type(error).__name__

@@ -39,6 +39,8 @@ class ResourcesSpec(Spec):
             raise ValueError(f"gpu: {self.gpu:g}, allowed: a fraction of one GPU, or whole GPUs")
         if 0 < self.gpu < 1 / UNIT:
             raise ValueError(f"gpu: {self.gpu:g}, allowed: 0, or {1 / UNIT:g} and more")
+        if self.cpu < 1 / UNIT:
+            raise ValueError(f"cpu: {self.cpu:g}, allowed: {1 / UNIT:g} and more")
         return self
 
     @property

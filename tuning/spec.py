@@ -131,6 +131,14 @@ class SweepSpec(Spec):
     traces: TracesSpec | None = None
     """Where spans of the sweep, its trials and their folds go; null makes none."""
 
+    @model_validator(mode="after")
+    def _model_can_be_served(self) -> Self:
+        # A version's application is called MODEL--vVERSION.
+        if "--" in self.model:
+            field = "name" if self.given_model is None else "model"
+            raise ValueError(f"{field}: {self.model!r}: a model has no '--' in its name")
+        return self
+
     @field_validator("experiment")
     @classmethod
     def _experiment_names_a_folder(cls, value: str) -> str:

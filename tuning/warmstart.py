@@ -10,6 +10,7 @@ import numpy as np
 from tuning.errors import ConfigError
 from tuning.home import Home
 from tuning.ledger import Ledger, Prior, TrialState
+from tuning.probes import is_missing_file
 from tuning.samplers import DORMANT
 from tuning.sequence import Placed
 from tuning.space import (
@@ -178,14 +179,17 @@ def _of_mlflow(spec: SweepSpec, run_id: str, home: Home) -> tuple[str, list[Find
     from mlflow import MlflowClient  # noqa: PLC0415, seconds, and few sweeps start warm
     from mlflow.exceptions import MlflowException  # noqa: PLC0415, as above
 
+    unknown = ConfigError(
+        f"warm_start: {run_id!r}: no sweep of this name under {str(home.sweeps)!r}, and no "
+        "run of this id in MLflow"
+    )
+    if is_missing_file(home.tracking_uri):  # a client would make it
+        raise unknown
     client = MlflowClient(home.tracking_uri, home.registry_uri)
     try:
         parent = client.get_run(run_id)
     except MlflowException:
-        raise ConfigError(
-            f"warm_start: {run_id!r}: no sweep of this name under {str(home.sweeps)!r}, and no "
-            "run of this id in MLflow"
-        ) from None
+        raise unknown from None
     if SWEEP_NAME not in parent.data.tags:
         raise ConfigError(f"warm_start: {run_id!r}: is no sweep's run")
     params = parent.data.params

@@ -157,6 +157,12 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         load_table(DataSpec(path=folder, target="y"))
 
 
+@pytest.mark.parametrize("path", ["", "http://", "s3://bucket/rows.csv"])
+def test_what_is_no_path_is_shown_as_it_was_written(path: str) -> None:
+    with pytest.raises(ConfigError, match=f"path: '{path}': should be a file's path"):
+        DataSpec.load({"path": path, "target": "y"})
+
+
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: File name too long"):
         load_table(DataSpec(path=tmp_path / f"{'x' * 300}.csv", target="y"))

@@ -1,6 +1,9 @@
+import fcntl
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,3 +108,30 @@ def test_second_process_is_refused_and_told_who_holds_the_sweep(tmp_path: Path) 
     # However the holder dies, the kernel lets go.
     with locked(tmp_path, name="s"):
         pass
+
+
+def test_a_lock_goes_with_a_sweep_that_kept_nothing(tmp_path: Path) -> None:
+    refused, kept = tmp_path / "sweeps" / "refused", tmp_path / "sweeps" / "kept"
+
+    with locked(kept, name="kept"):
+        Ledger(kept).write_priors([])
+    with suppress(ConfigError), locked(refused, name="refused"):
+        raise ConfigError("warm_start: 'nope'")
+
+    assert list((tmp_path / "sweeps").iterdir()) == [kept]
+
+
+def test_who_waited_at_a_lock_that_is_gone_takes_the_new_one(tmp_path: Path) -> None:
+    folder = tmp_path / "sweeps" / "s"
+
+    def remove(file: int, flags: int) -> None:
+        monkeypatch.undo()
+        fcntl.flock(file, flags)
+        shutil.rmtree(folder)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("tuning.ledger.fcntl.flock", remove)
+        with locked(folder, name="s"):
+            (folder / "kept").touch()
+            with pytest.raises(ConfigError, match="running already"), locked(folder, name="s"):
+                pass

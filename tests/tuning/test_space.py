@@ -135,7 +135,7 @@ def test_a_wide_space_is_checked_one_dimension_at_a_time() -> None:
         ),
         pytest.param(
             {"C": {"uniform": [False, 1]}},
-            "space: C.uniform[0]: False: should be a number",
+            "space: C.uniform[0]: false: should be a number",
             id="boolean-as-a-bound",
         ),
         pytest.param(

@@ -104,7 +104,7 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
         ),
         pytest.param(
             ("n_trials: 2", "n_trials: true"),
-            "n_trials: True: should be a whole number",
+            "n_trials: true: should be a whole number",
             id="boolean-as-a-number",
         ),
         pytest.param(
@@ -297,6 +297,11 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             ("n_trials: 2", "n_trials: 2\nfolds: {repeats: 1000000}"),
             "folds.repeats: 1000000: should be less than or equal to 100",
             id="repeats-without-end",
+        ),
+        pytest.param(
+            ("name: good", "name: good\nmodel: a--v1"),
+            "model: 'a--v1': a model has no '--' in its name",
+            id="model-that-cannot-be-served",
         ),
         pytest.param(
             ("name: good", "name: not good"),

@@ -115,6 +115,15 @@ def test_cmaes_takes_its_first_distribution_from_the_earlier_sweep(tmp_path: Pat
     assert sum(drawn) / len(drawn) > 0.6
 
 
+def test_an_unknown_sweep_is_refused_and_nothing_is_made_to_look_for_it(tmp_path: Path) -> None:
+    home = earlier(tmp_path)
+
+    with pytest.raises(ConfigError, match="warm_start: 'nope': no sweep of this name under"):
+        load_priors(make_spec(warm_start="nope"), home)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["sweeps"]
+
+
 def test_a_sweep_of_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tuned the model 'other', allowed: sweeps of 'm'"):
         load_priors(make_spec(), earlier(tmp_path, model="other"))

@@ -63,7 +63,9 @@ class SklearnTrainer:
         """Refuse estimators without probabilities where a metric is made from them."""
         wanting = sorted(PROBABILISTIC_METRICS.intersection(metrics, self.metrics))
         if wanting and not self._has_probabilities(params):
-            able = (name for name in self._estimators if self._has_probabilities({"estimator": name}))
+            able = (
+                name for name in self._estimators if self._has_probabilities({"estimator": name})
+            )
             raise ConfigError(
                 f"estimator: {params['estimator']!r}: predicts no probabilities, so it never "
                 f"reports {', '.join(map(repr, wanting))}, allowed: {', '.join(sorted(able))}"

@@ -74,7 +74,7 @@ def test_a_metric_is_refused_where_it_would_never_be_reported(estimator: str) ->
     rows, labels = blobs(seed=0, n_rows=90)
     columns = tuple(f"x{position}" for position in range(rows.shape[1]))
     trainer = SklearnTrainer(Problem(columns, (), False, 3, 1, 0, 1, False), {})
-    params = {"estimator": estimator}
+    params: Params = {"estimator": estimator}
     (scores,) = trainer.train(params, Fold(rows, labels, rows, labels))
 
     refused = []
