@@ -24,6 +24,8 @@ Arguments are positional and all handed to `super().__init__`, since on Ray 2.60
 with keyword-only arguments crosses replicas as `UnserializableException`.
 """
 
+from tuning.errors import without_long_values
+
 
 class FleetError(Exception):
     """Base of the serving side's own errors."""
@@ -31,6 +33,9 @@ class FleetError(Exception):
 
 class ConfigError(FleetError):
     """A fleet config is refused; the message has one line for each fault."""
+
+    def __str__(self) -> str:
+        return without_long_values(super().__str__())
 
 
 class RequestError(FleetError):

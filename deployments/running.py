@@ -33,7 +33,7 @@ class Running:
 
 def stop() -> int:
     """End the server that runs on this home folder, whether its terminal is still there or not."""
-    home = resolve_home()
+    home = resolve_home(create=False)
     running = read_record(record_path(home))
     if running is None:
         print("rayfleet: nothing to stop")

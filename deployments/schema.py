@@ -15,17 +15,14 @@ from deployments.controlspec import ControlSpec
 from deployments.feedbackspec import FeedbackSettings
 from deployments.logspec import LogsSpec
 from deployments.mirrorspec import MirrorSpec, named_versions
+from deployments.resourcespec import MOST, RayActorOptionsSpec
 from deployments.rolloutspec import RolloutSettings
 from tuning.configfile import Spec
 from tuning.tracespec import TracesSpec
 
-MOST = 1_000_000
-"""Of anything that is counted; beyond it a number is a slip, and larger ones fit no wire."""
-
 Percent = Annotated[int, Field(ge=0, le=100)]
 Count = Annotated[int, Field(gt=0, le=MOST)]
 CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
-Amount = Annotated[float, Field(ge=0, le=MOST)]
 Seconds = Annotated[float, Field(ge=0, le=MOST)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=MOST)]
 
@@ -38,8 +35,8 @@ CANARY_ALIAS = "challenger"
 MODEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?!-))*\Z")
 """Names that fit into a URL segment and, before `--vVERSION`, into an application's name."""
 
-NAMED_RESOURCES = {"CPU": "num_cpus", "GPU": "num_gpus"}
-"""Resources that Ray 2.60 refuses as custom ones, and the option that each is called by."""
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+"""Versions of MLflow, whose stores hold them in 32 bits."""
 
 TransportName = Literal["handle", "direct", "inline", "auto"]
 
@@ -141,43 +138,6 @@ class FleetSpec(Spec):
 
     strict_startup: bool = False
     """Whether a model that cannot be loaded keeps the fleet from becoming ready."""
-
-
-class RayActorOptionsSpec(Spec):
-    """What one replica of a version takes from the cluster, in Ray's words."""
-
-    num_cpus: Amount = 0.1
-    """CPUs that Ray's scheduler sets aside; a share to place by, not a limit."""
-
-    num_gpus: Amount = 0.0
-    """GPUs, fractions allowed."""
-
-    memory: Annotated[float, Field(ge=0, le=2**60)] | None = None
-    """Memory that the scheduler sets aside, bytes; None sets none aside."""
-
-    resources: dict[str, Amount] = Field(default={})
-    """Custom resources by name."""
-
-    accelerator_type: str | None = None
-    """Such as `L4`; None takes any."""
-
-    runtime_env: dict[str, Any] = Field(default={})
-    """Ray runtime environment of this model's replicas."""
-
-    @field_validator("num_gpus")
-    @classmethod
-    def _only_one_gpu_can_be_shared(cls, value: float) -> float:
-        if value > 1 and value != int(value):
-            raise ValueError(f"{value}: should be a fraction up to 1, or whole")
-        return value
-
-    @field_validator("resources")
-    @classmethod
-    def _named_resources_have_keys_of_their_own(cls, value: dict[str, float]) -> dict[str, float]:
-        for name, key in NAMED_RESOURCES.items():
-            if name in value:
-                raise ValueError(f"resource {name!r} cannot stand here, use {key!r} beside it")
-        return value
 
 
 class TorchSpec(Spec):
@@ -389,7 +349,7 @@ def application_name(model: str, version: str) -> str:
 
 def is_version(key: str) -> bool:
     """Whether an entry of `traffic` is a version, as MLflow numbers them, and not an alias."""
-    return key.isascii() and key.isdigit() and key[0] != "0"
+    return VERSION.fullmatch(key) is not None
 
 
 def parse_application_name(name: str) -> tuple[str, str] | None:

@@ -20,7 +20,7 @@ from ray.serve.schema import ServeDeploySchema
 from deployments.controller.faults import runtime_env_fault
 from deployments.schema import parse_application_name
 from deployments.userconfig import parse_pool_application
-from tuning.configfile import fault_lines, leaves, unknown_key
+from tuning.configfile import as_yaml, fault_lines, leaves, unknown_key
 from tuning.trainers.factory import in_one_line
 
 FREE_FORM = {"args", "user_config", "runtime_env"}
@@ -55,7 +55,7 @@ def serve_faults(path: Path, raw: Any) -> list[str]:
     """
     faults = [
         *schema_faults(raw, ServeDeploySchema),
-        *_not_mappings(raw),
+        *_notmappings(raw),
         *_runtime_env_faults(raw),
     ]
     if faults:
@@ -134,12 +134,12 @@ def _grpc_faults(path: Path, options: Mapping[str, Any]) -> Iterator[str]:
 
 def _runtime_env_faults(raw: Any) -> Iterator[str]:
     """Find what Ray would drop without a word, in an application's and its deployments'."""
-    for index, application in enumerate(_mappings(raw, "applications")):
+    for index, application in enumerate(mappings(raw, "applications")):
         place = f"applications[{index}]"
         fault = runtime_env_fault(application.get("runtime_env"))
         if fault is not None:
             yield f"{place}.{fault}"
-        for each, deployment in enumerate(_mappings(application, "deployments")):
+        for each, deployment in enumerate(mappings(application, "deployments")):
             options = deployment.get("ray_actor_options")
             env = options.get("runtime_env") if isinstance(options, Mapping) else None
             fault = runtime_env_fault(env)
@@ -147,14 +147,14 @@ def _runtime_env_faults(raw: Any) -> Iterator[str]:
                 yield f"{place}.deployments[{each}].ray_actor_options.{fault}"
 
 
-def _mappings(raw: Any, key: str) -> list[Mapping[str, Any]]:
+def mappings(raw: Any, key: str) -> list[Mapping[str, Any]]:
     """The entries of a list, where it is one; what is no mapping there is refused elsewhere."""
     entries = raw.get(key) if isinstance(raw, Mapping) else None
     listed = entries if isinstance(entries, list) else []
     return [entry if isinstance(entry, Mapping) else {} for entry in listed]
 
 
-def _not_mappings(raw: Any) -> Iterator[str]:
+def _notmappings(raw: Any) -> Iterator[str]:
     """Find entries of lists that Serve's schemas would stumble over."""
     applications = raw.get("applications") if isinstance(raw, Mapping) else None
     for index, application in enumerate(applications if isinstance(applications, list) else ()):
@@ -187,7 +187,7 @@ def schema_faults(value: Any, schema: type[BaseModel], path: str = "") -> Iterat
             inner = f"{path}.{key}" if path else str(key)
             types = leaves(fields[key].annotation)
             if {int, float} & types and _is_no_number(item, types):
-                yield f"{inner}: {item!r}: should be a number"
+                yield f"{inner}: {as_yaml(item)}: should be a number"
             nested = _nested_schema(fields[key].annotation)
             if nested is None:
                 continue

@@ -10,14 +10,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from deployments.resourcespec import MOST, RayActorOptionsSpec
 from deployments.rolloutspec import RolloutSpec, rollout_fault
 from deployments.schema import (
     MODEL_NAME,
-    MOST,
     AutoscalingSpec,
     Count,
     ModelSpec,
-    RayActorOptionsSpec,
     replica_settings,
 )
 from tuning.configfile import Spec, meant
@@ -38,7 +37,7 @@ class PoolSpec(Spec):
     settings: ModelSpec = ModelSpec()
     """How the models that the patterns take are hosted; what `models.NAME` may say."""
 
-    memory_mib: Annotated[int, Field(gt=0, le=MOST)] = 2048
+    memory_mib: Annotated[int, Field(ge=256, le=MOST)] = 2048
     """Most resident memory of one replica, models and all, MiB."""
 
     num_replicas: Count | None = None

@@ -42,6 +42,7 @@ from deployments.protocols.datatypes import DTYPES
 from deployments.protocols.infer_rules import RESERVED_PARAMETERS
 from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
 from deployments.protocols.statuses import grpc_name, mlflow_error, open_inference_error
+from deployments.resourcespec import RayActorOptionsSpec
 from deployments.rolloutspec import (
     AnalysisStepSpec,
     CheckSpec,
@@ -55,7 +56,6 @@ from deployments.schema import (
     ExpressSpec,
     FleetSpec,
     ModelSpec,
-    RayActorOptionsSpec,
     TorchSpec,
 )
 from deployments.telemetry import FAMILIES, Counters, Family, Kind

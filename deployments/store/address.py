@@ -38,12 +38,24 @@ def store_url_fault(configured: str | None) -> str | None:
         return allowed
     except ImportError as error:
         return f"{shown}: {error}; install rayfleet[postgresql]"
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    file = Path(parsed.database or "")
-    # Processes of a fleet run in other folders than the command that started them.
-    reason = _file_fault(file) if file.is_absolute() else "should be an absolute path"
+    reason = sqlite_fault(url)
     return f"{shown}: {reason}" if reason is not None else None
+
+
+def sqlite_fault(url: str) -> str | None:
+    """Say why no process of a fleet could keep a file at an address; None where it is none.
+
+    Args:
+        url: Any address; only those of SQLite are looked at.
+    """
+    if not url.startswith("sqlite"):
+        return None
+    try:
+        file = Path(make_url(url).database or "")
+    except (ArgumentError, ValueError):
+        return "no address of a file, allowed: sqlite:////FOLDER/FILE"
+    # Processes of a fleet run in other folders than the command that started them.
+    return _file_fault(file) if file.is_absolute() else "should be an absolute path"
 
 
 def _file_fault(file: Path) -> str | None:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.schema import ModelSpec, RayActorOptionsSpec
+from deployments.resourcespec import RayActorOptionsSpec
+from deployments.schema import ModelSpec
 from deployments.userconfig import ModelsSpec, PoolSpec
 from kuberay.checks.objects import Fault, Manifest, of_kind, place
 from kuberay.checks.project import Project

@@ -92,7 +92,7 @@ def models(**changes: Any) -> dict[str, Any]:
         ),
         pytest.param(
             models(max_batch_size=True),
-            "FILE: models.m.max_batch_size: True: should be a whole number",
+            "FILE: models.m.max_batch_size: true: should be a whole number",
             id="boolean-as-a-number",
         ),
         pytest.param(
@@ -102,7 +102,7 @@ def models(**changes: Any) -> dict[str, Any]:
         ),
         pytest.param(
             models(traffic={"champion": True}),
-            "FILE: models.m.traffic.champion: True: should be a whole number",
+            "FILE: models.m.traffic.champion: true: should be a whole number",
             id="boolean-as-a-weight",
         ),
         pytest.param(

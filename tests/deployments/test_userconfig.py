@@ -69,8 +69,8 @@ from tuning.errors import ConfigError
         ),
         pytest.param(
             {},
-            {"p": {"memory_mib": 0}},
-            "FILE: pools.p.memory_mib: 0: should be greater than 0",
+            {"p": {"memory_mib": 100}},
+            "FILE: pools.p.memory_mib: 100: should be greater than or equal to 256",
             id="no-memory",
         ),
         pytest.param(

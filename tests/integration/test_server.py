@@ -142,9 +142,10 @@ def test_an_address_without_a_ray_is_refused_at_once(home: Path) -> None:
 
 
 def test_stop_with_nothing_to_stop(tmp_path: Path) -> None:
-    stopped = run_rayfleet(environment(tmp_path), "stop")
+    stopped = run_rayfleet(environment(tmp_path / "home"), "stop")
 
     assert (stopped.returncode, stopped.stdout) == (0, "rayfleet: nothing to stop\n")
+    assert not (tmp_path / "home").exists()
 
 
 class Served:

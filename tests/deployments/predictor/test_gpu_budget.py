@@ -14,7 +14,8 @@ from deployments.predictor.gpu_budget import (
     budget_fault,
     claim_fault,
 )
-from deployments.schema import CONTEXT_MIB, ModelSpec, RayActorOptionsSpec
+from deployments.resourcespec import RayActorOptionsSpec
+from deployments.schema import CONTEXT_MIB, ModelSpec
 
 L4 = Device("NVIDIA L4", 23_034, "GPU 1 of node-7", free_mib=9_000)
 DEVICES = st.builds(Device, st.just("GPU"), st.integers(CONTEXT_MIB, 300_000))

@@ -346,12 +346,12 @@ def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
         ),
         pytest.param(
             config() | {"http_options": {"port": True}},
-            "FILE: http_options.port: True: should be a number",
+            "FILE: http_options.port: true: should be a number",
             id="boolean-as-a-port",
         ),
         pytest.param(
             config(deployments=[{"name": "Gateway", "num_replicas": True}]),
-            "FILE: applications[0].deployments[0].num_replicas: True: should be a number",
+            "FILE: applications[0].deployments[0].num_replicas: true: should be a number",
             id="boolean-as-a-number-of-replicas",
         ),
         pytest.param(

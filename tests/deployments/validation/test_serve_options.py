@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.validation.configs import gateways, listening
+from tests.deployments.validation.configs import config, gateways, listening
 
 GATEWAY = "applications[0].deployments[1]"
 
@@ -17,6 +17,11 @@ GATEWAY = "applications[0].deployments[1]"
             f"{GATEWAY}: Invalid max_replicas_per_node 0. Valid values are None or an integer in"
             " the range of [1, 100].",
             id="none-on-any-node",
+        ),
+        pytest.param(
+            config() | {"logging_config": {"encoding": "XML"}},
+            "logging_config.encoding: Got 'XML' for encoding. Encoding must be one of {'…",
+            id="unknown-encoding",
         ),
         pytest.param(
             gateways(placement_group_bundles=[{"CPU": 1}], placement_group_strategy="STRICT"),
