@@ -10,6 +10,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
+from deployments.controller.applications import HEALTH_CHECK_PERIOD_S
 from deployments.controller.controller import Controller
 from deployments.errors import ConfigError
 from deployments.gateway.gateway import Gateway
@@ -45,6 +46,7 @@ def build(args: dict[str, Any]) -> Application:
         name="Controller",
         num_replicas=1,
         max_ongoing_requests=CONTROLLER_CALLS,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
         ray_actor_options={"num_cpus": 0},
         logging_config=settings.logs.serve_options,
     )(Controller).bind(settings)
@@ -53,6 +55,7 @@ def build(args: dict[str, Any]) -> Application:
         num_replicas=1,
         max_ongoing_requests=GATEWAY_REQUESTS,
         graceful_shutdown_timeout_s=LEAVING_S + settings.request_deadline_s,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
         ray_actor_options={"num_cpus": 0.1},
         logging_config=settings.logs.serve_options,
     )(serve.ingress()(Gateway))
