@@ -1,4 +1,5 @@
 import errno
+import gc
 import random
 import threading
 from pathlib import Path
@@ -6,12 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
+from benchmarks.sweeping import run_sweep, trivial_task
 from tests.tuning.trials import reports, trial
 from tuning.book import Book
-from tuning.ledger import Ledger, TrialState
+from tuning.cluster import ray_cluster
+from tuning.ledger import Ledger, Trial, TrialState
 from tuning.spec import SweepSpec, check_sweep
 from tuning.stopping import Halving, Never
 from tuning.suggestion import make_suggestions
@@ -67,7 +71,8 @@ def test_a_free_actor_goes_to_the_newest_trial(
         SimpleNamespace(status=status, config={"number": number})
         for number, status in enumerate(statuses)
     ]
-    controller: Any = SimpleNamespace(get_live_trials=lambda: trials)
+    nothing: Any = {"_stopped_trials": set(), "_failed_trials": set(), "_live_trials": set()}
+    controller: Any = SimpleNamespace(get_live_trials=lambda: trials, _trial_to_actor={}, **nothing)
     book = Book(1, Ledger(tmp_path), make_suggestions(SPEC), [])
 
     found: Any = RuledScheduler(Never(), book).choose_trial_to_run(controller)
@@ -138,3 +143,34 @@ def test_a_full_disk_ends_the_sweep_and_is_not_lost(tmp_path: Path) -> None:
     # What was written before is whole: the next resume runs that trial.
     (left,) = Ledger(tmp_path).trials()
     assert (left.number, left.state) == (0, TrialState.RUNNING)
+
+
+class Retention:
+    """How many trials Tune holds whenever one ends."""
+
+    def __init__(self) -> None:
+        self.held: list[int] = []
+
+    def on_start(self, trial: Trial) -> None:
+        """Need nothing of it."""
+
+    def on_report(self, trial: Trial) -> None:
+        """Need nothing of it."""
+
+    def on_end(self, trial: Trial) -> None:
+        (controller,) = (each for each in gc.get_objects() if type(each) is TuneController)
+        holders = controller._trials, controller._stopped_trials, controller._trials_to_cache
+        self.held.append(max(map(len, holders)))
+
+
+def test_tune_lets_go_of_trials_that_have_ended(tmp_path: Path) -> None:
+    task = trivial_task(40, searcher={"kind": "random"}, max_concurrent=2)
+    retention = Retention()
+
+    with ray_cluster(task.spec.resources) as cluster:
+        run_sweep(task, cluster, tmp_path / "sweep", observers=[retention])
+
+    states = [trial.state for trial in Ledger(tmp_path / "sweep").trials()]
+    assert states == [TrialState.COMPLETE] * 40
+    # Two that run, what waits for them, and those that have ended in the same turn.
+    assert max(retention.held) <= 8
