@@ -4,10 +4,12 @@ Run as a script: it imports three frameworks, which the test process need not ca
 rows and MLflow's own offline predictions for them to the folder given.
 """
 
+import gc
 import os
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +36,27 @@ N_TAIL, TAIL_MIB = 12, 25
 """Models of a pool, and what each takes in memory."""
 
 
+ASIDES = {
+    1001.5: sys.getswitchinterval,
+    1002.5: lambda: len(warnings.filters),
+    1003.5: gc.get_freeze_count,
+}
+"""Numbers that are not doubled, but answered with what the process asks of its interpreter."""
+
+
+def aside(values: Any) -> Any:
+    """An answer about the process; None where it is about a number."""
+    found = ASIDES.get(float(values.flat[0])) if values.size == 1 else None
+    return None if found is None else np.full(values.shape, float(found()))
+
+
 class Moody(PythonModel):
     """Doubles a number, raises on negative ones, answers NaN for 99; 20 ms from a million on."""
 
     def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
         values = np.asarray(model_input, dtype=np.float64)
+        if (answer := aside(values)) is not None:
+            return answer
         if (values < 0).any():
             raise ValueError("negative numbers are beyond me")
         if (values >= 1e6).any():
@@ -53,7 +71,9 @@ class Heavy(PythonModel):
         self.luggage = np.ones(TAIL_MIB * 2**17)
 
     def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
-        return np.asarray(model_input, dtype=np.float64) * 2
+        values = np.asarray(model_input, dtype=np.float64)
+        answer = aside(values)
+        return values * 2 if answer is None else answer
 
 
 class Fickle(PythonModel):

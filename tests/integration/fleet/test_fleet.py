@@ -5,7 +5,7 @@ import socket
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 from urllib.error import HTTPError
@@ -98,6 +98,24 @@ def test_a_model_that_cannot_be_loaded_holds_nothing_up(fleet: Fleet) -> None:
     del fleet.user_config["broken"]
     fleet.deploy(fleet.user_config)
     eventually("it is forgotten", lambda: ("broken", "1") not in fleet.index())
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers"),
+    [
+        pytest.param(1001.5, lambda interval_s: interval_s < 0.001, id="short-turns-for-threads"),
+        pytest.param(1002.5, lambda filters: filters == 1, id="one-filter-of-warnings"),
+        pytest.param(1003.5, lambda objects: objects > 0, id="what-stays-is-not-collected"),
+    ],
+)
+def test_a_replica_asks_little_of_its_interpreter(
+    fleet: Fleet, asked: float, answers: Callable[[float], bool]
+) -> None:
+    status, body = fleet.infer("moody", np.asarray([[asked]]))
+
+    (found,) = body["outputs"][0]["data"]
+    assert status == 200
+    assert answers(found), found
 
 
 def test_what_the_model_raises_is_the_versions_failure(fleet: Fleet) -> None:

@@ -72,6 +72,13 @@ def test_a_pool_s_model_looks_like_any_other(pool: Fleet) -> None:
     assert b'model="tail-03"' in metrics
 
 
+def test_a_replica_asks_little_of_its_interpreter(pool: Fleet) -> None:
+    bodies = [pool.infer("tail-00", np.asarray([[asked]]))[1] for asked in (1001.5, 1002.5)]
+
+    switch_s, filters = (body["outputs"][0]["data"][0] for body in bodies)
+    assert (switch_s < 0.001, filters) == (True, 1)
+
+
 def test_one_that_cannot_be_loaded_fails_alone(pool: Fleet) -> None:
     status, body = pool.infer("tail-broken", np.ones((1, 1)))
 
