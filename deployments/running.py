@@ -38,7 +38,9 @@ def stop() -> int:
     if running is None:
         print("rayfleet: nothing to stop")
         return 0
-    if _is_ours(running.pid, running):
+    # A minute, where requests are still to be answered.
+    print("rayfleet: stopping", flush=True)
+    if is_ours(running.pid, running):
         os.kill(running.pid, signal.SIGTERM)
         psutil.wait_procs([psutil.Process(running.pid)], GRACE_S)
     end_tree(running.child_pid, GRACE_S)
@@ -72,7 +74,7 @@ def read_record(path: Path) -> Running | None:
     return None
 
 
-def _is_ours(pid: int, running: Running) -> bool:
+def is_ours(pid: int, running: Running) -> bool:
     """Whether a process is the parent that we recorded, not a later one with its number."""
     try:
         return psutil.Process(running.child_pid).ppid() == pid

@@ -16,7 +16,7 @@ from deployments import haproxy
 from deployments.errors import ConfigError
 from deployments.node import node_folder
 from deployments.processes import HeldError, ProcessTree, hold
-from deployments.running import GRACE_S, read_record, record, record_path
+from deployments.running import GRACE_S, is_ours, read_record, record, record_path
 from deployments.serveconfig import http_place
 from deployments.validation import read_fleet, validate_fleet
 from tuning.configfile import read_yaml
@@ -40,6 +40,7 @@ def serve(config: Path, *, use_haproxy: bool, address: str) -> int:
         Exit status: 0 after a clean end on request.
     """
     require_ray(address, "--address")
+    _require_none_running(resolve_home(create=False))
     validate_fleet(config)
     home = resolve_home()
     with _alone(home, config):
@@ -69,12 +70,24 @@ def _alone(home: Home, config: Path) -> Iterator[None]:
                 f"{config}: http_options.port: {port}: is about to be taken by another"
                 f" `rayfleet serve`, process {error}; choose another"
             ) from None
-        if read_record(record_path(home)) is not None:
-            raise ConfigError(
-                f"{home.root}: a server that was killed has left processes behind;"
-                " end them with `rayfleet stop`"
-            )
+        _require_none_running(home)
         yield
+
+
+def _require_none_running(home: Home) -> None:
+    """Refuse to start beside a server of the same folder, in words that name it, not its ports."""
+    running = read_record(record_path(home))
+    if running is None:
+        return
+    if is_ours(running.pid, running):
+        raise ConfigError(
+            f"{home.root}: process {running.pid} serves from this folder already;"
+            " end it with `rayfleet stop`, or set another RAYFLEET_HOME"
+        )
+    raise ConfigError(
+        f"{home.root}: a server that was killed has left processes behind;"
+        " end them with `rayfleet stop`"
+    )
 
 
 def _serve(config: Path, home: Home, *, use_haproxy: bool, address: str) -> int:

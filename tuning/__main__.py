@@ -50,11 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:  # a full disk, most likely; the ledger is whole
         where = f"{error.filename}: " if error.filename else ""
-        console.fail(f"{where}{error.strerror or error}; the same command goes on")
+        console.fail(f"{where}{error.strerror or error}; {_again(given)} goes on")
         return 1
     except KeyboardInterrupt:
-        console.fail("interrupted; the same command resumes the sweep")
+        console.fail(f"interrupted; {_again(given)} resumes the sweep")
         return 130
+
+
+def _again(given: Sequence[str]) -> str:
+    restart = "--restart" in given
+    return "the same command without --restart" if restart else "the same command"
 
 
 def _other(name: str, arguments: list[str], console: SweepConsole) -> int:

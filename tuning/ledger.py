@@ -158,10 +158,14 @@ class Ledger:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _write(self, path: Path, value: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
-        unfinished.write_bytes(self._encoder.encode(value))
-        unfinished.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(self._encoder.encode(value))
+            unfinished.replace(path)
+        except OSError as error:
+            # One that comes while bytes are written names no file.
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _read(path: Path, kind: type[Record]) -> Record:

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from tuning.sweeptraces import SweepTraces
 
 REFUSED = "rayfleet.refused"
-"""Tag of a sweep's run: why its winner was not registered."""
+"""Tag of a sweep's run: why nothing was registered."""
 
 
 def run_sweep(
@@ -203,6 +203,8 @@ class _Run:
                     type(error), "FAILED"
                 )
                 opening.wait()
+                if isinstance(error, SweepError) and not isinstance(error, NotBetterError):
+                    tracker.summarize({}, {REFUSED: str(error)})
                 trials = self.ledger.trials()
                 tracker.abort(trials, status, keep=bool(trials) or status == "KILLED")
                 raise
@@ -323,7 +325,7 @@ class _Run:
             )
         raise SweepError(
             f"{spec.name}: none of {len(trials)} trials completed, nothing was registered; "
-            f"their tracebacks are in MLflow, under run {tracker.parent_id}"
+            f"their tracebacks are in MLflow, under run {tracker.parent_id}; --restart runs anew"
         )
 
     def _version(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from tuning.errors import TrackingError
 
 logger = logging.getLogger(__name__)
@@ -77,7 +79,7 @@ class Outbox:
         self._give_up_at_s = None
         if self._lost is not None:
             raise TrackingError(
-                f"MLflow at {self._address} was away for {self._give_up_s:g} s: "
+                f"MLflow at {self._address} took nothing for {self._give_up_s:g} s: "
                 f"{self._lost}; the same command writes what it missed"
             )
         if self._refused is not None:
@@ -121,5 +123,10 @@ class Outbox:
                 return
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
+def _first_line(error: BaseException) -> str:
+    # What the database said, if it is one, without MLflow's and SQLAlchemy's stories around it.
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, DBAPIError):
+        cause = cause.__cause__
+    said = cause.orig if cause is not None else error
+    return str(said).partition("\n")[0][:200]

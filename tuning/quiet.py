@@ -24,6 +24,13 @@ SILENCE = {
 
 LOGGERS = ("mlflow", "alembic", "ray", "optuna", "tensorflow", "absl", "torch", "git")
 
+ECHOES = (
+    "ray.tune.tune",  # its own names of failed trials; we have told about each by its number
+    "ray.tune.execution.experiment_state",  # snapshots that nobody reads, on a full disk
+    "mlflow.store.db.utils",  # all SQL of a note that the outbox will try again
+)
+"""Loggers that say at length, and as an error, what we say in a line."""
+
 MLFLOW_RETRIES = "2"
 """MLflow's client would retry a dead server for minutes; our own retry does not block."""
 
@@ -36,8 +43,8 @@ def quieten() -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
-    # It lists its own names of failed trials; we have told about each by its number.
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+    for name in ECHOES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore")
 
 

@@ -53,6 +53,7 @@ from deployments.errors import (
     UnsupportedMediaError,
 )
 from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
+from tuning.errors import without_long_values
 
 INTERNAL_MESSAGE = "internal error, see the server's log"
 """What a caller reads of an error that nobody raised on purpose."""
@@ -206,4 +207,4 @@ def _message(error: BaseException) -> str:
     if not isinstance(error, FleetError):
         return INTERNAL_MESSAGE
     # A lone surrogate has no UTF-8, and names on the wire may quote one.
-    return str(error).encode(errors="replace").decode()
+    return without_long_values(str(error)).encode(errors="replace").decode()

@@ -61,8 +61,14 @@ def served(home: Path, tmp_path: Path) -> Iterator["Served"]:
                 process.kill()
 
 
-def test_ctrl_c_ends_it_cleanly(served: "Served") -> None:
+def test_ctrl_c_ends_it_cleanly(served: "Served", home: Path) -> None:
     served.wait_ready()
+    again = served.rayfleet("serve", str(served.config))
+    assert again.returncode == 2
+    assert again.stderr == (
+        f"{home}: process {served.process.pid} serves from this folder already;"
+        " end it with `rayfleet stop`, or set another RAYFLEET_HOME\n"
+    )
 
     served.process.send_signal(signal.SIGINT)
 
@@ -91,7 +97,10 @@ def test_stop_ends_what_a_killed_terminal_left(
         f"{home}: a server that was killed has left processes behind;"
         " end them with `rayfleet stop`\n"
     )
-    assert (stopped.returncode, stopped.stdout) == (0, "rayfleet: stopped\n")
+    assert (stopped.returncode, stopped.stdout) == (
+        0,
+        "rayfleet: stopping\nrayfleet: stopped\n",
+    )
     eventually("nothing is left", lambda: served.survivors() == [], within_s=30)
     assert not folder.exists()
 
@@ -156,10 +165,10 @@ class Served:
         port, express_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.express_url = f"http://127.0.0.1:{express_port}"
-        path = write_config(folder, port, express_port)
+        self.config = write_config(folder, port, express_port)
 
         self.process = subprocess.Popen(
-            [BIN / "rayfleet", "serve", path, "--no-haproxy", "--address", "local"],
+            [BIN / "rayfleet", "serve", self.config, "--no-haproxy", "--address", "local"],
             env=environment,
             cwd=REPOSITORY,
             stdout=subprocess.PIPE,

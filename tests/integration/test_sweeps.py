@@ -228,9 +228,12 @@ def test_sweep_in_which_all_trials_fail_registers_nothing(shared_bench: Bench) -
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "none of 4 trials completed, nothing was registered" in done.stderr
+    assert "--restart runs anew" in done.stderr
     assert bench.client.search_registered_models() == []
     assert [run.info.status for run in bench.trial_runs()] == ["FAILED"] * 4
-    assert [run.info.status for run in bench.sweep_runs()] == ["FAILED"]
+    (parent,) = bench.sweep_runs()
+    assert parent.info.status == "FAILED"
+    assert parent.data.tags["rayfleet.refused"] in done.stderr
 
 
 @pytest.mark.thorough

@@ -1,4 +1,6 @@
+import errno
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -6,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -108,6 +111,17 @@ def test_second_process_is_refused_and_told_who_holds_the_sweep(tmp_path: Path) 
     # However the holder dies, the kernel lets go.
     with locked(tmp_path, name="s"):
         pass
+
+
+def test_what_could_not_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As the kernel says it while bytes are written, without a name.
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=full))
+
+    with pytest.raises(OSError, match="trials"):
+        Ledger(tmp_path).write_trial(trial(0))
 
 
 def test_a_lock_goes_with_a_sweep_that_kept_nothing(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
+import sqlite3
 import threading
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
 
 from tuning.errors import TrackingError
 from tuning.outbox import Outbox
@@ -64,6 +67,20 @@ def test_a_refused_note_is_written_before_the_next(outbox: Outbox) -> None:
     assert doubts == [False, True, False]
 
 
+def test_a_full_disk_is_said_without_the_stories_around_it(outbox: Outbox) -> None:
+    def write() -> None:
+        said = sqlite3.OperationalError("database or disk is full")
+        inner = OperationalError("(raised as a result of Query-invoked autoflush)", {}, said)
+        raise MlflowException("(raised as a result of ...)") from inner
+
+    outbox.put(write)
+    outbox.start()
+
+    for wait in (outbox.flush, outbox.close):
+        with pytest.raises(TrackingError, match=r"took nothing .* s: database or disk is full;"):
+            wait()
+
+
 def test_a_service_that_stays_away_ends_the_wait_with_one_line(outbox: Outbox) -> None:
     service = Service(refusals=1_000)
     outbox.put(partial(service.write, "a"))
@@ -74,7 +91,7 @@ def test_a_service_that_stays_away_ends_the_wait_with_one_line(outbox: Outbox) -
         outbox.flush()
 
     assert str(refused.value) == (
-        "MLflow at http://mlflow was away for 0.3 s: away, said a;"
+        "MLflow at http://mlflow took nothing for 0.3 s: away, said a;"
         " the same command writes what it missed"
     )
     # What came after the lost note must not overtake it, be the service back or not.
