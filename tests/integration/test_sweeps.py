@@ -174,18 +174,19 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(shared_bench: Bench) -> Non
     folder = bench.folder / "home" / "sweeps" / "fake"
     ledger = Ledger(folder)
 
-    def stopped_by(unfinished: Path) -> None:
+    def stopped_by(file: Path) -> None:
+        unfinished = file.with_suffix(".part")
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.symlink_to("/dev/full")
         stopped = bench.run(path)
-        line = "No space left on device; the same command goes on\n"
+        line = f"{file}: No space left on device; the same command goes on\n"
         assert (stopped.returncode, stopped.stderr) == (1, line)
         unfinished.unlink()
 
-    stopped_by(folder / "sweep.part")
+    stopped_by(folder / "sweep.json")
     task = check_sweep(read_sweep(path), "fake")
     ledger.write_manifest(Manifest("begun", task.spec.tied(), task.table.sha256))
-    stopped_by(folder / "trials" / "000001.part")
+    stopped_by(folder / "trials" / "000001.json")
 
     assert [trial.state for trial in ledger.trials()] == [TrialState.COMPLETE]
     # Once there is room, it does.
