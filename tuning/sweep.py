@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
@@ -88,7 +89,7 @@ def run_trials(
                 book.n_to_run if evolves else max_concurrent,
             ),
             scheduler=Population(task) if evolves else RuledScheduler(rule, book),
-            callbacks=[BookKeeper(book, rule, guard)],
+            callbacks=[BookKeeper(book, rule, guard), _NoReport()],
             num_samples=book.n_to_run,
             resources_per_trial=_reserved(spec.resources),
             reuse_actors=True,
@@ -246,6 +247,19 @@ class BookKeeper(tune.Callback):
         with self._guard():
             self._book.end(number, error)
         self._rule.learn(self._book.trial(number))
+
+
+class _NoReport(TrialProgressCallback):
+    """Stands where Tune would put its own, which keeps all trials to print what is printed here."""
+
+    def on_trial_result(self, *_: Any, **__: Any) -> None:
+        """Print nothing."""
+
+    def on_trial_error(self, *_: Any, **__: Any) -> None:
+        """Print nothing."""
+
+    def on_trial_complete(self, *_: Any, **__: Any) -> None:
+        """Print nothing."""
 
 
 class RuledScheduler(FIFOScheduler):
