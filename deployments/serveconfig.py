@@ -55,7 +55,7 @@ def serve_faults(path: Path, raw: Any) -> list[str]:
     """
     faults = [
         *schema_faults(raw, ServeDeploySchema),
-        *_notmappings(raw),
+        *_not_mappings(raw),
         *_runtime_env_faults(raw),
     ]
     if faults:
@@ -154,7 +154,7 @@ def mappings(raw: Any, key: str) -> list[Mapping[str, Any]]:
     return [entry if isinstance(entry, Mapping) else {} for entry in listed]
 
 
-def _notmappings(raw: Any) -> Iterator[str]:
+def _not_mappings(raw: Any) -> Iterator[str]:
     """Find entries of lists that Serve's schemas would stumble over."""
     applications = raw.get("applications") if isinstance(raw, Mapping) else None
     for index, application in enumerate(applications if isinstance(applications, list) else ()):

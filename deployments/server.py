@@ -59,10 +59,7 @@ def _alone(home: Home, config: Path) -> Iterator[None]:
         try:
             held.enter_context(hold(home.root / "serve.lock"))
         except HeldError as error:
-            raise ConfigError(
-                f"{home.root}: process {error} serves from this folder already;"
-                " end it with `rayfleet stop`, or set another RAYFLEET_HOME"
-            ) from None
+            raise _served_already(home, error) from None
         try:
             held.enter_context(hold(node_folder() / f"http-{port}.lock"))
         except HeldError as error:
@@ -80,13 +77,17 @@ def _require_none_running(home: Home) -> None:
     if running is None:
         return
     if is_ours(running.pid, running):
-        raise ConfigError(
-            f"{home.root}: process {running.pid} serves from this folder already;"
-            " end it with `rayfleet stop`, or set another RAYFLEET_HOME"
-        )
+        raise _served_already(home, running.pid)
     raise ConfigError(
         f"{home.root}: a server that was killed has left processes behind;"
         " end them with `rayfleet stop`"
+    )
+
+
+def _served_already(home: Home, holder: object) -> ConfigError:
+    return ConfigError(
+        f"{home.root}: process {holder} serves from this folder already;"
+        " end it with `rayfleet stop`, or set another RAYFLEET_HOME"
     )
 
 

@@ -202,20 +202,22 @@ def _hold(path: Path, name: str) -> IO[str]:
             file = path.open("a+")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    return file
             except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
+                with file:
+                    file.seek(0)
+                    holder = file.read().strip() or "unknown"
                 raise ConfigError(
                     f"name: {name!r}: this sweep is running already, in process {holder}"
                 ) from None
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+            file.close()
 
 
 def _remove_if_alone(lock: Path) -> None:
     """Leave nothing of a sweep that was refused before it had anything to keep."""
-    if list(lock.parent.iterdir()) == [lock]:
-        lock.unlink()
-        with suppress(OSError):  # other sweeps are there
+    with suppress(OSError):  # other sweeps are there, or somebody removed this one
+        if list(lock.parent.iterdir()) == [lock]:
+            lock.unlink()
             lock.parent.rmdir()
             lock.parent.parent.rmdir()

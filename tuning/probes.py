@@ -43,12 +43,13 @@ def require_database(uri: str) -> None:
         return
     from sqlalchemy import create_engine  # noqa: PLC0415, slower than --help should be
 
-    timeout = {} if uri.startswith(FILE) else {"connect_timeout": CONNECT_TIMEOUT_S}
+    is_file = uri.startswith(FILE)
+    timeout = {} if is_file else {"connect_timeout": CONNECT_TIMEOUT_S}
     engine = create_engine(uri, connect_args=timeout)
     try:
         with engine.connect() as connection:
             # A file is opened by the first query, not before.
-            connection.exec_driver_sql("SELECT 1" if timeout else "SELECT 1 FROM sqlite_master")
+            connection.exec_driver_sql("SELECT 1 FROM sqlite_master" if is_file else "SELECT 1")
     finally:
         engine.dispose()
 
