@@ -1,16 +1,22 @@
 """Write every dashboard: python -m dashboards."""
 
+import argparse
 import sys
 from pathlib import Path
 
 from dashboards.boards import BOARDS
 from dashboards.writing import encoded
 
-FOLDER = Path(__file__).parents[1] / "configs" / "monitoring" / "grafana" / "dashboards"
+REPOSITORY = Path(__file__).parents[1]
+FOLDER = REPOSITORY / "configs" / "monitoring" / "grafana" / "dashboards"
 
 
 def main() -> int:
     """Returns the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m dashboards",
+        description=f"Write Grafana's dashboards into {FOLDER.relative_to(REPOSITORY)}.",
+    ).parse_args()
     for name, board in BOARDS.items():
         path = FOLDER / f"{name}.json"
         path.write_text(encoded(board().build()))

@@ -1,8 +1,9 @@
 """Serve's HAProxy mode for one cluster of several on a machine.
 
 Ray 2.60 gives every cluster the same files under `/tmp/haproxy-serve`, the same two ports
-and the same range of replica ports, which replicas open with `SO_REUSEPORT`: two clusters
-on one machine would answer each other's requests. So each gets its own.
+and the same range of replica ports, which replicas open with `SO_REUSEPORT`, as they do the
+two ports of the proxy that answers while there is no replica: two clusters on one machine
+would answer each other's requests. So each gets its own.
 
 Source:
     `ray.serve._private.constants` of Ray 2.60, where these variables are read.
@@ -67,6 +68,8 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": MIDDLEWARES,
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(block),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(block + BLOCK // 2 - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(block + BLOCK // 2),

@@ -7,6 +7,9 @@ from logging.handlers import MemoryHandler
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
+OURS = ("deployments", "tuning")
+"""Packages of whose modules the loggers are named; spans are sent by one of the second."""
+
 REQUESTS = "request_ids"
 """Attribute of a record: ids of the requests that it is about, see `Batch.request_ids`."""
 
@@ -24,10 +27,12 @@ def log_as_serve_does() -> None:
     except RayServeException:
         return
     named = _Named(context.app_name)
-    ours, serves = logging.getLogger("deployments"), logging.getLogger("ray.serve")
-    ours.handlers = [_prompt(handler, named) for handler in serves.handlers]
-    ours.setLevel(logging.INFO)
-    ours.propagate = False
+    serves = logging.getLogger("ray.serve")
+    for package in OURS:
+        ours = logging.getLogger(package)
+        ours.handlers = [_prompt(handler, named) for handler in serves.handlers]
+        ours.setLevel(logging.INFO)
+        ours.propagate = False
 
 
 class _Named(logging.Filter):

@@ -11,6 +11,7 @@ from deployments.userconfig import ModelsSpec, PoolSpec
 from kuberay.checks.objects import Fault, Manifest, of_kind, place
 from kuberay.checks.project import Project
 from kuberay.checks.serving import deployment, serve_config
+from tuning.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,10 @@ def check_capacity(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     for service in of_kind(objects, "RayService"):
         config = serve_config(service)
         groups = service["spec"]["rayClusterConfig"].get("workerGroupSpecs", ())
-        needs = list(_needs(config))
+        try:
+            needs = list(_needs(config))
+        except ConfigError:
+            continue  # `check_embedded` says what is wrong with it
         for need in needs:
             if not any(_fits(need, group["rayStartParams"]) for group in groups):
                 what = (

@@ -22,6 +22,8 @@ REPOSITORY = Path(__file__).parents[2]
 BIN = REPOSITORY / ".venv" / "bin"
 DOCKERFILE = REPOSITORY / "Dockerfile"
 COMPOSE = REPOSITORY / "compose.yaml"
+MONITORING = REPOSITORY / "configs" / "monitoring"
+GRAFANA = MONITORING / "grafana" / "provisioning"
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,44 @@ def test_mounted_files_exist_and_volumes_are_declared(compose: dict[str, Any]) -
     assert files >= {"./configs/monitoring"}
     assert [each for each in files if not (REPOSITORY / each).exists()] == []
     assert sources - files == set(compose["volumes"])
+
+
+def test_what_watches_the_fleet_has_our_configs_and_finds_one_another(
+    compose: dict[str, Any],
+) -> None:
+    services = {
+        name: compose["services"][name] for name in ("prometheus", "alertmanager", "grafana")
+    }
+    published = {int(port.split(":")[1]) for port in compose["services"]["fleet"]["ports"]}
+    (provider,) = yaml.safe_load((GRAFANA / "dashboards" / "rayfleet.yaml").read_text())[
+        "providers"
+    ]
+    (source,) = yaml.safe_load((GRAFANA / "datasources" / "prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    inside = {
+        name: {
+            target: source for source, target in (each.split(":")[:2] for each in each["volumes"])
+        }
+        for name, each in services.items()
+    }
+    configs = {
+        name: next(each.partition("=")[2] for each in service["command"] if "config.file" in each)
+        for name, service in services.items()
+        if "command" in service
+    }
+
+    # All of their configs speak of loopback.
+    assert {each["network_mode"] for each in services.values()} == {"service:fleet"}
+    assert published >= {3000, 9090, 9093}
+    assert source["url"] == "http://127.0.0.1:9090"
+    assert set(configs) == {"prometheus", "alertmanager"}
+    for name, path in configs.items():
+        assert inside[name]["/etc/rayfleet/monitoring"] == "./configs/monitoring"
+        assert (MONITORING / path.removeprefix("/etc/rayfleet/monitoring/")).is_file()
+    assert (REPOSITORY / inside["grafana"]["/etc/grafana/provisioning"]).samefile(GRAFANA)
+    boards = REPOSITORY / inside["grafana"][provider["options"]["path"]]
+    assert list(boards.glob("*.json"))
 
 
 def test_every_secret_of_compose_is_written_by_its_script(tmp_path: Path) -> None:

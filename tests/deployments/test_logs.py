@@ -3,13 +3,15 @@
 import builtins
 import json
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import serve
 from ray._common.formatters import JSONFormatter
 from ray.serve._private.logging_utils import redirected_print
 
-from deployments.logs import _Named
+from deployments.logs import OURS, _Named, log_as_serve_does
 
 
 def fail() -> None:
@@ -63,3 +65,21 @@ class TestInAReplica:
         assert written == "it raised"
         assert first == "Traceback (most recent call last):"
         assert last == "ValueError: negative numbers are beyond me"
+
+
+@pytest.mark.parametrize("name", ["deployments.gateway.express", "tuning.spans"])
+def test_our_packages_lines_go_where_serve_s_go(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", written.append)
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "handlers", [handler])
+    monkeypatch.setattr(serve, "get_replica_context", lambda: SimpleNamespace(app_name="fleet"))
+    for package in OURS:
+        for attribute in ("handlers", "propagate", "level"):
+            logger = logging.getLogger(package)
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+
+    log_as_serve_does()
+    logging.getLogger(name).info("all is well")
+
+    assert [line.getMessage() for line in written] == ["all is well"]

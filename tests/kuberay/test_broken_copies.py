@@ -209,6 +209,20 @@ def test_a_replica_that_no_gpu_worker_has_room_for_is_caught(
     assert "digits needs 0.5 CPU, 0.25 GPU" in faults[0]
 
 
+def test_a_config_that_cannot_be_read_is_one_fault(
+    development: Sequence[Manifest], project: Project
+) -> None:
+    models = "{m: {traffic: {champion: 90, challenger: 20}}}"
+    text = (
+        "applications: [{name: fleet, import_path: 'deployments.fleet:build', deployments:"
+        f" [{{name: Controller, user_config: {{models: {models}}}}}]}}]"
+    )
+    broken = changed(development, *SERVICE, "spec.serveConfigV2", text)
+
+    assert list(check_capacity(broken, project)) == []
+    assert "sum to 110, must sum to 100" in " ".join(map(str, check_embedded(broken, project)))
+
+
 def test_a_plain_upgrade_needs_no_autoscaler_but_an_incremental_one_does(
     installations: Mapping[str, Sequence[Manifest]], project: Project
 ) -> None:

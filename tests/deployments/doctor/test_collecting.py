@@ -1,7 +1,12 @@
 """Facts that can be collected without a fleet."""
 
 import socket
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -36,6 +41,28 @@ def test_without_a_controller_only_the_gateway_that_answers_is_seen() -> None:
     assert parsed(exposition([alone.snapshot()]).decode()) == {"dependencies": {}, "gateways": 1}
 
 
+class Guarded(BaseHTTPRequestHandler):
+    """Lets in who says `bob` and `secret`."""
+
+    def do_GET(self) -> None:
+        known = f"Basic {b64encode(b'bob:secret').decode()}"
+        self.send_response(200 if self.headers["Authorization"] == known else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def guarded() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.ray
 class TestThisMachine:
     def test_nothing_is_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +74,20 @@ class TestThisMachine:
         assert facts.home.writable
         assert facts.fleet is None
         assert not (tmp_path / "home").exists()
+
+    def test_a_server_may_have_a_name_and_a_password_in_its_address(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RAYFLEET_HOME", str(tmp_path))
+        with guarded() as port:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://bob:secret@127.0.0.1:{port}")
+            let_in = collect(None).registry
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://bob:other@127.0.0.1:{port}")
+            kept_out = collect(None).registry
+
+        assert (let_in.address, let_in.error) == (f"http://bob:***@127.0.0.1:{port}", None)
+        assert "401" in str(kept_out.error)
+        assert "other" not in str(kept_out)
 
     def test_a_port_of_somebody_else_s_is_seen(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
