@@ -1,22 +1,20 @@
 import errno
-import gc
 import random
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
-from benchmarks.sweeping import run_sweep, trivial_task
+from tests.documents import REPOSITORY
 from tests.tuning.trials import reports, trial
 from tuning.book import Book
-from tuning.cluster import ray_cluster
-from tuning.ledger import Ledger, Trial, TrialState
-from tuning.quiet import SILENCE
+from tuning.ledger import Ledger, TrialState
 from tuning.spec import SweepSpec, check_sweep
 from tuning.stopping import Halving, Never
 from tuning.suggestion import make_suggestions
@@ -146,34 +144,17 @@ def test_a_full_disk_ends_the_sweep_and_is_not_lost(tmp_path: Path) -> None:
     assert (left.number, left.state) == (0, TrialState.RUNNING)
 
 
-class Retention:
-    """How many of Tune's trials are held when the last one ends."""
+def test_tune_lets_go_of_trials_that_have_ended(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tuning.retention", tmp_path / "sweep"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    held = 0
-
-    def on_start(self, trial: Trial) -> None:
-        """Need nothing of it."""
-
-    def on_report(self, trial: Trial) -> None:
-        """Need nothing of it."""
-
-    def on_end(self, trial: Trial) -> None:
-        gc.collect()
-        self.held = sum(isinstance(each, TuneTrial) for each in gc.get_objects())
-
-
-def test_tune_lets_go_of_trials_that_have_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in SILENCE.items():
-        monkeypatch.setenv(name, value)
-    task = trivial_task(20, searcher={"kind": "random"}, max_concurrent=2)
-    retention = Retention()
-
-    with ray_cluster(task.spec.resources) as cluster:
-        run_sweep(task, cluster, tmp_path / "sweep", observers=[retention])
-
+    assert done.returncode == 0, done.stderr
     states = [trial.state for trial in Ledger(tmp_path / "sweep").trials()]
     assert states == [TrialState.COMPLETE] * 20
     # Two that run, what waits for them, and those that have ended in the same turn.
-    assert 0 < retention.held <= 8
+    assert 0 < int(done.stdout.splitlines()[-1]) <= 8
