@@ -42,6 +42,17 @@ TUNE_SETTINGS = {
 SCRATCH = "tune"
 """Tune's folder in the sweep's; it is removed when the trials have ended."""
 
+HOLDING_TRIALS = (
+    "_stopped_trials",
+    "_failed_trials",
+    "_live_trials",
+    "_trial_to_actor",
+    "_trials",
+    "_trials_to_cache",
+    "_trial_metadata",
+)
+"""Where Tune's controller has trials (Ray 2.60)."""
+
 LOST_PROCESS_RETRIES = 1
 """Restarts of a trial whose process died. An exception is the trial's outcome, not that."""
 
@@ -301,14 +312,16 @@ def _forget_ended(tune_controller: Any) -> None:
     """Let go of trials that have ended, and whose actors are free.
 
     Tune keeps them for its analysis, which nobody reads here: 9 KiB each, so 90 MiB of 10,000
-    (Ray 2.60). The book has what they found.
+    (Ray 2.60). The book has what they found. There is no public way to drop one.
     """
-    ended = tune_controller._stopped_trials | tune_controller._failed_trials  # noqa: SLF001, no other way
-    for trial in ended - tune_controller._live_trials - tune_controller._trial_to_actor.keys():  # noqa: SLF001
-        tune_controller._trials.remove(trial)  # noqa: SLF001, and so on
-        for kept in ("_stopped_trials", "_failed_trials", "_trials_to_cache"):
-            getattr(tune_controller, kept).discard(trial)
-        tune_controller._trial_metadata.pop(trial.trial_id, None)  # noqa: SLF001
+    stopped, failed, live, acting, everything, to_cache, cached = (
+        getattr(tune_controller, name) for name in HOLDING_TRIALS
+    )
+    for trial in (stopped | failed) - live - acting.keys():
+        everything.remove(trial)
+        for kept in (stopped, failed, to_cache):
+            kept.discard(trial)
+        cached.pop(trial.trial_id, None)
 
 
 class _StopWhen(tune.Stopper):

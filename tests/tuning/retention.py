@@ -1,21 +1,18 @@
 """How many trials Ray Tune holds at the end of a sweep: python -m tests.tuning.retention FOLDER.
 
-In a process of its own, since one that has started Ray before has its authentication.
+In a process of its own, since one that has started Ray before has its authentication, and with
+the environment of a driver, which says how Tune reports progress (`tuning.quiet.SILENCE`).
 """
 
 import gc
 import sys
 from pathlib import Path
 
-from tuning.quiet import quieten
+from ray.tune.experiment import Trial as TuneTrial
 
-quieten()
-
-from ray.tune.experiment import Trial as TuneTrial  # noqa: E402, as above
-
-from benchmarks.sweeping import run_sweep, trivial_task  # noqa: E402, as above
-from tuning.cluster import ray_cluster  # noqa: E402, as above
-from tuning.ledger import Trial  # noqa: E402, as above
+from benchmarks.sweeping import run_sweep, trivial_task
+from tuning.cluster import ray_cluster
+from tuning.ledger import Trial
 
 N_TRIALS = 20
 

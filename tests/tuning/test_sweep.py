@@ -1,4 +1,5 @@
 import errno
+import os
 import random
 import subprocess
 import sys
@@ -12,13 +13,22 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from tests.documents import REPOSITORY
+from tests.tuning.retention import N_TRIALS
 from tests.tuning.trials import reports, trial
 from tuning.book import Book
 from tuning.ledger import Ledger, TrialState
+from tuning.quiet import SILENCE
 from tuning.spec import SweepSpec, check_sweep
 from tuning.stopping import Halving, Never
 from tuning.suggestion import make_suggestions
-from tuning.sweep import BookKeeper, BookSearcher, Guard, RuledScheduler, seasoned_rule
+from tuning.sweep import (
+    HOLDING_TRIALS,
+    BookKeeper,
+    BookSearcher,
+    Guard,
+    RuledScheduler,
+    seasoned_rule,
+)
 
 pytestmark = pytest.mark.ray
 
@@ -70,8 +80,9 @@ def test_a_free_actor_goes_to_the_newest_trial(
         SimpleNamespace(status=status, config={"number": number})
         for number, status in enumerate(statuses)
     ]
-    nothing: Any = {"_stopped_trials": set(), "_failed_trials": set(), "_live_trials": set()}
-    controller: Any = SimpleNamespace(get_live_trials=lambda: trials, _trial_to_actor={}, **nothing)
+    nothing: dict[str, Any] = dict.fromkeys(HOLDING_TRIALS, frozenset())
+    nothing["_trial_to_actor"] = {}
+    controller: Any = SimpleNamespace(get_live_trials=lambda: trials, **nothing)
     book = Book(1, Ledger(tmp_path), make_suggestions(SPEC), [])
 
     found: Any = RuledScheduler(Never(), book).choose_trial_to_run(controller)
@@ -148,6 +159,7 @@ def test_tune_lets_go_of_trials_that_have_ended(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.tuning.retention", tmp_path / "sweep"],
         cwd=REPOSITORY,
+        env={**os.environ, **SILENCE},
         capture_output=True,
         text=True,
         check=False,
@@ -155,6 +167,6 @@ def test_tune_lets_go_of_trials_that_have_ended(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     states = [trial.state for trial in Ledger(tmp_path / "sweep").trials()]
-    assert states == [TrialState.COMPLETE] * 20
+    assert states == [TrialState.COMPLETE] * N_TRIALS
     # Two that run, what waits for them, and those that have ended in the same turn.
     assert 0 < int(done.stdout.splitlines()[-1]) <= 8
