@@ -76,6 +76,18 @@ def test_each_version_is_an_application_with_a_speaking_name(fleet: Fleet) -> No
     assert set(applications["fleet"]["deployments"]) == {"Controller", "Gateway"}
 
 
+def test_serve_looks_at_every_replica_often(fleet: Fleet) -> None:
+    """By that alone it learns that one was killed, whose requests wait meanwhile."""
+    periods_s = {
+        f"{application} {name}": deployment["deployment_config"]["health_check_period_s"]
+        for application, details in fleet.status().items()
+        for name, deployment in details["deployments"].items()
+    }
+
+    assert {"fleet Gateway", "fleet Controller", "breast-cancer--v1 Predictor"} <= periods_s.keys()
+    assert [name for name, period_s in periods_s.items() if period_s > 2.0] == []
+
+
 def test_rays_api_asks_for_its_token(fleet: Fleet) -> None:
     with pytest.raises(HTTPError) as refused:
         urllib.request.urlopen(f"{fleet.cluster.dashboard}/api/serve/applications/", timeout=30)
