@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dashboards.__main__ import FOLDER
+from dashboards.__main__ import FOLDER, main
 from dashboards.boards import BOARDS
 from dashboards.queries import queries
 from dashboards.writing import decoded, encoded
@@ -23,6 +23,18 @@ def path_of(name: str) -> Path:
 @pytest.mark.parametrize("name", BOARDS)
 def test_the_committed_file_is_what_the_code_writes(name: str) -> None:
     assert path_of(name).read_text() == encoded(BOARDS[name]().build())
+
+
+@pytest.mark.parametrize(("arguments", "status"), [("--help", 0), ("--hlep", 2)])
+def test_a_question_writes_no_file(
+    arguments: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboards.__main__.BOARDS", {"a": lambda: pytest.fail("built")})
+
+    with pytest.raises(SystemExit) as left:
+        main([arguments])
+
+    assert left.value.code == status
 
 
 def test_no_other_file_is_there() -> None:
