@@ -48,7 +48,7 @@ from tuning.authentication import (
 )
 from tuning.errors import TuningError
 from tuning.home import resolve_home
-from tuning.probes import require_database, require_ray, without_password
+from tuning.probes import first_line, require_database, require_ray, without_password
 
 WITHIN_S = 5.0
 """For each answer of a fleet or a server, seconds."""
@@ -182,8 +182,7 @@ def _reached(address: str, ask: Callable[[], None]) -> Dependency:
     try:
         ask()
     except Exception as error:  # noqa: BLE001, any driver, any network
-        reason = without_password(str(error).strip().partition("\n")[0])
-        return Dependency(shown, reason or type(error).__name__)
+        return Dependency(shown, first_line(error))
     return Dependency(shown)
 
 
