@@ -67,7 +67,9 @@ def test_a_refused_note_is_written_before_the_next(outbox: Outbox) -> None:
     assert doubts == [False, True, False]
 
 
-def test_a_full_disk_is_said_without_the_stories_around_it(outbox: Outbox) -> None:
+def test_a_full_disk_is_said_without_the_stories_around_it() -> None:
+    outbox = Outbox("sqlite:////mlflow.db", give_up_s=0.05)
+
     def write() -> None:
         said = sqlite3.OperationalError("database or disk is full")
         inner = OperationalError("(raised as a result of Query-invoked autoflush)", {}, said)

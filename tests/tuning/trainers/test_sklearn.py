@@ -74,7 +74,11 @@ def test_a_metric_is_refused_where_it_would_never_be_reported(estimator: str) ->
     rows, labels = blobs(seed=0, n_rows=90)
     columns = tuple(f"x{position}" for position in range(rows.shape[1]))
     trainer = SklearnTrainer(Problem(columns, (), False, 3, 1, 0, 1, False), {})
-    params: Params = {"estimator": estimator}
+    # Small: it is about the names of scores.
+    small: dict[str, Params] = {"mlp": {"max_iter": 5}}
+    small |= {name: {"n_estimators": 2} for name in ("adaboost", "extra_trees", "random_forest")}
+    small["gradient_boosting"] = {"max_iter": 2}
+    params: Params = {"estimator": estimator, **small.get(estimator, {})}
     (scores,) = trainer.train(params, Fold(rows, labels, rows, labels))
 
     refused = []
