@@ -12,11 +12,13 @@ from kuberay.checks.project import Project, read_project
 from kuberay.checks.references import check_references
 from kuberay.checks.rendering import INSTALLATIONS, kubectl, objects_of
 from kuberay.checks.resources import check_resources
+from kuberay.checks.rights import check_rights
 from kuberay.checks.routes import check_routes
 from kuberay.checks.safety import check_safety
 from kuberay.checks.schemas import VARIABLE, check_schemas, read_schemas, schema_folder
 from kuberay.checks.selectors import check_selectors
 from kuberay.checks.serving import check_serving
+from kuberay.checks.stores import check_stores
 from kuberay.checks.versions import check_versions
 
 Check = Callable[[Sequence[Manifest], Project], Iterator[Fault]]
@@ -28,8 +30,10 @@ CHECKS: tuple[Check, ...] = (
     check_routes,
     check_resources,
     check_safety,
+    check_rights,
     check_serving,
     check_capacity,
+    check_stores,
     check_networks,
     check_embedded,
 )
@@ -56,13 +60,23 @@ def main() -> int:
             n_faults += 1
             continue
         core = [each for each in objects if folder is not None or not _is_kuberays(each)]
-        faults = [*check_schemas(core, schemas), *(f for c in CHECKS for f in c(objects, project))]
+        faults = [*check_schemas(core, schemas), *faults_of(objects, project)]
         for fault in dict.fromkeys(map(str, faults)):
             print(f"{installation.name}: {fault}", file=sys.stderr)
         n_faults += len(faults)
         took_s = time.monotonic() - started_at_s
         print(f"{installation.name}: {len(objects)} objects, {len(faults)} faults, {took_s:.1f} s")
     return 1 if n_faults else 0
+
+
+def faults_of(objects: Sequence[Manifest], project: Project) -> Iterator[Fault]:
+    """All that the checks find, in order."""
+    for check in CHECKS:
+        try:
+            yield from check(objects, project)
+        except (KeyError, TypeError, AttributeError) as error:
+            # The checks read objects as the schemas have them, and these may be broken, or missing.
+            yield Fault(check.__name__, f"stops at {error!r}: an object has not its kind's form")
 
 
 def _is_kuberays(manifest: Manifest) -> bool:

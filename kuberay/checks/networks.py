@@ -1,40 +1,61 @@
-"""Whether the NetworkPolicies let through what is needed, and no more than they say."""
+"""Whether the NetworkPolicies let through what is needed, and nobody from elsewhere beyond it."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from kuberay.checks.objects import Fault, Manifest, Pod, Role, fits, of_kind, pods, ray_cluster
+from kuberay.checks.addresses import GCS_STORE, REGISTRY, addresses
+from kuberay.checks.objects import (
+    Fault,
+    Manifest,
+    Pod,
+    Role,
+    fits,
+    name_of,
+    of_kind,
+    place,
+    pods,
+    ray_cluster,
+)
+from kuberay.checks.policies import End, Way, allowed, openings
 from kuberay.checks.project import Project
-from kuberay.checks.selectors import ports_of
+from kuberay.checks.selectors import MADE_BY_KUBERAY, container_ports, ports_of
 
-ADDRESS = re.compile(r"(?:@|://|^)([a-z][a-z0-9-]*):(\d+)")
-"""A Service and its port, as variables and arguments name them."""
+OPERATOR = End("KubeRay's operator", {}, {"rayfleet/operator": "true"})
+CLIENTS = End("a client", {}, {"rayfleet/clients": "true"})
+MONITORING = End("Prometheus", {}, {"rayfleet/monitoring": "true"})
+PUBLISHERS = End("someone who registers models", {}, {"rayfleet/registry": "true"})
+"""Ends in namespaces of their own, by the labels that docs/kubernetes.md has for these."""
 
-EVERYTHING = "default-deny"
+DNS = End(
+    "the cluster's DNS", {"k8s-app": "kube-dns"}, {"kubernetes.io/metadata.name": "kube-system"}
+)
+REDIS_CLEANUP = End("KubeRay's redis-cleanup", MADE_BY_KUBERAY[0])
+"""A job that removes a deleted cluster's state."""
 
+API_SERVER = End("the API server", {}, is_pod=False)
+API_SERVER_PORTS = (443, 6443)
+"""Of its Service, and of most control planes themselves: networks differ in which they see."""
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A connection that somebody needs."""
-
-    source: Pod
-    target: Pod
-    port: int
+GCS_PORT = 6379
+ANY_PORT = 20_000
+"""One of those that Ray's processes choose themselves."""
 
 
 def check_networks(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
-    """Follow every address that a container is given, and Ray's own ways."""
+    """Follow every address that a container is given, Ray's own ways, and those of outsiders."""
     policies = list(of_kind(objects, "NetworkPolicy"))
     if not any(_denies_everything(policy) for policy in policies):
         yield Fault("NetworkPolicy", "none denies what no other allows")
-    for way in [*_to_services(objects), *_among_ray(objects)]:
+    ways = [*_to_services(objects), *_among_ray(objects), *_from_outside(objects)]
+    for way in [*ways, *_to_outside(objects)]:
         what = f"cannot reach {way.target.where} at port {way.port}"
-        if not _allowed(policies, "egress", way.source, way.target, way.port):
+        if way.protocol != "TCP":
+            what += f" ({way.protocol})"
+        if not allowed(policies, "egress", way):
             yield Fault(way.source.where, f"{what}: no policy lets it out")
-        if not _allowed(policies, "ingress", way.target, way.source, way.port):
+        if not allowed(policies, "ingress", way):
             yield Fault(way.source.where, f"{what}: no policy lets it in")
+    for policy in policies:
+        yield from _needless(policy, ways)
 
 
 def _denies_everything(policy: Manifest) -> bool:
@@ -47,70 +68,98 @@ def _denies_everything(policy: Manifest) -> bool:
     )
 
 
+def _end(pod: Pod) -> End:
+    return End(pod.where, pod.labels)
+
+
+def _behind(objects: Sequence[Manifest], service: str, port: int) -> Iterator[Pod]:
+    """Pods that a Service's port leads to."""
+    for each in of_kind(objects, "Service"):
+        if each["metadata"]["name"] == service and port in {e["port"] for e in ports_of(each)}:
+            for pod in pods(objects):
+                if fits(each["spec"]["selector"], pod.labels):
+                    yield pod
+
+
 def _to_services(objects: Sequence[Manifest]) -> Iterator[Way]:
-    everyone = list(pods(objects))
-    known = {each["metadata"]["name"]: each for each in of_kind(objects, "Service")}
-    for pod in everyone:
-        for name, port in _addresses(pod):
-            service = known.get(name)
-            if service is None:
-                continue
-            entries = [each for each in ports_of(service) if each["port"] == port]
-            for target in everyone:
-                if entries and fits(service["spec"]["selector"], target.labels):
-                    yield Way(pod, target, port)
-
-
-def _addresses(pod: Pod) -> Iterator[tuple[str, int]]:
-    words: list[str] = []
-    for container in pod.all_containers:
-        words += [str(each.get("value", "")) for each in container.get("env", ())]
-        words += [str(each).partition("=")[2] for each in container.get("args", ())]
-    if pod.role is Role.HEAD:
-        cluster = ray_cluster(pod.owner) or {}
-        words.append(cluster.get("gcsFaultToleranceOptions", {}).get("redisAddress", ""))
-    for word in words:
-        for name, port in ADDRESS.findall(word):
-            yield name, int(port)
+    for pod in pods(objects):
+        for address in addresses(pod):
+            for target in _behind(objects, address.host, address.port):
+                yield Way(_end(pod), _end(target), address.port)
 
 
 def _among_ray(objects: Sequence[Manifest]) -> Iterator[Way]:
-    """Nodes of one cluster, and the submitter of its job."""
+    """Nodes of one cluster, the submitter of its job."""
     for manifest in objects:
         mine = list(pods([manifest]))
         nodes = [pod for pod in mine if pod.role is not Role.NONE]
         heads = [pod for pod in nodes if pod.role is Role.HEAD]
         for source in nodes:
             for target in nodes:
-                yield Way(source, target, 6379 if target.role is Role.HEAD else 20_000)
+                port = GCS_PORT if target.role is Role.HEAD else ANY_PORT
+                yield Way(_end(source), _end(target), port)
         for submitter in (pod for pod in mine if pod.where.endswith("submitter")):
-            for head in heads:
-                yield Way(submitter, head, 8265)
+            for head in heads or _chosen_heads(manifest, objects):
+                yield from _to_named_ports(head, [(_end(submitter), "dashboard")])
 
 
-def _allowed(policies: Sequence[Manifest], direction: str, pod: Pod, peer: Pod, port: int) -> bool:
-    """Whether the policies of a pod let it speak with a peer of the same namespace."""
-    kind = direction.capitalize()
-    mine = [
-        policy["spec"]
-        for policy in policies
-        if fits(policy["spec"]["podSelector"], pod.labels)
-        and kind in policy["spec"].get("policyTypes", ("Ingress",))
+def _chosen_heads(job: Manifest, objects: Sequence[Manifest]) -> Iterator[Pod]:
+    """Heads of the cluster that a job runs on without making it."""
+    chosen = job["spec"].get("clusterSelector", {}).get("ray.io/cluster")
+    for cluster in of_kind(objects, "RayCluster"):
+        if name_of(cluster) == chosen:
+            yield from (pod for pod in pods([cluster]) if pod.role is Role.HEAD)
+
+
+def _from_outside(objects: Sequence[Manifest]) -> Iterator[Way]:
+    """Ways of those who stand in no manifest."""
+    for pod in pods(objects):
+        asked: list[tuple[End, str]] = []
+        if pod.role is not Role.NONE:
+            asked.append((MONITORING, "metrics"))
+        if pod.role is Role.HEAD:
+            asked.append((OPERATOR, "dashboard"))
+        if pod.role is Role.WORKER and pod.owner["kind"] == "RayService":
+            asked += [(MONITORING, "serve"), (CLIENTS, "serve"), (CLIENTS, "grpc")]
+        yield from _to_named_ports(pod, asked)
+        for address in addresses(pod):
+            source = {REGISTRY: PUBLISHERS, GCS_STORE: REDIS_CLEANUP}.get(address.name)
+            if source is not None:
+                for target in _behind(objects, address.host, address.port):
+                    yield Way(source, _end(target), address.port)
+
+
+def _to_named_ports(pod: Pod, asked: Iterable[tuple[End, str]]) -> Iterator[Way]:
+    """Ways to ports by their names; that a name is missing is another check's matter."""
+    ports = container_ports(pod)
+    return (Way(source, _end(pod), ports[name]) for source, name in asked if name in ports)
+
+
+def _to_outside(objects: Sequence[Manifest]) -> Iterator[Way]:
+    for pod in pods(objects):
+        asks = pod.role is not Role.NONE or pod.where.endswith("submitter") or any(addresses(pod))
+        for protocol in ("UDP", "TCP") if asks else ():
+            yield Way(_end(pod), DNS, 53, protocol)
+        scales = (ray_cluster(pod.owner) or {}).get("enableInTreeAutoscaling")
+        if pod.role is Role.HEAD and scales:
+            for port in API_SERVER_PORTS:
+                yield Way(_end(pod), API_SERVER, port)
+
+
+def _needless(policy: Manifest, ways: Sequence[Way]) -> Iterator[Fault]:
+    """Ports that a policy opens to other namespaces though nobody there needs them."""
+    needed = [
+        (dict(way.source.namespace), way.port)
+        for way in ways
+        if way.source.namespace is not None
+        and fits(policy["spec"]["podSelector"], way.target.labels)
     ]
-    if not mine:
-        return True
-    side = "from" if direction == "ingress" else "to"
-    return any(
-        _rule_fits(rule, side, peer, port) for spec in mine for rule in spec.get(direction, ())
-    )
-
-
-def _rule_fits(rule: Mapping[str, Any], side: str, peer: Pod, port: int) -> bool:
-    ports = rule.get("ports")
-    if ports is not None and port not in {each.get("port") for each in ports}:
-        return False
-    peers = rule.get(side)
-    return peers is None or any(
-        "namespaceSelector" not in each and fits(each.get("podSelector"), peer.labels)
-        for each in peers
-    )
+    for labels, port in openings(policy):
+        if labels is None:
+            yield Fault(place(policy), "lets every namespace in: name one by its label")
+        elif port is None:
+            yield Fault(place(policy), f"lets {dict(labels)} in at every port: name those it needs")
+        elif (dict(labels), port) not in needed:
+            yield Fault(
+                place(policy), f"lets {dict(labels)} in at port {port}, which it does not need"
+            )

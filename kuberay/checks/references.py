@@ -17,12 +17,16 @@ def check_references(objects: Sequence[Manifest], project: Project) -> Iterator[
             yield from _whole_environments(where, container, objects, project)
             yield from _unset(where, container)
         yield from _mounts(pod)
-        yield from _volumes(pod, objects)
+        yield from _volumes(pod, objects, project)
         account = pod.spec.get("serviceAccountName")
         if account not in _names(objects, "ServiceAccount"):
             yield Fault(pod.where, f"serviceAccountName {account!r}: there is no such account")
     yield from _accounts_of_roles(objects)
     yield from _secrets_of_clusters(objects, project)
+    for job in of_kind(objects, "RayJob"):
+        chosen = job["spec"].get("clusterSelector", {}).get("ray.io/cluster")
+        if chosen is not None and chosen not in _names(objects, "RayCluster"):
+            yield Fault(place(job), f"clusterSelector: there is no RayCluster {chosen!r}")
 
 
 def _names(objects: Iterable[Manifest], kind: str) -> set[str]:
@@ -37,18 +41,17 @@ def _variables(
         source = variable.get("valueFrom", {})
         if "secretKeyRef" in source:
             yield from _secret_faults(where, source["secretKeyRef"], project)
-        config = source.get("configMapKeyRef", {}).get("name")
-        if config is not None and config not in _names(objects, "ConfigMap"):
-            yield Fault(where, f"ConfigMap {config!r}: there is no such ConfigMap")
+        if "configMapKeyRef" in source:
+            reference = source["configMapKeyRef"]
+            yield from _config_faults(where, reference["name"], [reference["key"]], objects)
 
 
 def _whole_environments(
     where: str, container: Mapping[str, Any], objects: Sequence[Manifest], project: Project
 ) -> Iterator[Fault]:
     for source in container.get("envFrom", ()):
-        config = source.get("configMapRef", {}).get("name")
-        if config is not None and config not in _names(objects, "ConfigMap"):
-            yield Fault(where, f"ConfigMap {config!r}: there is no such ConfigMap")
+        if "configMapRef" in source:
+            yield from _config_faults(where, source["configMapRef"]["name"], [], objects)
         secret = source.get("secretRef", {}).get("name")
         if secret is not None and secret not in project.secrets:
             yield Fault(where, f"Secret {secret!r}: nothing makes it")
@@ -68,11 +71,23 @@ def _unset(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(where, f"$({name}): there is no such variable")
 
 
+def _config_faults(
+    where: str, name: str, keys: Iterable[str], objects: Sequence[Manifest]
+) -> Iterator[Fault]:
+    found = [each for each in of_kind(objects, "ConfigMap") if name_of(each) == name]
+    if not found:
+        yield Fault(where, f"ConfigMap {name!r}: there is no such ConfigMap")
+        return
+    known = {key for part in ("data", "binaryData") for key in found[0].get(part, {})}
+    for key in sorted(set(keys) - known):
+        yield Fault(where, f"ConfigMap {name!r} has no key {key!r}: {sorted(known)}")
+
+
 def _secret_faults(where: str, reference: Mapping[str, Any], project: Project) -> Iterator[Fault]:
     name, key = reference["name"], reference["key"]
     if name not in project.secrets:
         yield Fault(where, f"Secret {name!r}: nothing makes it, known: {sorted(project.secrets)}")
-    elif key not in project.secrets[name]:
+    elif key is not None and key not in project.secrets[name]:
         yield Fault(where, f"Secret {name!r} has no key {key!r}: {sorted(project.secrets[name])}")
 
 
@@ -107,16 +122,19 @@ def _mounts(pod: Pod) -> Iterator[Fault]:
                 yield Fault(where, f"volume {mount['name']!r}: there is no such volume")
 
 
-def _volumes(pod: Pod, objects: Sequence[Manifest]) -> Iterator[Fault]:
+def _volumes(pod: Pod, objects: Sequence[Manifest], project: Project) -> Iterator[Fault]:
     for volume in pod.spec.get("volumes", ()):
-        for kind, key, field in (
-            ("ConfigMap", "configMap", "name"),
-            ("PersistentVolumeClaim", "persistentVolumeClaim", "claimName"),
-        ):
-            target = volume.get(key, {}).get(field)
-            if target is not None and target not in _names(objects, kind):
-                what = f"volume {volume['name']!r}: there is no {kind} {target!r}"
-                yield Fault(pod.where, what)
+        where = f"{pod.where}, volume {volume['name']!r}"
+        if "configMap" in volume:
+            keys = [each["key"] for each in volume["configMap"].get("items", ())]
+            yield from _config_faults(where, volume["configMap"]["name"], keys, objects)
+        if "secret" in volume:
+            name = volume["secret"]["secretName"]
+            for item in volume["secret"].get("items", ()) or [{"key": None}]:
+                yield from _secret_faults(where, {"name": name, "key": item["key"]}, project)
+        claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+        if claim is not None and claim not in _names(objects, "PersistentVolumeClaim"):
+            yield Fault(where, f"there is no PersistentVolumeClaim {claim!r}")
 
 
 def _accounts_of_roles(objects: Sequence[Manifest]) -> Iterator[Fault]:

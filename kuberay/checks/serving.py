@@ -53,6 +53,9 @@ KUBERAY_METRICS_PORT = "8080"
 """What KubeRay gives Ray where nobody says `metrics-export-port`."""
 
 
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104, of a pod
+
+
 def check_serving(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     """Look at the fleet's RayService, and at the ports and probes of every Ray node."""
     for pod in pods(objects):
@@ -141,8 +144,9 @@ def _environments(where: str, nodes: Sequence[Pod]) -> Iterator[Fault]:
 def _gateways(service: Manifest, nodes: Sequence[Pod]) -> Iterator[Fault]:
     config = serve_config(service)
     express = fleet_args(config).get("express") or {}
-    if express.get("host") != "0.0.0.0":  # noqa: S104, of a pod
-        yield Fault(place(service), "express.host should be 0.0.0.0: the Service asks the pod")
+    if express.get("host") != EVERY_ADDRESS:
+        what = f"express.host should be {EVERY_ADDRESS}: the Service asks the pod"
+        yield Fault(place(service), what)
     ports = _ports_of(config)
     for pod in nodes:
         serve = container_ports(pod).get(SERVE_PORT)
@@ -249,5 +253,10 @@ def _upgrades(service: Manifest) -> Iterator[Fault]:
             place(service),
             "externalStorageNamespace: old and new cluster of an upgrade would share their state",
         )
-    if cluster["headGroupSpec"]["rayStartParams"].get("num-cpus") != "0":
+    params = cluster["headGroupSpec"]["rayStartParams"]
+    host = params.get("dashboard-host", EVERY_ADDRESS)
+    if host != EVERY_ADDRESS:
+        what = f"dashboard-host {host!r} should be {EVERY_ADDRESS}: the operator asks the pod"
+        yield Fault(place(service), what)
+    if params.get("num-cpus") != "0":
         yield Fault(place(service), "num-cpus of the head should be 0: replicas would run there")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kuberay.checks.__main__ import CHECKS, Check
+from kuberay.checks.__main__ import CHECKS, Check, faults_of
 from kuberay.checks.capacity import check_capacity
 from kuberay.checks.embedded import check_embedded
 from kuberay.checks.networks import check_networks
@@ -13,10 +13,12 @@ from kuberay.checks.objects import Manifest
 from kuberay.checks.project import Project
 from kuberay.checks.references import check_references
 from kuberay.checks.resources import check_resources
+from kuberay.checks.rights import check_rights
 from kuberay.checks.routes import check_routes
 from kuberay.checks.safety import check_safety
 from kuberay.checks.selectors import check_selectors
 from kuberay.checks.serving import check_serving
+from kuberay.checks.stores import check_stores
 from kuberay.checks.versions import check_versions
 from tests.kuberay.breaking import GONE, changed
 
@@ -68,11 +70,16 @@ BROKEN = [
     breaks(check_references, *SERVICE, f"{CLUSTER}.authOptions.secretName", "token", "Secret 'token'", why="ray's-token"),
     breaks(check_references, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisPassword.valueFrom.secretKeyRef.key", "pw", "no key 'pw'", why="redis-password"),
     breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.volumeMounts.0.name", "temp", "volume 'temp'", why="volume"),
-    breaks(check_references, "StatefulSet", "postgres", "spec.template.spec.volumes.2.configMap.name", "sql", "no ConfigMap 'sql'", why="mounted-config-map"),
+    breaks(check_references, "StatefulSet", "postgres", "spec.template.spec.volumes.2.configMap.name", "sql", "ConfigMap 'sql': there is no such", why="mounted-config-map"),
+    breaks(check_references, "StatefulSet", "postgres", "spec.template.spec.volumes.2.configMap.items", [{"key": "tables.sql", "path": "a"}], "no key 'tables.sql'", why="key-of-a-mounted-config-map"),
+    breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.env.0", {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "postgres-databases", "key": "a"}}}, "no key 'a'", why="key-of-a-config-map"),
+    breaks(check_references, "StatefulSet", "postgres", "spec.template.spec.volumes.2", {"name": "databases", "secret": {"secretName": "nobody"}}, "Secret 'nobody'", why="mounted-secret"),
+    breaks(check_references, "StatefulSet", "postgres", "spec.template.spec.volumes.2", {"name": "databases", "secret": {"secretName": "postgres", "items": [{"key": "pw", "path": "a"}]}}, "no key 'pw'", why="key-of-a-mounted-secret"),
     breaks(check_references, "RayJob", "sweep", "spec.rayClusterSpec.headGroupSpec.template.spec.volumes.3.persistentVolumeClaim.claimName", "state", "'state'", why="claim"),
     breaks(check_references, *SERVICE, f"{CPU}.template.spec.serviceAccountName", "default", "no such account", why="account"),
     breaks(check_references, "RoleBinding", "fleet-autoscaler", "roleRef.name", "scaler", "no such role", why="role"),
     breaks(check_references, "RoleBinding", "fleet-autoscaler", "subjects.0.name", "head", "no such account", why="subject"),
+    breaks(check_references, "RayJob", "wine-on-workbench", "spec.clusterSelector", {"ray.io/cluster": "bench"}, "there is no RayCluster 'bench'", why="cluster-of-a-job"),
     breaks(check_selectors, "Service", "mlflow", "spec.selector", {"app": "mlflow"}, "fits no pod", why="selector"),
     breaks(check_selectors, "Service", "mlflow", "spec.ports.0.targetPort", "web", "has no such port", why="target-port"),
     breaks(check_selectors, "Deployment", "mlflow", "spec.template.metadata.labels", {"app": "x"}, "does not fit its own pods", why="own-pods"),
@@ -136,6 +143,7 @@ BROKEN = [
     breaks(check_serving, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions", GONE, "a dead head", why="gcs"),
     breaks(check_serving, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.externalStorageNamespace", "fleet", "share their state", why="shared-namespace"),
     breaks(check_serving, *SERVICE, f"{HEAD}.rayStartParams.num-cpus", "2", "should be 0", why="cpus-of-the-head"),
+    breaks(check_serving, *SERVICE, f"{HEAD}.rayStartParams.dashboard-host", "127.0.0.1", "dashboard-host '127.0.0.1' should be 0.0.0.0", why="dashboard"),
     breaks(check_serving, "RayCluster", "workbench", "spec.authOptions.mode", "disabled", "mode token", why="open-workbench"),
     breaks(check_serving, "PodDisruptionBudget", "fleet-gateways", "spec.minAvailable", 2, "should be a number from 1 to 1", why="budget"),
     breaks(check_serving, "PodDisruptionBudget", "fleet-gateways", "spec.minAvailable", "50%", "should be a number", why="budget-in-percent"),
@@ -145,6 +153,33 @@ BROKEN = [
     breaks(check_capacity, *SERVICE, f"{CPU}.rayStartParams.memory", "1073741824", "no group has such workers", why="memory-of-a-replica"),
     breaks(check_capacity, *SERVICE, f"{CPU}.minReplicas", 1, "2 gateways, one on a node", why="gateways"),
     breaks(check_capacity, *SERVICE, f"{CPU}.rayStartParams.num-cpus", "1", "need 4 CPU", why="cpus"),
+    # Rights
+    breaks(check_rights, "Role", "fleet-autoscaler", "rules.0.verbs", ["get", "list", "watch"], "may not patch pods", why="verb"),
+    breaks(check_rights, "Role", "fleet-autoscaler", "rules.1.verbs", ["get"], "may not patch rayclusters", why="verb-of-a-cluster"),
+    breaks(check_rights, "Role", "fleet-autoscaler", "rules.1.apiGroups", [""], "may not get, patch rayclusters", why="group"),
+    breaks(check_rights, "Role", "fleet-autoscaler", "rules.0.verbs.4", "delete", "may delete pods, which nothing", why="verb-too-many"),
+    breaks(check_rights, "Role", "fleet-autoscaler", "rules.0.resources.1", "configmaps", "configmaps, which nothing", why="resource-too-many"),
+    breaks(check_rights, "RoleBinding", "fleet-autoscaler", "subjects", [], "may not get, list, patch, watch pods", why="nobody-bound"),
+    breaks(check_rights, "RoleBinding", "fleet-autoscaler", "subjects.0.name", "fleet-worker", "'fleet-worker' may get, list, patch, watch pods", why="somebody-else-bound"),
+    breaks(check_rights, "RoleBinding", "fleet-autoscaler", "roleRef.name", "sweep-runner", "may create, delete, get", why="another-role"),
+    breaks(check_rights, *SERVICE, f"{HEAD}.template.spec.serviceAccountName", "fleet-worker", "'fleet-worker' may not get", why="account-of-the-head"),
+    breaks(check_rights, "ServiceAccount", "fleet-head", "automountServiceAccountToken", False, "needs the token", why="no-token"),
+    # Stores
+    breaks(check_stores, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisAddress", "reddis:6379", "'reddis': there is no such Service", why="host-of-redis"),
+    breaks(check_stores, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisAddress", "redis:6380", "'redis' has no port 6380", why="port-of-redis"),
+    breaks(check_stores, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisPassword.valueFrom.secretKeyRef", {"name": "postgres", "key": "password"}, "of Secret 'redis'", why="password-of-redis"),
+    breaks(check_stores, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisPassword", GONE, "no redisPassword", why="no-password-of-redis"),
+    breaks(check_stores, *SERVICE, f"{CPU_CONTAINER}.env.3.value", "http://mlfow:5000", "'mlfow': there is no such", why="host-of-mlflow"),
+    breaks(check_stores, *SERVICE, f"{CPU_CONTAINER}.env.3.value", "http://mlflow", "'mlflow' has no port 80", why="no-port-of-mlflow"),
+    breaks(check_stores, *SERVICE, f"{CPU_CONTAINER}.env.2.value", "postgresql://rayfleet:$(POSTGRES_PASSWORD)@postgre:5432/rayfleet", "'postgre': there is no such", why="host-of-the-store"),
+    breaks(check_stores, *SERVICE, f"{CPU_CONTAINER}.env.2.value", "postgresql://rayfleet:$(POSTGRES_PASSWORD)@postgres:5432/fleet", "database 'fleet': nothing makes it", why="database-of-the-store"),
+    breaks(check_stores, *SERVICE, f"{CPU_CONTAINER}.env.2.value", "postgresql://root:$(POSTGRES_PASSWORD)@postgres:5432/rayfleet", "user 'root': should be 'rayfleet'", why="user"),
+    breaks(check_stores, *SERVICE, f"{CPU_CONTAINER}.env.1.valueFrom.secretKeyRef.name", "redis", "of Secret 'redis', StatefulSet/postgres reads 'password' of Secret 'postgres'", why="password-of-the-store"),
+    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.2.value", "postgresql://rayfleet:$(POSTGRES_PASSWORD)@postgres:5432/mlfow", "database 'mlfow'", why="database-of-mlflow"),
+    breaks(check_stores, "ConfigMap", "postgres-databases", "data", {"databases.sql": "CREATE DATABASE other;"}, "database 'mlflow': nothing makes it, only ['other', 'rayfleet']", why="script"),
+    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.args.3", "--artifacts-destination=s3://models", "bucket 'models'", why="bucket"),
+    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.3.value", "http://s4:9000", "'s4': there is no such", why="endpoint"),
+    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.5.valueFrom.secretKeyRef.key", "access", "reads 'access' of Secret 's3'", why="key-of-the-bucket"),
     # Networks
     breaks(check_networks, "NetworkPolicy", "default-deny", "spec.policyTypes", ["Ingress"], "none denies", why="no-denial"),
     breaks(check_networks, "NetworkPolicy", "ray-nodes", "spec.egress.1", GONE, "Deployment/mlflow at port 5000: no policy lets it out", why="out"),
@@ -154,6 +189,25 @@ BROKEN = [
     breaks(check_networks, "NetworkPolicy", "submitters", "spec.egress.0.ports.0.port", 10001, "submitter", why="submitter"),
     breaks(check_networks, "NetworkPolicy", "ray-nodes", "spec.ingress", [], "lets it in", why="nodes"),
     breaks(check_networks, "NetworkPolicy", "mlflow", "spec.egress.1.ports.0.port", 443, "StatefulSet/s3 at port 9000", why="s3"),
+    breaks(check_networks, "NetworkPolicy", "names", "spec.egress.0.ports", [{"protocol": "TCP", "port": 53}], "the cluster's DNS at port 53 (UDP)", why="names"),
+    breaks(check_networks, "NetworkPolicy", "names", "spec.egress.0.to.0.namespaceSelector.matchLabels", {"kubernetes.io/metadata.name": "system"}, "the cluster's DNS", why="namespace-of-the-names"),
+    breaks(check_networks, "NetworkPolicy", "ray-heads", "spec.ingress.0.ports.0.port", 8266, "KubeRay's operator: cannot reach RayService/fleet, headgroup at port 8265", why="operator"),
+    breaks(check_networks, "NetworkPolicy", "ray-heads", "spec.ingress.0.from.0.namespaceSelector.matchLabels", {"a": "b"}, "KubeRay's operator: cannot reach", why="namespace-of-the-operator"),
+    breaks(check_networks, "NetworkPolicy", "ray-heads", "spec.ingress.0.ports.1", {"protocol": "TCP", "port": 10001}, "in at port 10001, which it does not need", why="operator-too-much"),
+    breaks(check_networks, "NetworkPolicy", "ray-heads", "spec.egress.1.ports.0.port", 444, "the API server at port 443", why="api-server"),
+    breaks(check_networks, "NetworkPolicy", "ray-heads", "spec.egress.1.ports.1", GONE, "the API server at port 6443", why="control-plane"),
+    breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.ports.0.port", 8000, "a client: cannot reach RayService/fleet, cpu at port 8080", why="clients"),
+    breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.ports.1", GONE, "a client: cannot reach RayService/fleet, cpu at port 8001", why="grpc-clients"),
+    breaks(check_networks, "NetworkPolicy", "clients", "spec.podSelector.matchLabels", {"ray.io/node-type": "head"}, "a client: cannot reach", why="clients-of-the-head"),
+    breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.from", [], "lets every namespace in", why="everyone"),
+    breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.from.0.namespaceSelector", {}, "lets every namespace in", why="every-namespace"),
+    breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.ports", GONE, "in at every port", why="every-port"),
+    breaks(check_networks, "NetworkPolicy", "monitoring", "spec.ingress.0.ports.1.port", 8080, "Prometheus: cannot reach RayService/fleet, headgroup at port 8090", why="monitoring"),
+    breaks(check_networks, "NetworkPolicy", "monitoring", "spec.ingress.0.ports.0", GONE, "Prometheus: cannot reach RayService/fleet, cpu at port 8080", why="monitoring-of-gateways"),
+    breaks(check_networks, "NetworkPolicy", "mlflow", "spec.ingress.0.from.1", GONE, "someone who registers models: cannot reach", why="registry"),
+    breaks(check_networks, "NetworkPolicy", "redis-cleanup", "spec.egress.0.ports.0.port", 6380, "redis-cleanup: cannot reach StatefulSet/redis", why="redis-cleanup"),
+    breaks(check_networks, "NetworkPolicy", "redis", "spec.ingress.0.from.1", GONE, "redis-cleanup: cannot reach StatefulSet/redis at port 6379: no policy lets it in", why="redis-cleanup-in"),
+    breaks(check_networks, "NetworkPolicy", "submitters", "spec.egress.0.to.0.podSelector.matchLabels", {"ray.io/node-type": "worker"}, "wine-on-workbench, submitter: cannot reach RayCluster/workbench", why="submitter-on-a-cluster"),
     # The embedded config
     breaks(check_embedded, *SERVICE, "spec.serveConfigV2", "applications: [{name: fleet, import_path: 'a:b', args: {expres: {}}, deployments: [{name: Controller, user_config: {models: {}}}]}]", "is none of configs/", why="another-text"),
     breaks(check_embedded, *SERVICE, "spec.serveConfigV2", "applications: [{name: fleet, import_path: 'a:b', args: {expres: {}}, deployments: [{name: Controller, user_config: {models: {}}}]}]", "expres", why="misspelt-argument"),
@@ -221,6 +275,16 @@ def test_a_config_that_cannot_be_read_is_one_fault(
 
     assert list(check_capacity(broken, project)) == []
     assert "sum to 110, must sum to 100" in " ".join(map(str, check_embedded(broken, project)))
+
+
+def test_an_object_without_its_kinds_form_is_a_fault_and_no_traceback(
+    development: Sequence[Manifest], project: Project
+) -> None:
+    broken = changed(development, "NetworkPolicy", "names", "spec.podSelector", GONE)
+
+    faults = list(map(str, faults_of(broken, project)))
+
+    assert [each for each in faults if "check_networks: stops at KeyError('podSelector')" in each]
 
 
 def test_a_plain_upgrade_needs_no_autoscaler_but_an_incremental_one_does(

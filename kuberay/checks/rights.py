@@ -1,0 +1,71 @@
+"""Whether accounts may ask the API server for what they need, and for nothing more."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from kuberay.checks.objects import Fault, Manifest, Role, name_of, of_kind, pods, ray_cluster
+from kuberay.checks.project import Project
+
+Rights = Mapping[tuple[str, str], frozenset[str]]
+"""Verbs by API group and resource."""
+
+AUTOSCALER: Rights = {
+    ("", "pods"): frozenset({"get", "list", "watch", "patch"}),
+    ("ray.io", "rayclusters"): frozenset({"get", "patch"}),
+}
+"""As KubeRay's own role for it has them (BuildRole in its rbac.go)."""
+
+
+def check_rights(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
+    """Compare what each pod's account is granted with what runs in the pod."""
+    granted = {
+        name_of(account): _granted(name_of(account), objects)
+        for account in of_kind(objects, "ServiceAccount")
+    }
+    for pod in pods(objects):
+        scales = (ray_cluster(pod.owner) or {}).get("enableInTreeAutoscaling")
+        needed = AUTOSCALER if pod.role is Role.HEAD and scales else {}
+        account = str(pod.spec.get("serviceAccountName"))
+        has = granted.get(account, {})
+        for group, resource in sorted(needed.keys() | has.keys()):
+            key = group, resource
+            missing = needed.get(key, frozenset()) - has.get(key, frozenset())
+            needless = has.get(key, frozenset()) - needed.get(key, frozenset())
+            for verbs, what in (
+                (missing, "may not {} {}, as its autoscaler does"),
+                (needless, "may {} {}, which nothing in the pod does"),
+            ):
+                if verbs:
+                    said = what.format(", ".join(sorted(verbs)), resource)
+                    yield Fault(pod.where, f"account {account!r} {said}")
+        if needed and not pod.spec.get("automountServiceAccountToken", _mounts(account, objects)):
+            yield Fault(pod.where, "automountServiceAccountToken: the autoscaler needs the token")
+
+
+def _mounts(account: str, objects: Sequence[Manifest]) -> bool:
+    return all(
+        each.get("automountServiceAccountToken", True)
+        for each in of_kind(objects, "ServiceAccount")
+        if name_of(each) == account
+    )
+
+
+def _granted(account: str, objects: Sequence[Manifest]) -> Rights:
+    found: dict[tuple[str, str], frozenset[str]] = {}
+    for binding in of_kind(objects, "RoleBinding"):
+        subjects = [(each["kind"], each["name"]) for each in binding.get("subjects", ())]
+        if ("ServiceAccount", account) not in subjects:
+            continue
+        for role in of_kind(objects, binding["roleRef"]["kind"]):
+            if name_of(role) == binding["roleRef"]["name"]:
+                for key, verbs in _rules(role).items():
+                    found[key] = found.get(key, frozenset()) | verbs
+    return found
+
+
+def _rules(role: Manifest) -> Rights:
+    return {
+        (group, resource): frozenset(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
