@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from kuberay.checks.capacity import check_capacity
 from kuberay.checks.embedded import check_embedded
+from kuberay.checks.monitoring import check_monitoring
 from kuberay.checks.networks import check_networks
 from kuberay.checks.objects import Fault, Manifest
 from kuberay.checks.project import Project, read_project
@@ -35,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     check_capacity,
     check_stores,
     check_networks,
+    check_monitoring,
     check_embedded,
 )
 

@@ -5,6 +5,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from kuberay.checks.objects import load
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -31,6 +34,12 @@ class Project:
     configs: Mapping[str, str]
     """Texts of the serve configs, by path in the repository."""
 
+    jobs: frozenset[str]
+    """Names of Prometheus's jobs."""
+
+    rules: Mapping[str, Any]
+    """Prometheus's rules, by the name of their file."""
+
 
 def read_project(root: Path = REPOSITORY) -> Project:
     """Read them from a clone."""
@@ -43,9 +52,15 @@ def read_project(root: Path = REPOSITORY) -> Project:
         str(path.relative_to(root)): path.read_text()
         for path in sorted(root.glob("configs/*.yaml"))
     }
+    monitoring = root / "configs" / "monitoring"
+    scraping = load((monitoring / "prometheus.yaml").read_text())[0]
     return Project(
         version=tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"],
         ray=pinned[1],
         secrets={name: frozenset(keys.split()) for name, keys in made} | ELSEWHERE,
         configs={path: text for path, text in configs.items() if "applications:" in text},
+        jobs=frozenset(each["job_name"] for each in scraping["scrape_configs"]),
+        rules={
+            path.stem: load(path.read_text())[0] for path in sorted(monitoring.glob("rules/*.yaml"))
+        },
     )

@@ -24,12 +24,12 @@ class Installation:
 INSTALLATIONS = (
     Installation(
         "development",
-        ("overlays/development", "jobs/sweep", "jobs/sweep-on-workbench"),
+        ("overlays/development", "jobs/sweep", "jobs/sweep-on-workbench", "monitoring"),
         ("examples/ingress.yaml", "examples/grpc.yaml"),
     ),
     Installation(
         "production",
-        ("overlays/production", "jobs/first-models"),
+        ("overlays/production", "jobs/first-models", "monitoring"),
         ("examples/gateway.yaml", "examples/grpc.yaml"),
     ),
     Installation("incremental", ("overlays/production-incremental",)),

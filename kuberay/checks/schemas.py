@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 
-from kuberay.checks.gateway_api import KINDS, gateway_faults
+from kuberay.checks import gateway_api, partial, prometheus_operator
 from kuberay.checks.objects import Fault, Manifest, place
 from kuberay.checks.project import REPOSITORY
 
@@ -23,6 +23,13 @@ VARIABLE = "KUBERAY_SCHEMAS"
 
 KUBERNETES = "1.37"
 """Version of the schemas; older API servers know all that we use from 1.27 on."""
+
+PARTIAL = {
+    (version, kind): model
+    for kinds in (gateway_api.KINDS, prometheus_operator.KINDS)
+    for (version, kind), model in kinds.items()
+}
+"""Models of the kinds that neither Kubernetes nor KubeRay has, by `apiVersion` and `kind`."""
 
 Schemas = Mapping[tuple[str, str], Mapping[str, Any]]
 """By `apiVersion` and `kind`."""
@@ -50,8 +57,8 @@ def check_schemas(objects: Sequence[Manifest], kuberay: Schemas) -> Iterator[Fau
         key = str(manifest.get("apiVersion")), str(manifest.get("kind"))
         if key in kuberay:
             yield from _kuberay_faults(manifest, kuberay[key])
-        elif key in KINDS:
-            yield from gateway_faults(manifest)
+        elif key in PARTIAL:
+            yield from partial.faults_of(PARTIAL[key], manifest)
         else:
             yield from _core_faults(manifest)
 

@@ -8,6 +8,7 @@ import pytest
 from kuberay.checks.__main__ import CHECKS, Check, faults_of
 from kuberay.checks.capacity import check_capacity
 from kuberay.checks.embedded import check_embedded
+from kuberay.checks.monitoring import check_monitoring
 from kuberay.checks.networks import check_networks
 from kuberay.checks.objects import Manifest
 from kuberay.checks.project import Project
@@ -208,6 +209,14 @@ BROKEN = [
     breaks(check_networks, "NetworkPolicy", "redis-cleanup", "spec.egress.0.ports.0.port", 6380, "redis-cleanup: cannot reach StatefulSet/redis", why="redis-cleanup"),
     breaks(check_networks, "NetworkPolicy", "redis", "spec.ingress.0.from.1", GONE, "redis-cleanup: cannot reach StatefulSet/redis at port 6379: no policy lets it in", why="redis-cleanup-in"),
     breaks(check_networks, "NetworkPolicy", "submitters", "spec.egress.0.to.0.podSelector.matchLabels", {"ray.io/node-type": "worker"}, "wine-on-workbench, submitter: cannot reach RayCluster/workbench", why="submitter-on-a-cluster"),
+    # Monitoring
+    breaks(check_monitoring, "ScrapeConfig", "fleet", "spec.staticConfigs.0.targets.0", "fleet-serve-svc.rayfleet.svc:8000", "there is no such Service and port", why="port"),
+    breaks(check_monitoring, "ScrapeConfig", "fleet", "spec.staticConfigs.0.targets.0", "fleet.rayfleet.svc:8080", "there is no such Service and port", why="service"),
+    breaks(check_monitoring, "ScrapeConfig", "fleet", "spec.jobName", "fleet", "should be one of prometheus.yaml's: ray, rayfleet", why="job"),
+    breaks(check_monitoring, "PodMonitor", "ray", "spec.podMetricsEndpoints.0.relabelings", [], "job None", why="job-of-a-monitor"),
+    breaks(check_monitoring, "PodMonitor", "ray", "spec.podMetricsEndpoints.0.port", "metric", "headgroup has no such port", why="port-of-a-monitor"),
+    breaks(check_monitoring, "PodMonitor", "ray", "spec.selector.matchLabels", {"a": "b"}, "fits no pod", why="selector-of-a-monitor"),
+    breaks(check_monitoring, "PrometheusRule", "fleet", "spec.groups.0.rules.0.for", "2m", "is not configs/monitoring/rules/fleet.yaml", why="rule"),
     # The embedded config
     breaks(check_embedded, *SERVICE, "spec.serveConfigV2", "applications: [{name: fleet, import_path: 'a:b', args: {expres: {}}, deployments: [{name: Controller, user_config: {models: {}}}]}]", "is none of configs/", why="another-text"),
     breaks(check_embedded, *SERVICE, "spec.serveConfigV2", "applications: [{name: fleet, import_path: 'a:b', args: {expres: {}}, deployments: [{name: Controller, user_config: {models: {}}}]}]", "expres", why="misspelt-argument"),

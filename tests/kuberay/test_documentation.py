@@ -8,6 +8,7 @@ from kuberay.checks.__main__ import CHECKS
 from kuberay.checks.objects import Manifest, of_kind, pods, ray_cluster
 from kuberay.checks.rendering import MANIFESTS
 from kuberay.checks.resources import quantity
+from kuberay.rules import TARGET, encoded, prometheus_rules
 from tests.documents import REPOSITORY, rows, section
 
 KUBERNETES = REPOSITORY / "docs" / "kubernetes.md"
@@ -28,6 +29,10 @@ def test_every_folder_is_listed() -> None:
 
     assert {each for each in listed if not (REPOSITORY / each).is_dir()} == set()
     assert [each for each in folders if not any(each.startswith(one) for one in listed)] == []
+
+
+def test_rules_of_the_operator_are_as_the_command_writes_them() -> None:
+    assert TARGET.read_text() == encoded(prometheus_rules())
 
 
 def test_every_check_is_listed() -> None:

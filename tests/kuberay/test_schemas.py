@@ -1,4 +1,4 @@
-"""Objects against the schemas of Kubernetes, KubeRay and the Gateway API."""
+"""Objects against the schemas of Kubernetes, KubeRay and the operators beside it."""
 
 import json
 import subprocess
@@ -133,9 +133,14 @@ def test_kubernetes_schemas_refuse_a_broken_copy(
             "Prefix",
             id="type-of-an-ingress",
         ),
+        pytest.param("ScrapeConfig", "fleet", "spec.job", "x", id="unknown-field-of-scraping"),
+        pytest.param(
+            "PodMonitor", "ray", "spec.podMetricsEndpoints.0.interval", "5", id="bare-interval"
+        ),
+        pytest.param("PrometheusRule", "fleet", "spec.groups", [], id="no-rules"),
     ],
 )
-def test_the_gateway_api_refuses_a_broken_copy(
+def test_kinds_that_no_package_carries_refuse_a_broken_copy(
     kind: str, name: str, path: str, value: Any, production: Sequence[Manifest]
 ) -> None:
     broken = [each for each in changed(production, kind, name, path, value) if each["kind"] == kind]
