@@ -110,9 +110,22 @@ def _certificate_fault(where: str, express: ExpressSpec) -> str | None:
 
 def store_faults(place: str, spec: FleetSpec) -> Iterator[str]:
     """Say that a fleet could not keep its state where its config, or the environment, says."""
-    fault = store_url_fault(spec.store_url) or _store_is_away(spec)
+    fault = store_url_fault(spec.store_url)
     if fault is not None:
         yield f"{place}.{fault}" if spec.store_url is not None else fault
+
+
+def store_away(place: str, spec: FleetSpec) -> Iterator[str]:
+    """Say that the fleet's store does not answer.
+
+    A fleet that starts waits for its store, to learn what an earlier one left there.
+    """
+    name = f"{place}.args.store_url" if spec.store_url is not None else STORE_VARIABLE
+    url = spec.store_url or os.environ.get(STORE_VARIABLE) or ""
+    try:
+        require_database(url)
+    except (SQLAlchemyError, OSError) as error:
+        yield f"{name}: {without_password(url)!r}: cannot be reached: {first_line(error)}"
 
 
 def mlflow_faults(place: str, spec: FleetSpec) -> Iterator[str]:
@@ -131,14 +144,3 @@ def _mlflow_uris(spec: FleetSpec) -> dict[str, str]:
     variables = [] if "args.tracking_uri" in uris else [TRACKING_VARIABLE]
     variables += [] if uris else [REGISTRY_VARIABLE]
     return uris | {name: os.environ[name] for name in variables if os.environ.get(name)}
-
-
-def _store_is_away(spec: FleetSpec) -> str | None:
-    """A fleet that starts waits for its store, to learn what an earlier one left there."""
-    name = STORE_VARIABLE if spec.store_url is None else "args.store_url"
-    url = spec.store_url or os.environ.get(STORE_VARIABLE) or ""
-    try:
-        require_database(url)
-    except (SQLAlchemyError, OSError) as error:
-        return f"{name}: {without_password(url)!r}: cannot be reached: {first_line(error)}"
-    return None

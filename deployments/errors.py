@@ -38,6 +38,10 @@ class ConfigError(FleetError):
         return without_long_values(super().__str__())
 
 
+class AwayError(ConfigError):
+    """What a config names does not answer; for the rest the config is sound, as far as one sees."""
+
+
 class RequestError(FleetError):
     """The request cannot be answered as it was sent."""
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deployments.addresses import door_faults, doors, mlflow_faults, store_faults
+from deployments.addresses import door_faults, doors, mlflow_faults, store_away, store_faults
 from deployments.controller.facts import RegistryView
 from deployments.controller.faults import model_faults, pool_faults, rollout_faults
 from deployments.controller.registry import Registry
-from deployments.errors import ConfigError
+from deployments.errors import AwayError, ConfigError
 from deployments.schema import FleetSpec
 from deployments.serveconfig import mappings, serve_faults
 from deployments.settings import resolve_settings
@@ -37,6 +37,7 @@ def validate_fleet(path: Path, *, port_is_free: bool = True) -> ModelsSpec:
         The models that it hosts.
 
     Raises:
+        AwayError: Nothing is wrong but that the registry, or the store, does not answer.
         ConfigError: One line for each fault.
     """
     try:
@@ -60,7 +61,17 @@ def validate_fleet(path: Path, *, port_is_free: bool = True) -> ModelsSpec:
         *mlflow_faults(place, spec),
     ]
     _raise_any([f"{path}: {fault}" for fault in faults])
-    _raise_any(_registry_faults(f"{path}: {place}.{models_place}", spec, models))
+    away = [f"{path}: {fault}" for fault in store_away(place, spec)]
+    where = f"{path}: {place}.{models_place}"
+    faults = [*pool_faults(models.pools), *rollout_faults(models.models, models.rollouts)]
+    faults = [f"{where}.{fault}" for fault in faults]
+    try:
+        faults = [*_registry_faults(where, spec, models), *faults]
+    except AwayError as error:
+        away.append(str(error))
+    if away and not faults:
+        raise AwayError("\n".join(away))
+    _raise_any(faults + away)
     return models
 
 
@@ -160,6 +171,11 @@ def read_fleet(path: Path) -> FleetSpec:
 
 
 def _registry_faults(where: str, spec: FleetSpec, models: ModelsSpec) -> list[str]:
+    """What the registry has not of what the models want.
+
+    Raises:
+        AwayError: It does not answer.
+    """
     settings = resolve_settings(spec, create_home=False)
     # MLflow writes the addresses it is given into the environment, where the next file's
     # defaults would come from.
@@ -177,18 +193,14 @@ def _registry_faults(where: str, spec: FleetSpec, models: ModelsSpec) -> list[st
     except Exception as error:  # noqa: BLE001, whatever the driver says, the line must name it
         reason = first_line(error)
         shown = without_password(registry_uri)
-        return [f"{where}: the model registry at {shown} cannot be read: {reason}"]
+        what = f"{where}: the model registry at {shown} cannot be read: {reason}"
+        raise AwayError(what) from None
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-    faults = [
-        *model_faults(models.models, view, registry_uri),
-        *pool_faults(models.pools),
-        *rollout_faults(models.models, models.rollouts),
-    ]
-    return [f"{where}.{fault}" for fault in faults]
+    return [f"{where}.{fault}" for fault in model_faults(models.models, view, registry_uri)]
 
 
 def _raise_any(faults: list[str]) -> None:

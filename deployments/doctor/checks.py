@@ -80,7 +80,13 @@ def config(facts: Facts) -> Iterator[Finding]:
         return
     for fault in facts.config_faults:
         yield _wrong("config", fault, "mend the config; `rayfleet validate` checks it again")
-    if not facts.config_faults:
+    if facts.config_away:
+        yield _warning(
+            "config",
+            f"{facts.config} was checked without what it names and does not answer",
+            "see registry and store below, then ask again",
+        )
+    elif not facts.config_faults:
         yield _ok("config", f"{facts.config} is valid")
 
 

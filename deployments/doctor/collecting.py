@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import requests
@@ -31,7 +31,7 @@ from deployments.doctor.facts import (
     RunningFleet,
     Version,
 )
-from deployments.errors import ConfigError, FleetError
+from deployments.errors import AwayError, ConfigError, FleetError
 from deployments.predictor.runtimes.nvidia import read_devices
 from deployments.schema import FleetSpec
 from deployments.server import base_url
@@ -69,7 +69,7 @@ def collect(config: Path | None) -> Facts:
         spec, url = FleetSpec(), None  # what is wrong with it, `_config` says
     settings = resolve_settings(spec, create_home=False)
     fleet = _fleet(url) if url is not None else None
-    faults, gpus_wanted = _config(config)
+    seen = _config(config)
     gpus, gpu_error = _gpus()
     home = resolve_home(create=False).root
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -77,7 +77,8 @@ def collect(config: Path | None) -> Facts:
         python=sys.version_info[:2],
         unmet=dict(_unmet()),
         config=str(config) if config is not None else None,
-        config_faults=faults,
+        config_faults=seen.faults,
+        config_away=seen.is_away,
         ports=tuple(_ports(config, runs=fleet is not None)),
         home=_folder(home),
         temporary=_folder(Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())),
@@ -87,7 +88,7 @@ def collect(config: Path | None) -> Facts:
         registry=_registry(settings),
         store=_store(spec, settings),
         fleet=fleet,
-        gpus_wanted=gpus_wanted,
+        gpus_wanted=seen.gpus_wanted,
         gpus=gpus,
         gpu_error=gpu_error,
         ray=_ray(os.environ),
@@ -110,19 +111,30 @@ def _unmet() -> Iterator[tuple[str, str | None]]:
             yield f"{requirement.name}{requirement.specifier}", installed
 
 
-def _config(config: Path | None) -> tuple[tuple[str, ...], float]:
-    """Faults of a config, and the GPUs that it wants."""
+class _Config(NamedTuple):
+    """What a config came to."""
+
+    faults: tuple[str, ...] = ()
+    is_away: bool = False
+    """Whether nothing was wrong but that what it names did not answer."""
+
+    gpus_wanted: float = 0.0
+
+
+def _config(config: Path | None) -> _Config:
     if config is None:
-        return (), 0.0
+        return _Config()
     try:
         models = validate_fleet(config, port_is_free=False)  # `_ports` says whose they are
+    except AwayError:
+        return _Config(is_away=True)  # `_registry` and `_store` say which
     except (FleetError, TuningError) as error:
-        return tuple(str(error).splitlines()), 0.0
+        return _Config(faults=tuple(str(error).splitlines()))
     wanted = sum(
         spec.ray_actor_options.num_gpus * (spec.num_replicas or 1)
         for spec in models.models.values()
     )
-    return (), wanted
+    return _Config(gpus_wanted=wanted)
 
 
 def _ports(config: Path | None, *, runs: bool) -> Iterator[Port]:

@@ -99,6 +99,10 @@ class Facts:
     """The fleet config that was looked at."""
 
     config_faults: tuple[str, ...] = ()
+
+    config_away: bool = False
+    """Whether what it names did not answer, so that its models could not be looked up."""
+
     ports: tuple[Port, ...] = ()
     home: Folder = Folder("/home", writable=True, free_bytes=10**12)
     temporary: Folder = Folder("/tmp", writable=True, free_bytes=10**12)  # noqa: S108, an example

@@ -49,6 +49,10 @@ CASES = [
     ),
     pytest.param(check_config, {"config": None}, "warning", "none was looked at", id="no-config"),
     pytest.param(
+        check_config, {"config_away": True}, "warning",
+        "fleet.yaml was checked without what it names and does not answer", id="registry-away",
+    ),
+    pytest.param(
         check_config, {"config_faults": ("fleet.yaml: x: 1: no",)}, "wrong",
         "fleet.yaml: x: 1: no", id="bad-config",
     ),

@@ -89,6 +89,34 @@ class TestThisMachine:
         assert "401" in str(kept_out.error)
         assert "other" not in str(kept_out)
 
+    @pytest.mark.parametrize(
+        ("variable", "address", "away"),
+        [
+            pytest.param(
+                "MLFLOW_TRACKING_URI", "http://127.0.0.1:{port}", "registry", id="registry"
+            ),
+            pytest.param(
+                "RAYFLEET_STORE", "postgresql://me@127.0.0.1:{port}/fleet", "store", id="store"
+            ),
+        ],
+    )
+    def test_a_config_is_not_wrong_because_what_it_names_is_away(
+        self,
+        variable: str,
+        address: str,
+        away: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("RAYFLEET_HOME", str(tmp_path))
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        monkeypatch.setenv(variable, address.format(port=free_port()))
+
+        facts = collect(REPOSITORY / "configs" / "pool.yaml")
+
+        assert (facts.config_faults, facts.config_away) == ((), True)
+        assert getattr(facts, away).error is not None
+
     def test_a_port_of_somebody_else_s_is_seen(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
