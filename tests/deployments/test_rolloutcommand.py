@@ -45,6 +45,17 @@ def test_start_shows_what_began(desk: FakeDesk, capsys: pytest.CaptureFixture[st
     assert desk.asked == [("start", "3", None, None, "ada")]
 
 
+def test_an_argument_too_many_is_refused_with_the_usage_of_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["rollout", "start", "churn", "99"])
+
+    said = capsys.readouterr().err
+    assert said.startswith("usage: rayfleet rollout start ")
+    assert "rayfleet rollout start: error: unrecognized arguments: 99" in said
+
+
 def test_settings_come_from_a_file(
     desk: FakeDesk, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
