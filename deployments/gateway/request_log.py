@@ -50,11 +50,17 @@ class RequestLog:
         }
         logger.log(
             _level(call.origin),
-            "%s version %s (%s) answered %s in %.1f ms, request %s",
-            call.model, call.version, call.track, code, fields["duration_ms"],
-            fields["request_id"],
+            "%s answered %s in %.1f ms, request %s",
+            _named(call), code, fields["duration_ms"], fields["request_id"],
             extra={name: value for name, value in fields.items() if value != ""},
         )  # fmt: skip
+
+
+def _named(call: Call) -> str:
+    """Who answered; a request to no model, or to one that is not here, was nobody's."""
+    if not call.version:
+        return call.model or "no model"
+    return f"{call.model} version {call.version} ({call.track})"
 
 
 def _trace_id(call: Call) -> str:

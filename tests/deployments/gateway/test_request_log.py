@@ -48,6 +48,18 @@ def test_a_line_names_request_trace_model_version_and_track(
 
 
 @pytest.mark.parametrize(
+    ("model", "subject"),
+    [pytest.param("wine", "wine", id="model"), pytest.param("", "no model", id="none")],
+)
+def test_a_line_without_a_version_names_none(
+    lines: list[logging.LogRecord], model: str, subject: str
+) -> None:
+    RequestLog("all").note(call(model=model, version="", track=""), "404", 0.001)
+
+    assert lines[0].getMessage() == f"{subject} answered 404 in 1.0 ms, request id-1"
+
+
+@pytest.mark.parametrize(
     ("origin", "level"),
     [("caller", "INFO"), ("version", "WARNING"), ("fleet", "WARNING")],
 )
