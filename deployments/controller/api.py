@@ -263,7 +263,10 @@ def _validation_error(error: RequestValidationError) -> ErrorResponse:
     lines = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])
-        lines.append(f"{place}: {fault['msg']}")
+        # FastAPI leaves a body of another type as it came.
+        unread = fault["loc"] == ("body",) and isinstance(fault.get("input"), bytes | str)
+        what = "is read with the header Content-Type: application/json" if unread else fault["msg"]
+        lines.append(f"{place}: {what}")
     return open_inference_error(MalformedRequestError("\n".join(lines)))
 
 

@@ -208,6 +208,15 @@ def test_before_the_store_was_read_nobody_knows_what_is_hosted(fleet: Fixture) -
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
+def test_a_body_that_is_not_called_json_is_told_what_is_missing(fleet: Fixture) -> None:
+    answer = fleet.client.post(PATH, content=b'{"name": "wine"}')
+
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "error": "body: is read with the header Content-Type: application/json"
+    }
+
+
 def test_a_body_that_nobody_means_seriously(fleet: Fixture) -> None:
     answer = fleet.client.post(PATH, content=b" " * (MAX_BODY_BYTES + 1))
 
