@@ -158,6 +158,39 @@ def test_a_population_of_gangs_takes_turns(bench: Bench) -> None:
         assert run.data.metrics["accuracy"] == history[-1]["x"]
 
 
+@pytest.mark.parametrize("kind", ["asha", "race"])
+def test_gangs_are_stopped_early_as_single_processes_are(bench: Bench, kind: str) -> None:
+    fields: dict[str, Any] = {
+        "trainer": JOINED,
+        "space": {"x": {"choice": [0.9, 0.8, 0.3, 0.2]}},
+        "searcher": {"kind": "grid"},
+        "max_concurrent": 1,
+        "folds": {"n_splits": 4},
+        "options": {"noise": 0.02},
+        "scheduler": {"kind": kind},
+    }
+
+    together = bench.run(bench.write(**fields, resources=TWO))
+    alone = bench.run(bench.write(**fields, name="alone"))
+
+    assert (together.returncode, alone.returncode) == (0, 0), together.stderr + alone.stderr
+    seen = reports_of(bench, "fake")
+    assert seen == reports_of(bench, "alone")
+    assert {state for state, _ in seen.values()} == {"complete", "pruned"}
+    assert all(n_folds < 4 for state, n_folds in seen.values() if state == "pruned")
+
+
+def reports_of(bench: Bench, sweep: str) -> dict[str, tuple[str, int]]:
+    """What became of each configuration, and after how many folds."""
+    return {
+        run.data.params["x"]: (
+            run.data.tags[TRIAL_STATE],
+            len(bench.client.get_metric_history(run.info.run_id, "accuracy")),
+        )
+        for run in bench.trial_runs(sweep)
+    }
+
+
 def test_a_lost_worker_costs_a_try_and_an_error_costs_the_trial(bench: Bench) -> None:
     path = bench.write(
         trainer=JOINED,

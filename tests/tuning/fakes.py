@@ -1,6 +1,7 @@
 """A trainer whose score is a parameter, and that can be told to wait or to fail."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,8 @@ class FakeTrainer:
     Options: `folder`, where every call to `train` is noted as an empty file that names its
     process; `hold`, with which calls wait there for a file `go` once that many were noted;
     `gates`, several such numbers, with a file `go-NUMBER` for each; `fail_below`, under which
-    `x` raises; `die_below`, under which it ends its process; `refit_raises`.
+    `x` raises; `die_below`, under which it ends its process; `noise`, by which it differs from
+    fold to fold; `refit_raises`.
     """
 
     metrics: tuple[str, ...] = SCORES
@@ -44,7 +46,8 @@ class FakeTrainer:
             os._exit(1)
         if x < self._options.get("fail_below", -1.0):
             raise ValueError(f"x is too small: {x}")
-        yield {"accuracy": x, "pid": float(os.getpid())}
+        noise = self._options.get("noise", 0.0) * math.sin(1e3 * (x + float(np.mean(fold.rows))))
+        yield {"accuracy": x + noise, "pid": float(os.getpid())}
 
     def refit(self, params: Params, rows: Rows, labels: Labels) -> Any:
         if self._options.get("refit_raises"):
