@@ -1,8 +1,8 @@
 """CPU seconds until a sweep has found a score, beside random search and beside Optuna alone.
 
-    python -m benchmarks.reaching [--seeds N] [--trials N] [--data breast-cancer digits]
+    python -m benchmarks.reaching [--seeds N] [--trials N] [--data NAME ...]
 
-The score of a data set is what random search without early stopping has found, at the median
+The score of a problem is what random search without early stopping has found, at the median
 over the seeds, after all of its trials. A rival that never gets there counts with all that it
 spent. Rayfleet's seconds are those of the driver, of the trials' processes and of all of Ray's
 meanwhile; the start of Ray, once for all sweeps, is not in them. Random search and Optuna run in
@@ -47,6 +47,29 @@ SPACE: Mapping[str, Any] = {
         }
     }
 }
+PROBLEMS: Mapping[str, Mapping[str, Any]] = {
+    "breast-cancer": {"data": {"bundled": "breast-cancer"}, "trainer": "sklearn", "space": SPACE},
+    "digits": {"data": {"bundled": "digits"}, "trainer": "sklearn", "space": SPACE},
+    "digits-net": {
+        "data": {"bundled": "digits"},
+        "folds": {"n_splits": 3},
+        "trainer": "torch",
+        "options": {"image_shape": [1, 8, 8]},
+        "epochs": 8,
+        "space": {
+            "learning_rate": {"loguniform": [0.0001, 0.1]},
+            "channels": {"choice": [8, 16, 24]},
+            "hidden": {"int": [32, 128], "log": True},
+            "dropout": {"uniform": [0.0, 0.6]},
+            "weight_decay": {"loguniform": [0.00001, 0.1]},
+        },
+        # Of accuracies many are alike; and a net's first epochs tell what becomes of it.
+        "metric": "log_loss",
+        "mode": "min",
+    },
+}
+"""What is searched, by the name of `--data`."""
+
 OURS, RANDOM, OPTUNA = "Rayfleet", "random search", "Optuna alone"
 BARS = {RANDOM: 0.5, OPTUNA: 1.0}
 """Largest share of a rival's CPU seconds."""
@@ -54,7 +77,10 @@ BARS = {RANDOM: 0.5, OPTUNA: 1.0}
 RESULTS = Path("benchmarks/results/reaching.json")
 
 CpuPath = Sequence[tuple[float, float]]
-"""After each trial: CPU seconds so far, best mean of a trial that completed so far."""
+"""After each trial: CPU seconds so far, best mean of a trial that completed so far.
+
+Means of a metric that is to be small are negative here, so that more is better.
+"""
 
 
 def main() -> None:
@@ -73,12 +99,15 @@ def compare(data: str, n_seeds: int, n_trials: int, cluster: Cluster) -> dict[st
     seeds = range(n_seeds)
     paths = {RANDOM: [run_loop(make_task(data, n_trials, seed), learns=False) for seed in seeds]}
     target = median(path[-1][1] for path in paths[RANDOM])
-    tasks = [make_task(data, n_trials, seed, target=target) for seed in seeds]
+    metric, sign = _goal(make_task(data, n_trials, 0))
+    tasks = [make_task(data, n_trials, seed, target=sign * target) for seed in seeds]
     paths[OPTUNA] = [run_loop(task, learns=True) for task in tasks]
     meters = [run_ours(task, cluster) for task in tasks]
     paths[OURS] = [each.path for each in meters]
     spent = {name: [cpu_until(path, target) for path in each] for name, each in paths.items()}
-    print(f"\n{data}: accuracy {target:.4f}, {n_seeds} seeds, at most {n_trials} trials each")
+    print(
+        f"\n{data}: {metric} {sign * target:.4f}, {n_seeds} seeds, at most {n_trials} trials each"
+    )
     for name, values in spent.items():
         missed = sum(path[-1][1] < target for path in paths[name])
         print(
@@ -102,9 +131,7 @@ def make_task(data: str, n_trials: int, seed: int, target: float | None = None) 
     spec = SweepSpec.load(
         {
             "name": "reaching",
-            "data": {"bundled": data},
-            "trainer": "sklearn",
-            "space": SPACE,
+            **PROBLEMS[data],
             "n_trials": n_trials,
             "seed": seed,
             "budget": {"target": target},
@@ -112,6 +139,11 @@ def make_task(data: str, n_trials: int, seed: int, target: float | None = None) 
         where="benchmark",
     )
     return check_sweep(spec, "benchmark")
+
+
+def _goal(task: Task) -> tuple[str, int]:
+    """The metric that decides, and 1 where more of it is better, else -1."""
+    return task.spec.metric, 1 if task.spec.mode == "max" else -1
 
 
 def cpu_until(path: CpuPath, target: float) -> float:
@@ -125,10 +157,10 @@ def run_loop(task: Task, *, learns: bool) -> CpuPath:
     It ends at the target of the task's budget.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    spec = task.spec
+    spec, (_, sign) = task.spec, _goal(task)
     folds = cut_folds(*task.training_rows, task.split.folds)
     study = optuna.create_study(
-        direction="maximize",
+        direction="maximize" if sign > 0 else "minimize",
         sampler=optuna.samplers.TPESampler(seed=spec.seed)
         if learns
         else optuna.samplers.RandomSampler(seed=spec.seed),
@@ -152,9 +184,9 @@ def run_loop(task: Task, *, learns: bool) -> CpuPath:
 
     def note(running: optuna.Study, _: Any) -> None:
         done = [each.value for each in running.trials if each.state.name == "COMPLETE"]
-        best = max((value for value in done if value is not None), default=float("-inf"))
+        best = max((sign * value for value in done if value is not None), default=float("-inf"))
         path.append((time.process_time() - began_at_s, best))
-        if spec.budget.target is not None and best >= spec.budget.target:
+        if spec.budget.target is not None and best >= sign * spec.budget.target:
             running.stop()
 
     with threadpool_limits(1):
@@ -164,7 +196,7 @@ def run_loop(task: Task, *, learns: bool) -> CpuPath:
 
 def run_ours(task: Task, cluster: Cluster) -> "Meter":
     """Run our sweep; it ends at the target of the task's budget."""
-    meter = Meter()
+    meter = Meter(_goal(task)[1])
     with tempfile.TemporaryDirectory() as name:
         run_sweep(task, cluster, Path(name) / "ours", observers=[meter])
     return meter
@@ -173,8 +205,14 @@ def run_ours(task: Task, cluster: Cluster) -> "Meter":
 class Meter:
     """CPU seconds of this process and all below it, and the best score; an observer."""
 
-    def __init__(self) -> None:
+    def __init__(self, sign: int) -> None:
+        """Begin to count.
+
+        Args:
+            sign: 1 where more of the metric is better, else -1.
+        """
         self._meter = CpuMeter()
+        self._sign = sign
         self._best = float("-inf")
         self.path: list[tuple[float, float]] = []
         self.start_s: float | None = None
@@ -190,7 +228,7 @@ class Meter:
     def on_end(self, trial: Trial) -> None:
         """Note both."""
         if trial.state is TrialState.COMPLETE:
-            self._best = max(self._best, trial.reports[-1].mean)
+            self._best = max(self._best, self._sign * trial.reports[-1].mean)
         self.path.append((self._meter.read_s(), self._best))
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 TRIALS: Mapping[str, int] = {"overhead": 1000, "growth": 10_000, "crowd": 128, "tune": 100}
 """Measurements, and how many trials each has unless told otherwise."""
 
-REACHED = ("breast-cancer", "digits")
-"""Data sets on which `benchmarks.reaching` compares."""
+REACHED = ("breast-cancer", "digits", "digits-net")
+"""Problems on which `benchmarks.reaching` compares."""
 
 
 def parser(description: str | None = None) -> argparse.ArgumentParser:
