@@ -122,6 +122,8 @@ class RuleSpec(Spec):
     def _measures_one_number(self) -> Self:
         if (self.query is None) == (self.signal is None):
             raise ValueError("query or signal: give one of them")
+        if self.success_condition is None and self.failure_condition is None:
+            raise ValueError("successCondition or failureCondition: give one of them, or both")
         if self.interval is None and (self.count or 1) > 1:
             raise ValueError(f"count {self.count} needs an interval")
         return self

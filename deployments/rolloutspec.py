@@ -4,6 +4,7 @@ Steps and rules are spelled as Argo Rollouts spells them (`setWeight`, `failureL
 that what people know goes on working; the other keys are ours, with their units.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -24,6 +25,10 @@ StrategyName = Literal["canary", "blueGreen", "rolling", "ab", "shadow"]
 
 MOST_STEPS = 100
 MOST_HOOKS = 20
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_CONTENT = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""As RFC 9110 has them, section 5."""
 
 HookTypeName = Literal[
     "confirm-rollout", "pre-rollout", "rollout", "confirm-promotion", "post-rollout", "rollback",
@@ -113,6 +118,16 @@ class WebhookSpec(Spec):
     metadata: dict[str, Any] = Field(default={})
     """Goes into the message as it is."""
 
+    @field_validator("headers")
+    @classmethod
+    def _can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, content in value.items():
+            if not HEADER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r}: should be a header's name, such as X-Team")
+            if not HEADER_CONTENT.fullmatch(content):
+                raise ValueError(f"{name}: {content!r}: should be one line of Latin-1 text")
+        return value
+
     @field_validator("url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
@@ -174,7 +189,7 @@ class RolloutSpec(Spec):
         weights = [step.set_weight for step in self.steps if step.set_weight is not None]
         if self.strategy == "canary":
             if weights != sorted(weights) or 100 in weights:
-                raise ValueError(f"steps: weights {weights} should rise and stay below 100")
+                raise ValueError(f"steps: weights {weights} should not fall, and stay below 100")
             return self
         if weights:
             raise ValueError(f"steps: setWeight is for 'canary', the strategy is {self.strategy!r}")

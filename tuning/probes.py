@@ -92,5 +92,7 @@ def without_password(text: str) -> str:
 
 def first_line(error: Exception) -> str:
     """What an error says, in one line without passwords; its type if it says nothing."""
-    text = str(error).strip().partition("\n")[0]
+    text, _, rest = str(error).strip().partition("\n")
+    if text.endswith(":"):  # MLflow's of several downloads
+        text = f"{text} {rest.strip().partition(chr(10))[0]}".strip()
     return without_password(text) or type(error).__name__

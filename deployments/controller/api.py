@@ -1,6 +1,6 @@
 """The control API: FastAPI, since here OpenAPI pages matter and microseconds do not."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from ipaddress import ip_address
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.controller.control import Control, DeploymentView
 from deployments.controller.differences import DifferencesView
 from deployments.controller.rolloutapi import rollout_routes
-from deployments.controller.rolloutviews import RolloutDesk
+from deployments.controller.rolloutviews import VERSION, RolloutDesk
 from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
 from deployments.protocols.statuses import ErrorResponse, open_inference_error
 from deployments.schema import ExpressSpec
@@ -260,14 +260,19 @@ def _response(rendered: ErrorResponse) -> Response:
 
 
 def _validation_error(error: RequestValidationError) -> ErrorResponse:
-    lines = []
-    for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"])
-        # FastAPI leaves a body of another type as it came.
-        unread = fault["loc"] == ("body",) and isinstance(fault.get("input"), bytes | str)
-        what = "is read with the header Content-Type: application/json" if unread else fault["msg"]
-        lines.append(f"{place}: {what}")
+    lines = [_refused(fault) for fault in error.errors()]
     return open_inference_error(MalformedRequestError("\n".join(lines)))
+
+
+def _refused(fault: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    given = fault.get("input")
+    # FastAPI leaves a body of another type as it came.
+    if fault["loc"] == ("body",) and isinstance(given, bytes | str):
+        return f"{place}: is read with the header Content-Type: application/json"
+    if fault.get("ctx", {}).get("pattern") == VERSION:
+        return f"{place}: {given!r}: should be a version's number, such as 3"
+    return f"{place}: {fault['msg']}"
 
 
 def _http_error(error: HTTPException) -> ErrorResponse:

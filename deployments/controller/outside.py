@@ -14,6 +14,7 @@ from deployments.controller.prometheus import query
 from deployments.controller.webhooks import HookType, Told, Webhook, call, payload
 from deployments.errors import DependencyError
 from deployments.rollout.aftermath import Effect, Task, asked, due
+from deployments.rollout.looking import outcome
 from deployments.rollout.measurements import Measurement, measure, missed
 from deployments.rollout.plan import Hook, RulePlan, Step
 from deployments.rollout.seen import Answered, Checked
@@ -174,11 +175,13 @@ class Outside:
             case Task.CLEAR:
                 return lambda: clear_alias(self._client(), model, CANARY_ALIAS, version)
             case Task.TAG:
-                tags = outcome_tags(
-                    rollout.id, rollout.phase.value, rollout.reason, rollout.ended_at_s or 0.0
-                )
+                ended_at_s = rollout.ended_at_s or 0.0
+                tags = {
+                    each: outcome_tags(rollout.id, *outcome(rollout, each), ended_at_s)
+                    for each in rollout.versions
+                }
                 return lambda: [
-                    tag_version(self._client(), model, each, tags) for each in rollout.versions
+                    tag_version(self._client(), model, each, said) for each, said in tags.items()
                 ]
             case Task.TELL:
                 assert effect.hook is not None  # noqa: S101, as `aftermath.due` makes them

@@ -21,6 +21,7 @@ def seen_of(
     told: Mapping[str, Answered],
     measured: Mapping[str, tuple[Measurement, ...]],
     checked: Checked | None = None,
+    is_judged: Callable[[str, str], bool],
 ) -> Seen:
     """Pick out what a rollout goes by.
 
@@ -32,14 +33,18 @@ def seen_of(
         told: What its webhooks said, by name.
         measured: New measurements of its rules.
         checked: What came of its present step's check.
+        is_judged: Whether a version of a model was judged before; asked of another challenger.
     """
     model = rollout.model
     aliases = observed.registry.aliases.get(model, {})
     versions = (*rollout.versions, rollout.stable)
+    challenger = aliases.get(CANARY_ALIAS)
+    is_other = challenger not in {None, rollout.challenger, *versions}
     return Seen(
         now_s=observed.now_s,
         champion=aliases.get(STABLE_ALIAS),
-        challenger=aliases.get(CANARY_ALIAS),
+        challenger=challenger,
+        challenger_judged=is_other and is_judged(model, str(challenger)),
         versions={version: version_seen(observed, model, version) for version in versions},
         counts={version: counts(model, version) for version in versions},
         hosted=model in observed.specs,

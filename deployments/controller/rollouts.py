@@ -147,8 +147,12 @@ class Rollouts:
         for held in list(self._held.values()):
             try:
                 self._advance(held, observed)
-            except ValueError:  # one that is broken must not stop the others
-                logger.exception("rollout %s cannot go on", held.rollout.id)
+            except ValueError as error:  # one that is broken must not stop the others
+                reason = f"cannot go on: {error}"
+                if held.rollout.reason != reason:
+                    logger.exception("rollout %s %s", held.rollout.id, reason)
+                    stalled = replace(held.rollout, reason=reason)
+                    self._keep(held, Advanced(stalled), observed.now_s)
         self._outside.forget(frozenset(self._held))
         return changed or any(begun)
 
@@ -251,6 +255,7 @@ class Rollouts:
             told=self._outside.told(before),
             measured=self._outside.measured(before),
             checked=self._outside.checked(before),
+            is_judged=self._is_judged,
         )
         done = advance(before, seen)
         rollout = done.rollout

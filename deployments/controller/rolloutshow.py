@@ -11,7 +11,7 @@ from deployments.controller.rolloutviews import (
     RuleView,
     SideView,
 )
-from deployments.controller.shares import shares_of
+from deployments.controller.shares import ARMS, shares_of
 from deployments.rollout.aftermath import kept_by
 from deployments.rollout.looking import assessments, verdict
 from deployments.rollout.plan import StepKind
@@ -19,6 +19,8 @@ from deployments.rollout.signals import Counts
 from deployments.rollout.state import Phase, Rollout
 from deployments.store.rollouts import EventRow
 from deployments.traffic.table import ModelRoutes, RouteState, Track
+
+AWAY = "it has lost its last replica, and stable answers for it"
 
 TIMED = {StepKind.PAUSE, StepKind.COMPARE}
 
@@ -41,7 +43,7 @@ def rollout_view(rollout: Rollout, routes: ModelRoutes | None) -> RolloutView:
         strategy=rollout.plan.strategy,
         phase=rollout.phase.value,
         verdict=verdict(rollout)[0].value if rollout.judgements else None,
-        reason=rollout.reason,
+        reason=_reason(rollout),
         actor=rollout.actor,
         step=rollout.step,
         steps=[str(step) for step in rollout.plan.steps],
@@ -77,6 +79,12 @@ def event_view(row: EventRow) -> EventView:
     )
 
 
+def _reason(rollout: Rollout) -> str:
+    # Whoever is asked to approve should know.
+    is_away = rollout.is_down and not rollout.phase.is_final
+    return f"{AWAY}; {rollout.reason}" if is_away else rollout.reason
+
+
 def _step_left_s(rollout: Rollout) -> float | None:
     step = rollout.current
     timed = rollout.phase is Phase.PROGRESSING and step is not None and step.kind in TIMED
@@ -86,6 +94,8 @@ def _step_left_s(rollout: Rollout) -> float | None:
 
 
 def _deadline_left_s(rollout: Rollout) -> float | None:
+    if rollout.phase is Phase.PENDING and not rollout.stalled_s:
+        return None  # whoever was asked to confirm may take their time
     step = rollout.current
     waits = step is not None and step.kind in {
         StepKind.ANALYSIS,
@@ -117,7 +127,9 @@ def _findings(rollout: Rollout) -> Iterator[FindingView]:
 
 
 def _sides(rollout: Rollout, routes: ModelRoutes | None) -> Iterator[SideView]:
-    tracks = {share.version: share.track for share in shares_of(rollout)}
+    # An arm stays one after the test.
+    tracks = {arm.version: ARMS[index] for index, arm in enumerate(rollout.arms)}
+    tracks |= {share.version: share.track for share in shares_of(rollout)}
     for version in (rollout.stable, *rollout.versions):
         route = routes.route(version) if routes is not None else None
         tally = rollout.tallies.get(version, Counts())
@@ -140,4 +152,7 @@ def _sides(rollout: Rollout, routes: ModelRoutes | None) -> Iterator[SideView]:
 
 def _role(rollout: Rollout, version: str) -> Track:
     """What a version was, once it is hosted no longer."""
-    return Track.STABLE if version == rollout.stable else Track.CANARY
+    if version != rollout.stable:
+        return Track.CANARY
+    promoted = rollout.phase is Phase.SUCCESSFUL and rollout.plan.promotes
+    return Track.PREVIOUS if promoted else Track.STABLE

@@ -10,7 +10,9 @@ from deployments.controller.views import View
 CommandName = Literal["pause", "resume", "approve", "promote", "abort"]
 """`approve` ends a pause that waits for somebody; `promote` skips all steps that are left."""
 
-Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,17}$")]
+VERSION = r"^[1-9][0-9]{0,17}$"
+
+Version = Annotated[str, Field(pattern=VERSION)]
 """A registered version, as MLflow numbers them."""
 
 Text = Annotated[str, Field(max_length=500)]

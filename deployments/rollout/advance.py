@@ -24,10 +24,10 @@ from msgspec.structs import replace
 
 from deployments.rollout.analysis import Verdict
 from deployments.rollout.endings import abort, failure, finish, lost, not_agreed, undecided
-from deployments.rollout.looking import look, start_evidence, verdict
+from deployments.rollout.looking import failing, look, start_evidence, verdict
 from deployments.rollout.plan import Step, StepKind
 from deployments.rollout.seen import Seen
-from deployments.rollout.state import Advanced, Phase, Rollout, changed
+from deployments.rollout.state import Advanced, Event, Phase, Rollout, changed
 
 SURGE_S = 5.0
 """Between two gains of weight of a rolling version, seconds."""
@@ -43,6 +43,23 @@ def advance(rollout: Rollout, seen: Seen) -> Advanced:
     now = look(rollout, seen)
     if now.phase.is_final:
         return Advanced(now)
+    noted = _noted(rollout, now, seen)
+    after = _decide(now, seen)
+    return Advanced(after.rollout, noted + after.events)
+
+
+def _noted(before: Rollout, now: Rollout, seen: Seen) -> tuple[Event, ...]:
+    """Say that a version lost its last replica, or has one again: its requests move with it."""
+    if now.is_down == before.is_down:
+        return ()
+    if now.is_down:
+        away = ", ".join(each for each in now.versions if seen.version(each).down)
+        what = f"version {away} lost its last replica: stable has its requests until it is back"
+        return (Event("lost", str(before), str(now), what),)
+    return (Event("back", str(before), str(now), "it has a replica again, and its requests"),)
+
+
+def _decide(now: Rollout, seen: Seen) -> Advanced:
     ended = lost(now, seen)
     if ended is not None:
         return ended
@@ -51,10 +68,10 @@ def advance(rollout: Rollout, seen: Seen) -> Advanced:
     why = failure(now, seen)
     if why is not None:
         return abort(now, why, seen, judged=True)
-    now = _without_failed_arms(now)
+    dropped = _without_failed_arms(now)
     if now.paused_by:
-        return Advanced(now)
-    return _walk(now, seen) if now.begun else _begin(now, seen)
+        return dropped
+    return _then(dropped, seen) if now.begun else _begin(dropped.rollout, seen)
 
 
 def _begin(rollout: Rollout, seen: Seen) -> Advanced:
@@ -88,14 +105,19 @@ def _not_ready(rollout: Rollout, seen: Seen) -> str | None:
     return None
 
 
-def _without_failed_arms(rollout: Rollout) -> Rollout:
+def _without_failed_arms(rollout: Rollout) -> Advanced:
     """Take the requests from arms that are worse than allowed; the others go on."""
-    if not rollout.arms:
-        return rollout
     arms = tuple(
         replace(arm, weight=0) if _is_worse(rollout, arm.version) else arm for arm in rollout.arms
     )
-    return replace(rollout, arms=arms) if arms != rollout.arms else rollout
+    if arms == rollout.arms:
+        return Advanced(rollout)
+    worse = [
+        f"version {new.version} is worse than allowed: {failing(rollout, new.version)}"
+        for old, new in zip(rollout.arms, arms, strict=True)
+        if new != old
+    ]
+    return changed(rollout, "dropped", arms=arms, reason="; ".join(worse))
 
 
 def _is_worse(rollout: Rollout, version: str) -> bool:
@@ -200,8 +222,11 @@ def _follow(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
 def _compare(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
     """Wait for a verdict on every version, or for the end of the time."""
     outcome, reason = verdict(rollout)
-    if rollout.arms and not any(arm.weight for arm in rollout.arms):
+    dropped = [arm.version for arm in rollout.arms if not arm.weight]
+    if dropped and len(dropped) == len(rollout.arms):
         return finish(rollout, seen, "every version was worse than allowed")
+    if dropped:
+        reason += f"; worse than allowed: version {', '.join(dropped)}"
     if step.value is not None and rollout.in_step_s >= step.value:
         return finish(rollout, seen, f"after {step.value:g} s: {reason}")
     if step.value is None and outcome is not Verdict.INCONCLUSIVE:

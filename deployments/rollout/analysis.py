@@ -171,6 +171,8 @@ def _find(evidence: Evidence, signal: Signal, level: float, risk: float) -> Find
 def _reason(
     signal: Signal, verdict: Verdict, sides: tuple[Sums, Sums], interval: tuple[float, float]
 ) -> str:
+    if not any(side.count for side in sides):
+        return f"{signal.name}: nothing was counted yet"
     canary, stable = (_shown(signal, side) for side in sides)
     measured = f"{signal.name} {canary}"
     if signal.is_compared:

@@ -76,7 +76,9 @@ def _unfollowed(rollout: Rollout, seen: Seen) -> str | None:
     if seen.challenger in {rollout.version, rollout.challenger}:
         return None
     if seen.challenger not in {None, rollout.stable}:
-        return f"superseded by version {seen.challenger}"
+        why = f"superseded by version {seen.challenger}"
+        again = ", which was judged before: start it by name to try it again"
+        return why + again if seen.challenger_judged else why
     if rollout.challenger == rollout.version:
         return "the alias challenger was taken away"
     return None

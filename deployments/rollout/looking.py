@@ -1,6 +1,7 @@
 """How one look changes what a rollout knows, before anything is decided: pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace as replaced
 
 from msgspec.structs import replace
 
@@ -66,13 +67,26 @@ def verdict(rollout: Rollout) -> tuple[Verdict, str]:
     nor be slow where none are given.
     """
     findings = [
-        finding
+        replaced(finding, reason=f"version {version}: {finding.reason}")
+        if rollout.arms
+        else finding
         for version, judgement in rollout.judgements.items()
         for finding in judgement.findings
         if finding.verdict is Verdict.FAILED or _can_have_numbers(rollout, finding.signal)
         if not _is_dropped(rollout, version)
     ]
     return combine([*findings, *assessments(rollout)])
+
+
+def outcome(rollout: Rollout, version: str) -> tuple[str, str]:
+    """What became of a version, and why: of one that could have been promoted, how it ended.
+
+    What promotes nothing compares, and each version has a verdict of its own.
+    """
+    judgement = rollout.judgements.get(version)
+    if rollout.plan.promotes or rollout.phase is Phase.ABORTED or judgement is None:
+        return rollout.phase.value, rollout.reason
+    return judgement.verdict.value, judgement.reason
 
 
 def failing(rollout: Rollout, version: str) -> str | None:

@@ -66,6 +66,9 @@ class Seen:
     champion: str | None
     challenger: str | None
     versions: Mapping[str, VersionSeen] = field(default_factory=dict)
+    challenger_judged: bool = False
+    """Whether that version was judged before, so that no rollout of it begins by itself."""
+
     counts: Mapping[str, Counts] = field(default_factory=dict)
     """Cumulative, by version."""
 

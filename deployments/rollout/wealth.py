@@ -149,7 +149,8 @@ def mean_growth(
         - _psi(stake * far) / far**2 * _deviation(canary, centers)
         - _psi(stake / odds * near) / near**2 * _deviation(stable, centers)
     )
-    return growth.reshape(*growth.shape[:-2], -1)
+    *shape, n_centers, n_stakes = growth.shape
+    return growth.reshape(*shape, n_centers * n_stakes)  # not -1, which no batches leave open
 
 
 def _split(side: Side) -> tuple[Floats, Floats]:

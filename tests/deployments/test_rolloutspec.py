@@ -84,7 +84,7 @@ def test_a_template_is_what_its_models_get() -> None:
         ),
         pytest.param(
             {"steps": [{"setWeight": 50}, {"setWeight": 5}]},
-            "FILE: models.m.rollout: steps: weights [50, 5] should rise and stay below 100",
+            "FILE: models.m.rollout: steps: weights [50, 5] should not fall, and stay below 100",
             id="falling",
         ),
         pytest.param(
@@ -111,10 +111,42 @@ def test_a_template_is_what_its_models_get() -> None:
             id="duration",
         ),
         pytest.param(
-            {"analysis": {"rules": [{"name": "e", "signal": "errors"}]}},
+            {
+                "analysis": {
+                    "rules": [
+                        {"name": "e", "signal": "errors", "successCondition": "result[0] < 1"}
+                    ]
+                }
+            },
             "FILE: models.m.rollout.analysis: rules[0].signal: 'errors': no such signal, signals:"
             " none",
             id="unknown-signal",
+        ),
+        pytest.param(
+            {"analysis": {"rules": [{"name": "e", "query": "up"}]}},
+            "FILE: models.m.rollout.analysis.rules[0]: successCondition or failureCondition: give"
+            " one of them, or both",
+            id="rule-without-a-condition",
+        ),
+        pytest.param(
+            {
+                "webhooks": [
+                    {"name": "g", "type": "event", "url": "http://g", "headers": {"a": "b\nc"}}
+                ]
+            },
+            "FILE: models.m.rollout.webhooks[0].headers: a: 'b\\nc': should be one line of Latin-1"
+            " text",
+            id="content-of-a-header",
+        ),
+        pytest.param(
+            {
+                "webhooks": [
+                    {"name": "g", "type": "event", "url": "http://g", "headers": {"a b": "c"}}
+                ]
+            },
+            "FILE: models.m.rollout.webhooks[0].headers: 'a b': should be a header's name, such as"
+            " X-Team",
+            id="name-of-a-header",
         ),
         pytest.param(
             {"webhooks": [{"name": "gate", "type": "event", "url": "gate"}]},

@@ -8,7 +8,25 @@ from sqlalchemy.exc import OperationalError
 
 from tests.integration.sweeping import free_ports
 from tuning.errors import ConfigError
-from tuning.probes import is_missing_file, require_database, require_ray, without_password
+from tuning.probes import (
+    first_line,
+    is_missing_file,
+    require_database,
+    require_ray,
+    without_password,
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("no\nmore", "no"),
+        ("these failed:\n- model.pkl: 404\n- x", "these failed: - model.pkl: 404"),
+        ("", "ValueError"),
+    ],
+)
+def test_an_error_in_one_line(said: str, line: str) -> None:
+    assert first_line(ValueError(said)) == line
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])

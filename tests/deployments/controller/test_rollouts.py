@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from deployments.controller import rollouts
 from deployments.controller.failures import ApplicationState
 from deployments.controller.rolloutrows import event_rows, row_of
 from deployments.rollout.commands import Action, command
-from deployments.rollout.seen import Checked
-from deployments.rollout.state import Advanced, Phase
+from deployments.rollout.seen import Checked, Seen
+from deployments.rollout.state import Advanced, Phase, Rollout
 from deployments.schema import ModelSpec
 from tests.deployments.controller.rolloutworld import FakeRegistry, World, copied, migrated
+from tests.lines import kept_lines
 
 QUICK = {
     "steps": [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}, {"pause": {"duration_s": 5}}],
@@ -138,6 +140,8 @@ def test_what_keeps_dying_is_aborted_and_gets_nothing_while_it_is_away(make: Mak
         app["m--v2"] = alive
         world.tick()
 
+    assert kinds(world).count("lost") == 3
+    assert kinds(world).count("back") == 2
     assert world.last().reason == "it died 3 times: RuntimeError: out of memory"
     assert world.last().phase is Phase.ABORTED
 
@@ -180,6 +184,41 @@ def test_a_challenger_that_comes_back_is_tried_again_if_it_was_not_judged(make: 
 
     assert [row.version for row in world.rows.history("m")] == ["2", "3", "2"]
     assert [row.phase for row in world.rows.history("m")][1:] == ["aborted", "aborted"]
+
+
+def test_one_that_a_judged_version_supersedes_says_that_nothing_follows(make: Make) -> None:
+    world = make()
+    world.registry.aliases["m"]["challenger"] = "2"
+    run(world, errors=20)  # is judged, and aborted
+    world.registry.aliases["m"]["challenger"] = "3"
+    world.run(until=lambda: world.weights().get("3") == 20)
+
+    world.registry.aliases["m"]["challenger"] = "2"
+    world.run(most=20)
+
+    assert world.last().version == "3"
+    assert world.last().reason == (
+        "superseded by version 2, which was judged before: start it by name to try it again"
+    )
+
+
+def test_one_that_cannot_go_on_says_why_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(rollout: Rollout, seen: Seen) -> Advanced:
+        raise ValueError("no such bet")
+
+    world = make()
+    world.registry.aliases["m"]["challenger"] = "2"
+    world.run(until=lambda: world.weights().get("2") == 20)
+
+    with monkeypatch.context() as patch, kept_lines(rollouts.__name__) as lines:
+        patch.setattr(rollouts, "advance", broken)
+        world.run(most=20)
+
+    (held,) = world.cluster().rollouts.rollouts
+    assert held.reason == "cannot go on: no such bet"
+    assert [line.exc_info is not None for line in lines if line.levelname == "ERROR"] == [True]
+    run(world)
+    assert world.registry.aliases["m"] == {"champion": "2"}
 
 
 def test_a_version_deleted_in_mid_rollout(make: Make) -> None:

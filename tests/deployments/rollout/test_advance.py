@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from deployments.rollout.advance import advance
-from deployments.rollout.looking import MOST_ELAPSED_S
+from deployments.rollout.looking import MOST_ELAPSED_S, outcome
 from deployments.rollout.measurements import Measurement
 from deployments.rollout.measurements import Phase as RulePhase
 from deployments.rollout.seen import Checked, Seen, VersionSeen
@@ -353,11 +353,31 @@ def test_an_ab_test_drops_what_is_worse_and_reports() -> None:
 
     assert (done.rollout.phase, done.rollout.weight) == (Phase.SUCCESSFUL, 0)
     assert {arm.version: arm.weight for arm in done.rollout.arms} == {"2": 0, "3": 33}
+    dropped, reported = done.events
+    assert (dropped.kind, reported.kind) == ("dropped", "reported")
+    assert dropped.reason.startswith("version 2 is worse than allowed: mistakes 20.0% of 5000")
+    assert reported.reason.startswith("version 3: mistakes 6.0% of 5000")
+    assert reported.reason.endswith("; worse than allowed: version 2")
+    assert outcome(done.rollout, "2")[0] == "failed"
+    assert outcome(done.rollout, "3")[0] == "successful"
+    assert outcome(done.rollout, "3")[1].startswith("mistakes 6.0% of 5000")
     report = done.events[-1].numbers
     assert report["2"]["mistakes"]["verdict"] == "failed"
     assert report["2"]["mistakes"]["low"] > 0.02
     assert report["3"]["mistakes"]["verdict"] == "successful"
     assert report["3"]["mistakes"]["high"] < 0
+
+
+def test_the_loss_of_the_last_replica_and_its_return_are_events() -> None:
+    first = at_half()
+
+    lost = advance(first, seen(versions=of(DOWN)))
+    again = advance(lost.rollout, later(seen(versions=of(DOWN)), lost.rollout))
+    back = advance(again.rollout, later(seen(), again.rollout))
+
+    assert [event.kind for event in (*lost.events, *again.events, *back.events)] == ["lost", "back"]
+    assert lost.events[0].reason.startswith("version 2 lost its last replica: stable has its")
+    assert back.rollout.reason == first.reason
 
 
 def test_a_shadow_reports_and_promotes_nothing() -> None:
@@ -381,6 +401,7 @@ def test_a_shadow_reports_and_promotes_nothing() -> None:
 )
 def test_threshold_rules_in_argo_s_words(phases: list[str], phase: Phase) -> None:
     rule = {"name": "p99", "query": "up", "interval": "30s", "count": 2, "failureLimit": 1}
+    rule |= {"successCondition": "result[0] > 0"}
     plan = a_plan({"setWeight": 50}, {"analysis": {}}, analysis={"rules": [rule]})
     first = run(begun(plan), counted(Counts(), Counts()), most=2).rollout
 

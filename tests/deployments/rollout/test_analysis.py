@@ -74,8 +74,7 @@ def test_verdict(batches: list[Batch], verdict: Verdict) -> None:
         ),
         pytest.param(
             (0, 0, 0, 0),
-            r"error rate of nothing against of nothing: "
-            r"rise between -100\.0% and \+100\.0%, allowed \+0\.50%",
+            r"error rate: nothing was counted yet",
             id="nothing",
         ),
     ],
@@ -194,6 +193,16 @@ def test_a_certain_failure_has_an_e_value_that_is_a_number() -> None:
 
     assert finding.verdict is FAILED
     assert math.isfinite(finding.e_value)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_before_anything_was_counted_every_kind_is_undecided(kind: Kind) -> None:
+    signal = Signal(kind.value, kind, allowed=0.1)
+
+    judgement = judge(begin([signal], canary=Counts(), stable=Counts()), [signal])
+
+    assert judgement.verdict is INCONCLUSIVE
+    assert judgement.reason == f"{kind.value}: nothing was counted yet"
 
 
 @pytest.mark.parametrize(
