@@ -79,7 +79,9 @@ def config(facts: Facts) -> Iterator[Finding]:
         )
         return
     for fault in facts.config_faults:
-        yield _wrong("config", fault, "mend the config; `rayfleet validate` checks it again")
+        yield _wrong(
+            "config", fault, "mend it, or register what it names; `rayfleet validate` looks again"
+        )
     if facts.config_away:
         yield _warning(
             "config",
@@ -212,10 +214,11 @@ def authentication(facts: Facts) -> Iterator[Finding]:
     if ray.error is not None:
         yield _wrong("ray", ray.error, "start Ray there, or set RAY_ADDRESS to where it is")
         return
-    if ray.mode == "disabled":
+    # Ray 2.60 takes every other word for `disabled`.
+    if ray.mode is not None and ray.mode.lower() != "token":
         yield _warning(
             "ray",
-            "RAY_AUTH_MODE is disabled: whoever reaches Ray's ports can run code there",
+            f"RAY_AUTH_MODE is {ray.mode!r}: whoever reaches Ray's ports can run code there",
             "unset it, or set it to token; keep Ray's ports off networks that you do not trust",
         )
     elif ray.address != "local" and not ray.has_token:
@@ -252,6 +255,8 @@ CHECKS: tuple[Check, ...] = (
 
 
 def _folder(folder: Folder, what: str) -> Finding:
+    if folder.is_file:
+        return _wrong("storage", f"{folder.path} is a file", f"set {what} to a folder")
     if not folder.writable:
         return _wrong(
             "storage", f"{folder.path} cannot be written", f"mend its rights, or set {what}"
@@ -264,7 +269,14 @@ def _folder(folder: Folder, what: str) -> Finding:
 
 def _dependency(facts: Facts, seen: Dependency, name: str, setting: str) -> Iterator[Finding]:
     if seen.error is not None:
-        yield _wrong(name, f"{seen.address}: {seen.error}", f"start it, or set {setting}")
+        what = f"{seen.address}: {seen.error}"
+        yield _wrong(name, what, f"start it, or mend the address in {setting}")
+    elif seen.absent:
+        yield _ok(name, f"{seen.address} is made with its first use")
+    elif not seen.asked:
+        yield _warning(
+            name, f"{seen.address} was not asked: no HTTP and no database", "ask it yourself"
+        )
     else:
         yield _ok(name, f"{seen.address} answers")
     if facts.fleet is not None and facts.fleet.dependencies.get(name) is False:

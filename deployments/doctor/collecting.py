@@ -48,7 +48,15 @@ from tuning.authentication import (
 )
 from tuning.errors import TuningError
 from tuning.home import resolve_home
-from tuning.probes import first_line, require_database, require_ray, without_password
+from tuning.probes import (
+    DATABASE_SERVERS,
+    FILE,
+    first_line,
+    is_missing_file,
+    require_database,
+    require_ray,
+    without_password,
+)
 
 WITHIN_S = 5.0
 """For each answer of a fleet or a server, seconds."""
@@ -159,7 +167,8 @@ def _listens(host: str, port: int) -> bool:
 def _folder(path: Path) -> Folder:
     """A folder, or the nearest one above that is there."""
     there = next(each for each in (path, *path.parents) if each.exists())
-    return Folder(str(path), os.access(there, os.W_OK), shutil.disk_usage(there).free)
+    free_bytes = shutil.disk_usage(there).free
+    return Folder(str(path), os.access(there, os.W_OK), free_bytes, not there.is_dir())
 
 
 def _shared_memory() -> int:
@@ -173,20 +182,28 @@ def _registry(settings: Settings) -> Dependency:
     uri = settings.registry_uri
 
     def ask() -> None:
-        if not uri.startswith(("http://", "https://")):
-            require_database(uri)
-            return
         # Requests, as MLflow's own client: it knows what a name and a password in an address are.
         requests.get(f"{uri.rstrip('/')}/health", timeout=WITHIN_S).raise_for_status()
 
-    return _reached(uri, ask)
+    if uri.startswith(("http://", "https://")):
+        return _reached(uri, ask)
+    if uri.startswith((*DATABASE_SERVERS, FILE)):
+        return _database(uri)
+    return Dependency(without_password(uri), asked=False)
 
 
 def _store(spec: FleetSpec, settings: Settings) -> Dependency:
     fault = store_url_fault(spec.store_url)
     if fault is not None:
         return Dependency(without_password(settings.store_url), fault)
-    return _reached(settings.store_url, lambda: require_database(settings.store_url))
+    return _database(settings.store_url)
+
+
+def _database(url: str) -> Dependency:
+    home = resolve_home(create=False).root
+    if is_missing_file(url) and not home.exists() and str(home) in url:
+        return Dependency(url, absent=True)
+    return _reached(url, lambda: require_database(url))
 
 
 def _reached(address: str, ask: Callable[[], None]) -> Dependency:
@@ -247,8 +264,8 @@ def _gpus() -> tuple[int, str | None]:
 
 def _ray(environment: Mapping[str, str]) -> Ray:
     address = environment.get(ADDRESS_VARIABLE) or LOCAL
-    token = any(name in environment for name in TOKEN_VARIABLES)
-    has_token = token or (Path.home() / TOKEN_FILE).is_file()
+    token, path = (environment.get(name) for name in TOKEN_VARIABLES)
+    has_token = bool(token) or Path(path or Path.home() / TOKEN_FILE).is_file()
     try:
         require_ray(address, ADDRESS_VARIABLE)
         error = None

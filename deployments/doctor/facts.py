@@ -31,6 +31,8 @@ class Folder:
     path: str
     writable: bool
     free_bytes: int
+    is_file: bool = False
+    """Whether something else stands in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,12 @@ class Dependency:
 
     error: str | None = None
     """Why it could not be reached; None when it was."""
+
+    absent: bool = False
+    """Whether it is a file of RAYFLEET_HOME that is made when it is used first."""
+
+    asked: bool = True
+    """Whether there is a way to ask one of its kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,10 @@ CASES = [
         "/data cannot be written", id="read-only-home",
     ),
     pytest.param(
+        check_storage, {"home": Folder("/data", writable=True, free_bytes=1, is_file=True)},
+        "wrong", "/data is a file", id="home-is-a-file",
+    ),
+    pytest.param(
         check_storage, {"temporary": Folder("/tmp", writable=True, free_bytes=GIB)}, "wrong",
         "1.0 GiB are free at /tmp", id="full-disk",
     ),
@@ -93,6 +97,10 @@ CASES = [
         check_registry,
         {"fleet": replace(RUNNING, dependencies={"registry": False, "store": True})}, "wrong",
         "the fleet's controller cannot reach it", id="registry-away-from-the-controller",
+    ),
+    pytest.param(
+        check_registry, {"registry": Dependency("databricks", asked=False)}, "warning",
+        "databricks was not asked: no HTTP and no database", id="registry-of-another-kind",
     ),
     pytest.param(
         check_store, {"store": Dependency("postgresql://db/fleet", "no route")}, "wrong",
@@ -139,8 +147,13 @@ CASES = [
     ),
     pytest.param(
         check_authentication, {"ray": Ray("local", mode="disabled")}, "warning",
-        "RAY_AUTH_MODE is disabled: whoever reaches Ray's ports can run code there",
+        "RAY_AUTH_MODE is 'disabled': whoever reaches Ray's ports can run code there",
         id="open-to-all",
+    ),
+    pytest.param(
+        check_authentication, {"ray": Ray("local", mode="tokn")}, "warning",
+        "RAY_AUTH_MODE is 'tokn': whoever reaches Ray's ports can run code there",
+        id="misspelt-mode",
     ),
     pytest.param(
         check_authentication, {"ray": Ray("head:6379", has_token=False)}, "warning",
@@ -157,6 +170,29 @@ CASES = [
         "it does not run: exec format error", id="broken-haproxy",
     ),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "what"),
+    [
+        pytest.param(
+            check_registry,
+            {"registry": Dependency("sqlite:////h/mlflow.db", absent=True)},
+            "sqlite:////h/mlflow.db is made with its first use",
+            id="registry-not-made-yet",
+        ),
+        pytest.param(
+            check_authentication,
+            {"ray": Ray("local", mode="TOKEN")},
+            "authentication is on",
+            id="mode-in-capitals",
+        ),
+    ],
+)
+def test_what_looks_wrong_and_is_not(check: Check, changes: dict[str, object], what: str) -> None:
+    (found,) = check(replace(SOUND, **changes))  # type: ignore[arg-type]
+
+    assert (found.level, found.what) == (Level.OK, what)
 
 
 @pytest.mark.parametrize(("check", "changes", "level", "what"), CASES)

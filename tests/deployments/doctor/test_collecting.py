@@ -17,6 +17,7 @@ from deployments.haproxy import free_port
 from deployments.telemetry import REVISION, Counters, exposition
 from tests.documents import REPOSITORY
 from tests.fakes import make_table
+from tuning.authentication import TOKEN_VARIABLES
 
 
 def test_a_fleet_s_parts_are_read_off_its_metrics() -> None:
@@ -72,8 +73,43 @@ class TestThisMachine:
 
         assert facts.unmet == {}
         assert facts.home.writable
+        assert (facts.registry.absent, facts.store.absent) == (True, True)
         assert facts.fleet is None
         assert not (tmp_path / "home").exists()
+
+    def test_a_file_in_the_place_of_the_home_is_seen(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "home").touch()
+        monkeypatch.setenv("RAYFLEET_HOME", str(tmp_path / "home"))
+
+        facts = collect(None)
+
+        assert facts.home.is_file
+        assert facts.registry.error is not None
+
+    @pytest.mark.parametrize(
+        ("variables", "has_token"),
+        [
+            pytest.param({"RAY_AUTH_TOKEN": "secret"}, True, id="token"),
+            pytest.param({"RAY_AUTH_TOKEN": ""}, False, id="empty"),
+            pytest.param({"RAY_AUTH_TOKEN_PATH": "/nonexistent"}, False, id="no-such-file"),
+        ],
+    )
+    def test_a_token_is_one_only_if_it_is_there(
+        self,
+        variables: dict[str, str],
+        has_token: bool,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        for name in TOKEN_VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+        assert collect(None).ray.has_token is has_token
 
     def test_a_server_may_have_a_name_and_a_password_in_its_address(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
