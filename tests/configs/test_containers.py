@@ -143,7 +143,7 @@ def test_what_watches_the_fleet_has_our_configs_and_finds_one_another(
     services = {
         name: compose["services"][name] for name in ("prometheus", "alertmanager", "grafana")
     }
-    published = {int(port.split(":")[1]) for port in compose["services"]["fleet"]["ports"]}
+    published = {int(port.split(":")[1]) for port in compose["services"]["network"]["ports"]}
     (provider,) = yaml.safe_load((GRAFANA / "dashboards" / "rayfleet.yaml").read_text())[
         "providers"
     ]
@@ -163,7 +163,11 @@ def test_what_watches_the_fleet_has_our_configs_and_finds_one_another(
     }
 
     # All of their configs speak of loopback.
-    assert {each["network_mode"] for each in services.values()} == {"service:fleet"}
+    shared = [*services.values(), compose["services"]["fleet"]]
+    assert {each["network_mode"] for each in shared} == {"service:network"}
+    # A container of a network's own outlives the fleet's, and has its name.
+    assert compose["services"]["network"]["command"] == ["sleep", "infinity"]
+    assert compose["services"]["network"]["networks"]["default"]["aliases"] == ["fleet"]
     assert published >= {3000, 9090, 9093}
     assert source["url"] == "http://127.0.0.1:9090"
     assert set(configs) == {"prometheus", "alertmanager"}
@@ -247,7 +251,7 @@ def test_the_fleet_of_compose_starts_ray_as_the_manifests_do(compose: dict[str, 
 def test_published_ports_are_those_that_the_config_opens(compose: dict[str, Any]) -> None:
     text = yaml.safe_load((REPOSITORY / "configs" / "compose.yaml").read_text())
     express = text["applications"][0]["args"]["express"]
-    published = {int(each.split(":")[2]) for each in compose["services"]["fleet"]["ports"]}
+    published = {int(each.split(":")[2]) for each in compose["services"]["network"]["ports"]}
 
     assert http_place(text) == ("0.0.0.0", 8000)
     assert {express["port"], express["grpc_port"], 8265} <= published
