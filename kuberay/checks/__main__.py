@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from kuberay.checks.capacity import check_capacity
 from kuberay.checks.embedded import check_embedded
+from kuberay.checks.jobs import check_jobs
 from kuberay.checks.monitoring import check_monitoring
 from kuberay.checks.networks import check_networks
+from kuberay.checks.nodes import check_nodes
 from kuberay.checks.objects import Fault, Manifest
 from kuberay.checks.project import Project, read_project
 from kuberay.checks.references import check_references
@@ -18,6 +20,7 @@ from kuberay.checks.routes import check_routes
 from kuberay.checks.safety import check_safety
 from kuberay.checks.schemas import VARIABLE, check_schemas, read_schemas, schema_folder
 from kuberay.checks.selectors import check_selectors
+from kuberay.checks.servers import check_servers
 from kuberay.checks.serving import check_serving
 from kuberay.checks.stores import check_stores
 from kuberay.checks.versions import check_versions
@@ -33,8 +36,11 @@ CHECKS: tuple[Check, ...] = (
     check_safety,
     check_rights,
     check_serving,
+    check_nodes,
+    check_jobs,
     check_capacity,
     check_stores,
+    check_servers,
     check_networks,
     check_monitoring,
     check_embedded,
@@ -76,7 +82,7 @@ def faults_of(objects: Sequence[Manifest], project: Project) -> Iterator[Fault]:
     for check in CHECKS:
         try:
             yield from check(objects, project)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             # The checks read objects as the schemas have them, and these may be broken, or missing.
             yield Fault(check.__name__, f"stops at {error!r}: an object has not its kind's form")
 

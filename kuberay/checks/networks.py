@@ -156,7 +156,7 @@ def _needless(policy: Manifest, ways: Sequence[Way]) -> Iterator[Fault]:
     ]
     for labels, port in openings(policy):
         if labels is None:
-            yield Fault(place(policy), "lets every namespace in: name one by its label")
+            yield Fault(place(policy), "lets everyone in: name a namespace by its label")
         elif port is None:
             yield Fault(place(policy), f"lets {dict(labels)} in at every port: name those it needs")
         elif (dict(labels), port) not in needed:

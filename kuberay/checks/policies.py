@@ -61,7 +61,7 @@ def openings(policy: Manifest) -> Iterator[tuple[Mapping[str, str] | None, int |
             for each in rule.get("from", ())
             if "namespaceSelector" in each
         ]
-        if not rule.get("from"):
+        if not rule.get("from") or any("ipBlock" in each for each in rule["from"]):
             foreign.append(None)
         yield from ((labels, port) for labels in foreign for port in ports)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kuberay.checks.objects import Fault, Manifest, Pod, Role, pods, ray_cluster
+from kuberay.checks.objects import Fault, Manifest, Pod, Role, place, pods, ray_cluster
 from kuberay.checks.project import Project
 
 UNITS = {
@@ -13,6 +13,9 @@ UNITS = {
 }  # fmt: skip
 
 GPU = "nvidia.com/gpu"
+
+LEAST_STORAGE = "1Gi"
+"""Of a volume that stays."""
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108, a mount
 
@@ -39,9 +42,21 @@ def check_resources(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
             yield from _told(pod)
             yield from _shared_memory(pod)
     for manifest in objects:
+        yield from _claims(manifest)
         sidecar = (ray_cluster(manifest) or {}).get("autoscalerOptions")
         if sidecar is not None:
             yield from _limits(f"autoscaler of {manifest['kind']}", sidecar.get("resources", {}))
+
+
+def _claims(manifest: Manifest) -> Iterator[Fault]:
+    claims = list(manifest.get("spec", {}).get("volumeClaimTemplates", ()))
+    if manifest["kind"] == "PersistentVolumeClaim":
+        claims.append(manifest)
+    for claim in claims:
+        storage = claim["spec"]["resources"]["requests"]["storage"]
+        if quantity(storage) < quantity(LEAST_STORAGE):
+            what = f"volume {claim['metadata']['name']!r}: storage {storage} is below"
+            yield Fault(place(manifest), f"{what} {LEAST_STORAGE}")
 
 
 def _limits(where: str, resources: Mapping[str, Any]) -> Iterator[Fault]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kuberay.checks.objects import Fault, Manifest, Role, name_of, of_kind, pods, ray_cluster
+from kuberay.checks.objects import Fault, Manifest, Role, name_of, of_kind, place, pods, ray_cluster
 from kuberay.checks.project import Project
 
 Rights = Mapping[tuple[str, str], frozenset[str]]
@@ -13,6 +13,15 @@ AUTOSCALER: Rights = {
     ("ray.io", "rayclusters"): frozenset({"get", "patch"}),
 }
 """As KubeRay's own role for it has them (BuildRole in its rbac.go)."""
+
+GRANTED = AUTOSCALER.keys() | {
+    ("", "pods/log"),
+    ("", "events"),
+    ("ray.io", "rayjobs"),
+    ("ray.io", "raycronjobs"),
+    ("ray.io", "rayservices"),
+}
+"""What roles may speak of: the autoscaler's, and what people who run sweeps do."""
 
 
 def check_rights(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
@@ -39,6 +48,10 @@ def check_rights(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
                     yield Fault(pod.where, f"account {account!r} {said}")
         if needed and not pod.spec.get("automountServiceAccountToken", _mounts(account, objects)):
             yield Fault(pod.where, "automountServiceAccountToken: the autoscaler needs the token")
+    for role in of_kind(objects, "Role"):
+        for group, resource in sorted(_rules(role).keys() - GRANTED):
+            what = f"{resource!r} of {group or 'the core group'!r}: nobody here needs it"
+            yield Fault(place(role), what)
 
 
 def _mounts(account: str, objects: Sequence[Manifest]) -> bool:
@@ -52,8 +65,12 @@ def _mounts(account: str, objects: Sequence[Manifest]) -> bool:
 def _granted(account: str, objects: Sequence[Manifest]) -> Rights:
     found: dict[tuple[str, str], frozenset[str]] = {}
     for binding in of_kind(objects, "RoleBinding"):
-        subjects = [(each["kind"], each["name"]) for each in binding.get("subjects", ())]
-        if ("ServiceAccount", account) not in subjects:
+        space = binding["metadata"].get("namespace")
+        subjects = [
+            (each["kind"], each["name"], each.get("namespace", space))
+            for each in binding.get("subjects", ())
+        ]
+        if ("ServiceAccount", account, space) not in subjects:
             continue
         for role in of_kind(objects, binding["roleRef"]["kind"]):
             if name_of(role) == binding["roleRef"]["name"]:

@@ -42,9 +42,18 @@ def services(objects: Sequence[Manifest]) -> dict[str, dict[str, int]]:
     return found
 
 
+PATHS = {"/", "/v2", "/models", "/metrics"}
+"""Beginnings of what a gateway answers."""
+
+
 def _ingress(ingress: Manifest, there: Mapping[str, Mapping[str, int]]) -> Iterator[Fault]:
+    covered = {host for tls in ingress["spec"].get("tls", ()) for host in tls.get("hosts", ())}
     for rule in ingress["spec"]["rules"]:
+        if rule.get("host") not in covered:
+            yield Fault(place(ingress), f"host {rule.get('host')!r}: no certificate covers it")
         for path in rule["http"]["paths"]:
+            if path["path"] not in PATHS:
+                yield Fault(place(ingress), f"path {path['path']!r}: no gateway answers there")
             service = path["backend"]["service"]
             ports = there.get(service["name"], {})
             wanted = service["port"].get("name", service["port"].get("number"))
@@ -59,9 +68,13 @@ def _route(
     there: Mapping[str, Mapping[str, int]],
 ) -> Iterator[Fault]:
     for parent in route["spec"]["parentRefs"]:
-        sections = {each["name"] for each in gateways.get(parent["name"], ())}
-        if parent.get("sectionName") not in sections:
+        listeners = {each["name"]: each for each in gateways.get(parent["name"], ())}
+        listener = listeners.get(parent.get("sectionName"))
+        if listener is None:
             yield Fault(place(route), f"parentRefs: no listener {dict(parent)}")
+        elif listener.get("hostname") not in {None, *route["spec"]["hostnames"]}:
+            what = f"hostnames {route['spec']['hostnames']}: the listener's is another"
+            yield Fault(place(route), f"{what}, {listener['hostname']!r}")
     for rule in route["spec"]["rules"]:
         for backend in rule["backendRefs"]:
             if backend["port"] not in there.get(backend["name"], {}).values():

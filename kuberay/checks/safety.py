@@ -16,6 +16,8 @@ CREDENTIALS = re.compile(r"://[^/\s:@]+:(?!\$\()[^/\s@]+@")
 WRITABLE = ("/tmp", "/dev/shm")  # noqa: S108, mounts
 """Where Ray and the fleet must be able to write, beside RAYFLEET_HOME."""
 
+ENFORCED = "pod-security.kubernetes.io/enforce"
+
 ASKS_THE_API_SERVER = {"fleet-head"}
 """Accounts whose token a pod may have."""
 
@@ -38,6 +40,9 @@ def check_safety(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     for secret in of_kind(objects, "Secret"):
         yield Fault(place(secret), "a Secret has no place in the repository")
     yield from _roles(objects)
+    for namespace in of_kind(objects, "Namespace"):
+        if namespace["metadata"].get("labels", {}).get(ENFORCED) != "restricted":
+            yield Fault(place(namespace), f"label {ENFORCED} should be restricted")
 
 
 def _pod(pod: Pod) -> Iterator[Fault]:

@@ -23,6 +23,8 @@ def check_selectors(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
         yield from _own_selectors(pod)
         yield from _ports_of_probes(pod)
     for service in of_kind(objects, "Service"):
+        if service["spec"].get("publishNotReadyAddresses"):
+            yield Fault(place(service), "publishNotReadyAddresses: clients would meet closed doors")
         yield from _target_ports(service, everyone)
 
 

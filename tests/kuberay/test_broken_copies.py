@@ -8,8 +8,10 @@ import pytest
 from kuberay.checks.__main__ import CHECKS, Check, faults_of
 from kuberay.checks.capacity import check_capacity
 from kuberay.checks.embedded import check_embedded
+from kuberay.checks.jobs import check_jobs
 from kuberay.checks.monitoring import check_monitoring
 from kuberay.checks.networks import check_networks
+from kuberay.checks.nodes import check_nodes
 from kuberay.checks.objects import Manifest
 from kuberay.checks.project import Project
 from kuberay.checks.references import check_references
@@ -18,6 +20,7 @@ from kuberay.checks.rights import check_rights
 from kuberay.checks.routes import check_routes
 from kuberay.checks.safety import check_safety
 from kuberay.checks.selectors import check_selectors
+from kuberay.checks.servers import check_servers
 from kuberay.checks.serving import check_serving
 from kuberay.checks.stores import check_stores
 from kuberay.checks.versions import check_versions
@@ -66,7 +69,7 @@ BROKEN = [
     breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.env.0", UNKNOWN_KEY, "no key 'passwd'", why="key"),
     breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.env.0", UNKNOWN_CONFIG, "ConfigMap 'nobody'", why="config-map"),
     breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.env.1.name", "PASSWORD", "$(POSTGRES_PASSWORD) is not set", why="variable"),
-    breaks(check_references, "Deployment", "mlflow", f"{MLFLOW}.env.1.name", "PASSWORD", "$(POSTGRES_PASSWORD)", why="variable-of-arguments"),
+    breaks(check_references, "Deployment", "mlflow", f"{MLFLOW}.env.0.name", "PASSWORD", "$(POSTGRES_PASSWORD)", why="variable-of-arguments"),
     breaks(check_references, *SERVICE, f"{CPU_CONTAINER}.envFrom", [{"configMapRef": {"name": "a"}}], "ConfigMap 'a'", why="environment"),
     breaks(check_references, *SERVICE, f"{CLUSTER}.authOptions.secretName", "token", "Secret 'token'", why="ray's-token"),
     breaks(check_references, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisPassword.valueFrom.secretKeyRef.key", "pw", "no key 'pw'", why="redis-password"),
@@ -92,8 +95,11 @@ BROKEN = [
     breaks(check_routes, "Ingress", "fleet", "spec.rules.0.http.paths.0.backend.service.name", "fleet", "fleet:serve", why="backend"),
     breaks(check_routes, "Ingress", "fleet", "spec.rules.0.http.paths.0.backend.service.port.name", "http", ":http", why="port-of-a-backend"),
     breaks(check_routes, "Ingress", "fleet", "spec.tls.0.secretName", "tls", "Secret 'tls'", why="certificate"),
+    breaks(check_routes, "Ingress", "fleet", "spec.tls.0.hosts", ["other.example.com"], "no certificate covers it", why="host"),
+    breaks(check_routes, "Ingress", "fleet", "spec.rules.0.http.paths.0.path", "/v3", "no gateway answers there", why="path"),
     breaks(check_routes, *SERVICE, f"{HEAD_CONTAINER}.ports.4.name", "http", "no such Service", why="kuberay's-service"),
     breaks(check_selectors, "Service", "fleet-grpc", "spec.selector", {"ray.io/serve": "yes"}, "fits no pod", why="kuberay's-label"),
+    breaks(check_selectors, "Service", "fleet-grpc", "spec.publishNotReadyAddresses", True, "closed doors", why="not-ready"),
     # Resources
     breaks(check_resources, *SERVICE, f"{CPU_CONTAINER}.resources.requests.cpu", "8", "request cpu=8 is over", why="request-over-limit"),
     breaks(check_resources, "Deployment", "mlflow", f"{MLFLOW}.resources.limits.memory", GONE, "memory needs", why="no-limit"),
@@ -105,7 +111,10 @@ BROKEN = [
     breaks(check_resources, *SERVICE, f"{CPU}.template.spec.volumes.2.emptyDir.sizeLimit", "64Mi", "/dev/shm should be", why="shared-memory"),
     breaks(check_resources, *SERVICE, f"{CLUSTER}.autoscalerOptions.resources.limits.cpu", "100m", "request cpu=500m", why="autoscaler"),
     breaks(check_resources, "RayJob", "sweep", "spec.rayClusterSpec.workerGroupSpecs.0.rayStartParams.num-cpus", "9", "num-cpus 9", why="cpus-of-a-job"),
+    breaks(check_resources, "StatefulSet", "postgres", "spec.volumeClaimTemplates.0.spec.resources.requests.storage", "20", "storage 20 is below 1Gi", why="tiny-volume"),
+    breaks(check_resources, "PersistentVolumeClaim", "sweeps", "spec.resources.requests.storage", "1Mi", "storage 1Mi is below", why="tiny-claim"),
     # Safety
+    breaks(check_safety, "Namespace", "rayfleet", "metadata.labels", {}, "should be restricted", why="namespace"),
     breaks(check_safety, *SERVICE, f"{CPU}.template.spec.securityContext.runAsNonRoot", False, "runAsNonRoot", why="root"),
     breaks(check_safety, *SERVICE, f"{CPU}.template.spec.securityContext.seccompProfile", GONE, "seccompProfile", why="seccomp"),
     breaks(check_safety, *SERVICE, f"{CPU_CONTAINER}.securityContext.readOnlyRootFilesystem", False, "readOnlyRootFilesystem", why="writable"),
@@ -165,6 +174,9 @@ BROKEN = [
     breaks(check_rights, "RoleBinding", "fleet-autoscaler", "roleRef.name", "sweep-runner", "may create, delete, get", why="another-role"),
     breaks(check_rights, *SERVICE, f"{HEAD}.template.spec.serviceAccountName", "fleet-worker", "'fleet-worker' may not get", why="account-of-the-head"),
     breaks(check_rights, "ServiceAccount", "fleet-head", "automountServiceAccountToken", False, "needs the token", why="no-token"),
+    breaks(check_rights, "RoleBinding", "fleet-autoscaler", "subjects.0.namespace", "default", "may not get, list, patch, watch pods", why="account-of-another-namespace"),
+    breaks(check_rights, "Role", "sweep-runner", "rules.0.resources.0", "rayjob", "'rayjob' of 'ray.io': nobody here needs it", why="singular"),
+    breaks(check_rights, "Role", "sweep-runner", "rules.2.resources.3", "pods/exec", "'pods/exec' of 'the core group'", why="shell"),
     # Stores
     breaks(check_stores, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisAddress", "reddis:6379", "'reddis': there is no such Service", why="host-of-redis"),
     breaks(check_stores, *SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisAddress", "redis:6380", "'redis' has no port 6380", why="port-of-redis"),
@@ -176,11 +188,70 @@ BROKEN = [
     breaks(check_stores, *SERVICE, f"{CPU_CONTAINER}.env.2.value", "postgresql://rayfleet:$(POSTGRES_PASSWORD)@postgres:5432/fleet", "database 'fleet': nothing makes it", why="database-of-the-store"),
     breaks(check_stores, *SERVICE, f"{CPU_CONTAINER}.env.2.value", "postgresql://root:$(POSTGRES_PASSWORD)@postgres:5432/rayfleet", "user 'root': should be 'rayfleet'", why="user"),
     breaks(check_stores, *SERVICE, f"{CPU_CONTAINER}.env.1.valueFrom.secretKeyRef.name", "redis", "of Secret 'redis', StatefulSet/postgres reads 'password' of Secret 'postgres'", why="password-of-the-store"),
-    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.2.value", "postgresql://rayfleet:$(POSTGRES_PASSWORD)@postgres:5432/mlfow", "database 'mlfow'", why="database-of-mlflow"),
+    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.1.value", "postgresql://rayfleet:$(POSTGRES_PASSWORD)@postgres:5432/mlfow", "database 'mlfow'", why="database-of-mlflow"),
     breaks(check_stores, "ConfigMap", "postgres-databases", "data", {"databases.sql": "CREATE DATABASE other;"}, "database 'mlflow': nothing makes it, only ['other', 'rayfleet']", why="script"),
     breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.args.3", "--artifacts-destination=s3://models", "bucket 'models'", why="bucket"),
-    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.3.value", "http://s4:9000", "'s4': there is no such", why="endpoint"),
-    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.5.valueFrom.secretKeyRef.key", "access", "reads 'access' of Secret 's3'", why="key-of-the-bucket"),
+    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.2.value", "http://s4:9000", "'s4': there is no such", why="endpoint"),
+    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.4.valueFrom.secretKeyRef.key", "access", "reads 'access' of Secret 's3'", why="key-of-the-bucket"),
+    breaks(check_stores, "Deployment", "mlflow", f"{MLFLOW}.env.0.valueFrom.secretKeyRef.name", "s3", "of Secret 's3', StatefulSet/postgres reads", why="password-of-mlflow"),
+    # Servers
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.command", ["mlflow", "serve"], "should be mlflow server", why="command"),
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.args.0", "--host=127.0.0.1", "--host=127.0.0.1: nobody else", why="host-of-mlflow"),
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.args.1", "--port=5001", "listens at port 5001, and declares 5000", why="port-of-mlflow"),
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.args.2", "--worker=2", "--worker is none that is needed", why="option-of-mlflow"),
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.args.3", "--default-artifact-root=s3://mlflow", "--artifacts-destination is missing", why="artifacts-past-the-server"),
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.args.4", "--allowed-hosts=mlflow,mlflow:*,mlflow.rayfleet,mlflow.rayfleet:*", "refuses who calls it mlflow.rayfleet.svc", why="hosts-of-mlflow"),
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.env.1.name", "MLFLOW_BACKEND_URI", "MLFLOW_BACKEND_STORE_URI is not set", why="variable-of-mlflow"),
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.env.1.value", "postgresql://rayfleet:$(POSTGRES_PASSWORD)@postgres:5432/rayfleet", "database 'rayfleet' is the fleet store's", why="shared-database"),
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.env.5.valueFrom.secretKeyRef.key", "access-key", "AWS_SECRET_ACCESS_KEY: should be the key 'secret-key'", why="swapped-key"),
+    breaks(check_servers, "Deployment", "mlflow", f"{MLFLOW}.volumeMounts.0.mountPath", "/var/tmp", "/tmp needs a volume", why="tmp-of-mlflow"),
+    breaks(check_servers, "Deployment", "mlflow", "spec.replicas", 0, "there should be one", why="no-replica"),
+    breaks(check_servers, "StatefulSet", "redis", f"{MLFLOW}.args", ["--appendonly", "yes", "--dir", "/data", "--maxmemory-policy", "noeviction"], "--requirepass is missing", why="open-redis"),
+    breaks(check_servers, "StatefulSet", "redis", f"{MLFLOW}.args.1", "hunter2", "should be a Secret's", why="plain-password"),
+    breaks(check_servers, "StatefulSet", "redis", f"{MLFLOW}.args.3", "no", "--appendonly no", why="nothing-on-disk"),
+    breaks(check_servers, "StatefulSet", "redis", f"{MLFLOW}.args.5", "/tmp", "is on none of the volumes that stay", why="folder-of-redis"),
+    breaks(check_servers, "StatefulSet", "redis", f"{MLFLOW}.args.7", "allkeys-lru", "should be noeviction", why="eviction"),
+    breaks(check_servers, "StatefulSet", "redis", f"{MLFLOW}.volumeMounts.0.mountPath", "/var/data", "is on none of the volumes that stay", why="mount-of-redis"),
+    breaks(check_servers, "StatefulSet", "redis", f"{MLFLOW}.ports.0.containerPort", 6380, "listens at port 6379, and declares 6380", why="port-of-redis"),
+    breaks(check_servers, "StatefulSet", "s3", f"{MLFLOW}.args.1", "http", "should be serve s3", why="protocol"),
+    breaks(check_servers, "StatefulSet", "s3", f"{MLFLOW}.args.2", "/tmp", "serve s3 /tmp: is on none of the volumes", why="folder-of-s3"),
+    breaks(check_servers, "StatefulSet", "s3", f"{MLFLOW}.args.3", "--addr=:9001", "listens at port 9001", why="port-of-s3"),
+    breaks(check_servers, "StatefulSet", "s3", f"{MLFLOW}.args.3", "--addr=127.0.0.1:9000", "nobody else would reach it", why="host-of-s3"),
+    breaks(check_servers, "StatefulSet", "s3", f"{MLFLOW}.args.4", "--auth-key=$(SECRET_KEY),$(ACCESS_KEY)", "should be access-key, then secret-key", why="swapped-keys"),
+    breaks(check_servers, "StatefulSet", "s3", "spec.template.spec.initContainers.0.command.2", "/tmp/mlflow", "/tmp/mlflow: is not in /data", why="folder-of-the-bucket"),
+    breaks(check_servers, "StatefulSet", "postgres", f"{MLFLOW}.env.3.value", "/tmp/tables", "PGDATA /tmp/tables: is on none", why="tables"),
+    breaks(check_servers, "StatefulSet", "postgres", f"{MLFLOW}.volumeMounts.3.mountPath", "/docker-entrypoint-init.d", "nothing makes the other databases", why="scripts"),
+    breaks(check_servers, "StatefulSet", "postgres", f"{MLFLOW}.readinessProbe.exec.command.0", "pg_isreadyy", "should ask pg_isready", why="probe-of-postgres"),
+    breaks(check_servers, "StatefulSet", "postgres", "spec.template.spec.securityContext.fsGroup", GONE, "fsGroup should be runAsGroup", why="group-of-postgres"),
+    breaks(check_servers, "StatefulSet", "postgres", "spec.serviceName", "postgresql", "'postgresql': there is no such Service", why="name-of-its-service"),
+    # Nodes
+    breaks(check_nodes, *SERVICE, f"{HEAD}.rayStartParams.port", "6380", "port gcs-server is 6379, Ray's port is 6380", why="port-of-the-head"),
+    breaks(check_nodes, *SERVICE, f"{HEAD}.rayStartParams.dashboard-port", "8266", "Ray's dashboard-port is 8266", why="port-of-the-dashboard"),
+    breaks(check_nodes, *SERVICE, f"{HEAD}.rayStartParams.include-dashboard", "false", "include-dashboard", why="no-dashboard"),
+    breaks(check_nodes, *SERVICE, f"{HEAD_CONTAINER}.ports.0.containerPort", 6380, "port gcs-server is 6380", why="port-of-the-gcs"),
+    breaks(check_nodes, *SERVICE, f"{CPU_CONTAINER}.env.2.name", "RAYFLEET_STOR", "RAYFLEET_STORE is not set", why="variable-of-the-fleet"),
+    breaks(check_nodes, "RayJob", "sweep", "spec.rayClusterSpec.headGroupSpec.template.spec.containers.0.env.1.name", "MLFLOW_TRACKING", "MLFLOW_TRACKING_URI is not set", why="variable-of-a-sweep"),
+    breaks(check_nodes, *SERVICE, f"{CPU_CONTAINER}.env.11.value", "6", "workers would not wait", why="impatient-workers"),
+    breaks(check_nodes, *SERVICE, f"{CPU_CONTAINER}.env.10.value", "deployments.gateway.serve_dor:middlewares", "there is no deployments.gateway.serve_dor", why="callback"),
+    breaks(check_nodes, *SERVICE, f"{HEAD}.rayStartParams.object-store-memory", "10000000", "Ray needs 75Mi", why="small-object-store"),
+    breaks(check_nodes, *SERVICE, f"{CPU}.template.spec.volumes.0.emptyDir.sizeLimit", "10Mi", "would be evicted", why="small-tmp"),
+    breaks(check_nodes, *SERVICE, f"{CPU}.template.spec.securityContext.runAsUser", 2000, "runAsUser should be 1000", why="user"),
+    breaks(check_nodes, *SERVICE, f"{CPU}.template.spec.topologySpreadConstraints.0.topologyKey", "kubernetes.io/hostnam", "topologyKey kubernetes.io/hostnam", why="topology"),
+    breaks(check_nodes, *SERVICE, f"{CPU}.template.spec.topologySpreadConstraints.0.matchLabelKeys", ["ray.io/clustr"], "no pod has the label ray.io/clustr", why="label-of-the-spread"),
+    breaks(check_nodes, *SERVICE, f"{CPU}.template.spec.restartPolicy", "Always", "autoscaler v2 needs Never", why="restarts"),
+    breaks(check_nodes, *SERVICE, f"{CPU_CONTAINER}.readinessProbe.httpGet.scheme", "HTTPS", "scheme should be HTTP", why="tls-of-a-probe"),
+    breaks(check_nodes, *SERVICE, f"{CPU_CONTAINER}.readinessProbe.periodSeconds", 300, "periodSeconds 300", why="rare-probe"),
+    breaks(check_nodes, *SERVICE, f"{HEAD_CONTAINER}.livenessProbe.failureThreshold", 1, "one slow answer", why="strict-probe"),
+    breaks(check_nodes, *SERVICE, f"{CPU}.replicas", 1, "minReplicas 2, replicas 1", why="replicas"),
+    breaks(check_nodes, *SERVICE, f"{CLUSTER}.autoscalerOptions.version", "v1", "should be v2", why="autoscaler"),
+    breaks(check_nodes, *SERVICE, f"{CLUSTER}.autoscalerOptions.idleTimeoutSeconds", 0, "would come and go", why="idle"),
+    # Jobs
+    breaks(check_jobs, "RayJob", "sweep", "spec.entrypoint", "python -m tuning configs/sweeps/breast-cancr.yaml", "there is no configs/sweeps/breast-cancr.yaml", why="config"),
+    breaks(check_jobs, "RayJob", "sweep", "spec.entrypoint", "python -m tunning configs/sweeps/wine.yaml", "there is no module tunning", why="module"),
+    breaks(check_jobs, "RayJob", "sweep", "spec.shutdownAfterJobFinishes", False, "would stay, and be paid for", why="cluster-left-behind"),
+    breaks(check_jobs, "RayJob", "sweep", "spec.suspend", True, "would never run", why="suspended"),
+    breaks(check_jobs, "RayJob", "wine-on-workbench", "spec.submitterPodTemplate.spec.containers.0.env.1.value", "none", "should be token", why="mode-of-a-submitter"),
+    breaks(check_jobs, "RayJob", "wine-on-workbench", "spec.submitterPodTemplate.spec.containers.0.env.2.valueFrom.secretKeyRef", {"name": "redis", "key": "password"}, "of Secret ray-auth-token", why="token-of-a-submitter"),
     # Networks
     breaks(check_networks, "NetworkPolicy", "default-deny", "spec.policyTypes", ["Ingress"], "none denies", why="no-denial"),
     breaks(check_networks, "NetworkPolicy", "ray-nodes", "spec.egress.1", GONE, "Deployment/mlflow at port 5000: no policy lets it out", why="out"),
@@ -200,9 +271,10 @@ BROKEN = [
     breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.ports.0.port", 8000, "a client: cannot reach RayService/fleet, cpu at port 8080", why="clients"),
     breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.ports.1", GONE, "a client: cannot reach RayService/fleet, cpu at port 8001", why="grpc-clients"),
     breaks(check_networks, "NetworkPolicy", "clients", "spec.podSelector.matchLabels", {"ray.io/node-type": "head"}, "a client: cannot reach", why="clients-of-the-head"),
-    breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.from", [], "lets every namespace in", why="everyone"),
-    breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.from.0.namespaceSelector", {}, "lets every namespace in", why="every-namespace"),
+    breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.from", [], "lets everyone in", why="everyone"),
+    breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.from.0.namespaceSelector", {}, "lets everyone in", why="every-namespace"),
     breaks(check_networks, "NetworkPolicy", "clients", "spec.ingress.0.ports", GONE, "in at every port", why="every-port"),
+    breaks(check_networks, "NetworkPolicy", "ray-heads", "spec.ingress.0.from.1", {"ipBlock": {"cidr": "0.0.0.0/0"}}, "lets everyone in", why="every-address"),
     breaks(check_networks, "NetworkPolicy", "monitoring", "spec.ingress.0.ports.1.port", 8080, "Prometheus: cannot reach RayService/fleet, headgroup at port 8090", why="monitoring"),
     breaks(check_networks, "NetworkPolicy", "monitoring", "spec.ingress.0.ports.0", GONE, "Prometheus: cannot reach RayService/fleet, cpu at port 8080", why="monitoring-of-gateways"),
     breaks(check_networks, "NetworkPolicy", "mlflow", "spec.ingress.0.from.1", GONE, "someone who registers models: cannot reach", why="registry"),
@@ -216,6 +288,10 @@ BROKEN = [
     breaks(check_monitoring, "PodMonitor", "ray", "spec.podMetricsEndpoints.0.relabelings", [], "job None", why="job-of-a-monitor"),
     breaks(check_monitoring, "PodMonitor", "ray", "spec.podMetricsEndpoints.0.port", "metric", "headgroup has no such port", why="port-of-a-monitor"),
     breaks(check_monitoring, "PodMonitor", "ray", "spec.selector.matchLabels", {"a": "b"}, "fits no pod", why="selector-of-a-monitor"),
+    breaks(check_monitoring, "ScrapeConfig", "fleet", "spec.metricsPath", "/metric", "metricsPath should be /metrics", why="path"),
+    breaks(check_monitoring, "ScrapeConfig", "fleet", "spec.scrapeInterval", "10m", "should be 15s at most", why="rare-scrapes"),
+    breaks(check_monitoring, "PodMonitor", "ray", "spec.selector.matchLabels", {"ray.io/node-type": "worker"}, "does not fit", why="heads-left-out"),
+    breaks(check_monitoring, "PrometheusRule", "fleet", "kind", "Rule", "there is none of configs/monitoring/rules/fleet.yaml", why="rules-left-out"),
     breaks(check_monitoring, "PrometheusRule", "fleet", "spec.groups.0.rules.0.for", "2m", "is not configs/monitoring/rules/fleet.yaml", why="rule"),
     # The embedded config
     breaks(check_embedded, *SERVICE, "spec.serveConfigV2", "applications: [{name: fleet, import_path: 'a:b', args: {expres: {}}, deployments: [{name: Controller, user_config: {models: {}}}]}]", "is none of configs/", why="another-text"),
@@ -246,6 +322,7 @@ def test_every_check_is_proven() -> None:
     [
         pytest.param("HTTPRoute", "fleet", "spec.rules.0.backendRefs.0.port", 80, "fleet-serve-svc:80", id="port"),
         pytest.param("HTTPRoute", "fleet", "spec.parentRefs.0.name", "edge", "no listener", id="gateway"),
+        pytest.param("HTTPRoute", "fleet", "spec.hostnames", ["other.example.com"], "the listener's is another", id="host"),
         pytest.param("Gateway", "clients", "spec.listeners.0.tls.certificateRefs.0.name", "tls", "Secret 'tls'", id="certificate"),
     ],
 )  # fmt: skip
@@ -284,6 +361,54 @@ def test_a_config_that_cannot_be_read_is_one_fault(
 
     assert list(check_capacity(broken, project)) == []
     assert "sum to 110, must sum to 100" in " ".join(map(str, check_embedded(broken, project)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        pytest.param("spec.schedule", "30 25 * * *", "should be five fields of cron", id="hour"),
+        pytest.param("spec.schedule", "30 2 * *", "should be five fields of cron", id="fields"),
+        pytest.param("spec.timeZone", "Etc/UCT2", "there is no such zone", id="zone"),
+        pytest.param(
+            "spec.jobTemplate.entrypoint",
+            "python -m tuning configs/sweeps/wine.yaml",
+            "without --restart",
+            id="restart",
+        ),
+    ],
+)
+def test_a_broken_schedule_is_caught(
+    path: str, value: str, fault: str, production: Sequence[Manifest], project: Project
+) -> None:
+    broken = changed(production, "RayCronJob", "breast-cancer-nightly", path, value)
+
+    assert [each for each in map(str, check_jobs(broken, project)) if fault in each]
+
+
+def test_a_group_with_gpus_tolerates_their_taint(
+    production: Sequence[Manifest], project: Project
+) -> None:
+    path = f"{CLUSTER}.workerGroupSpecs.1.template.spec.tolerations.0.key"
+    broken = changed(production, *SERVICE, path, "nvidia.com/gp")
+
+    (fault,) = map(str, check_nodes(broken, project))
+    assert "wear the taint nvidia.com/gpu" in fault
+
+
+def test_two_groups_of_one_name_are_caught(
+    production: Sequence[Manifest], project: Project
+) -> None:
+    broken = changed(production, *SERVICE, f"{CLUSTER}.workerGroupSpecs.1.groupName", "cpu")
+
+    assert "groupName 'cpu' stands twice" in " ".join(map(str, check_nodes(broken, project)))
+
+
+def test_a_quantity_that_is_none_is_named(
+    development: Sequence[Manifest], project: Project
+) -> None:
+    broken = changed(development, *SERVICE, f"{CPU_CONTAINER}.resources.limits.memory", "16GB")
+
+    assert "'16GB' is no quantity" in " ".join(map(str, faults_of(broken, project)))
 
 
 def test_an_object_without_its_kinds_form_is_a_fault_and_no_traceback(
