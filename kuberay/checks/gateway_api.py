@@ -22,12 +22,27 @@ class _Tls(Part):
     certificateRefs: list[_Reference]  # noqa: N815, the API's names
 
 
+class _Selector(Part):
+    matchLabels: dict[str, str]  # noqa: N815
+
+
+class _Namespaces(Part):
+    # `from` is a word of Python's.
+    from_: Annotated[Literal["All", "Same", "Selector"], Field(alias="from")]
+    selector: _Selector | None = None
+
+
+class _AllowedRoutes(Part):
+    namespaces: _Namespaces
+
+
 class _Listener(Part):
     name: str
     protocol: Literal["HTTP", "HTTPS", "TLS"]
     port: Port
     hostname: str | None = None
     tls: _Tls | None = None
+    allowedRoutes: _AllowedRoutes | None = None  # noqa: N815
 
 
 class _GatewaySpec(Part):
@@ -37,6 +52,7 @@ class _GatewaySpec(Part):
 
 class _Parent(Part):
     name: str
+    namespace: str | None = None
     sectionName: str | None = None  # noqa: N815
 
 

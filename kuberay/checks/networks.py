@@ -17,7 +17,7 @@ from kuberay.checks.objects import (
 )
 from kuberay.checks.policies import End, Way, allowed, openings
 from kuberay.checks.project import Project
-from kuberay.checks.selectors import MADE_BY_KUBERAY, container_ports, ports_of
+from kuberay.checks.selectors import REDIS_CLEANUP, UPGRADE_PROXY, container_ports, ports_of
 
 OPERATOR = End("KubeRay's operator", {}, {"rayfleet/operator": "true"})
 CLIENTS = End("a client", {}, {"rayfleet/clients": "true"})
@@ -28,8 +28,11 @@ PUBLISHERS = End("someone who registers models", {}, {"rayfleet/registry": "true
 DNS = End(
     "the cluster's DNS", {"k8s-app": "kube-dns"}, {"kubernetes.io/metadata.name": "kube-system"}
 )
-REDIS_CLEANUP = End("KubeRay's redis-cleanup", MADE_BY_KUBERAY[0])
+CLEANUP = End("KubeRay's redis-cleanup", REDIS_CLEANUP)
 """A job that removes a deleted cluster's state."""
+
+PROXY = End("the Gateway of an upgrade", UPGRADE_PROXY)
+CONTROL_PLANE = End("Istio's control plane", {}, {"kubernetes.io/metadata.name": "istio-system"})
 
 API_SERVER = End("the API server", {}, is_pod=False)
 API_SERVER_PORTS = (443, 6443)
@@ -45,7 +48,10 @@ def check_networks(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     policies = list(of_kind(objects, "NetworkPolicy"))
     if not any(_denies_everything(policy) for policy in policies):
         yield Fault("NetworkPolicy", "none denies what no other allows")
-    ways = [*_to_services(objects), *_among_ray(objects), *_from_outside(objects)]
+    ways = [
+        *_to_services(objects), *_among_ray(objects), *_from_outside(objects),
+        *_through_proxies(objects),
+    ]  # fmt: skip
     for way in [*ways, *_to_outside(objects)]:
         what = f"cannot reach {way.target.where} at port {way.port}"
         if way.protocol != "TCP":
@@ -123,10 +129,23 @@ def _from_outside(objects: Sequence[Manifest]) -> Iterator[Way]:
             asked += [(MONITORING, "serve"), (CLIENTS, "serve"), (CLIENTS, "grpc")]
         yield from _to_named_ports(pod, asked)
         for address in addresses(pod):
-            source = {REGISTRY: PUBLISHERS, GCS_STORE: REDIS_CLEANUP}.get(address.name)
+            source = {REGISTRY: PUBLISHERS, GCS_STORE: CLEANUP}.get(address.name)
             if source is not None:
                 for target in _behind(objects, address.host, address.port):
                     yield Way(source, _end(target), address.port)
+
+
+def _through_proxies(objects: Sequence[Manifest]) -> Iterator[Way]:
+    """From clients through the Gateway that KubeRay makes for an incremental upgrade."""
+    for service in of_kind(objects, "RayService"):
+        strategy = service["spec"].get("upgradeStrategy", {}).get("type")
+        if strategy != "NewClusterWithIncrementalUpgrade":
+            continue
+        yield Way(CLIENTS, PROXY, 80)
+        yield Way(PROXY, CONTROL_PLANE, 15012)
+        for pod in pods([service]):
+            if pod.role is Role.WORKER:
+                yield from _to_named_ports(pod, [(PROXY, "serve")])
 
 
 def _to_named_ports(pod: Pod, asked: Iterable[tuple[End, str]]) -> Iterator[Way]:

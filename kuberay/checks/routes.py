@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kuberay.checks.objects import Fault, Manifest, name_of, of_kind, place
+from kuberay.checks.objects import Fault, Manifest, fits, name_of, of_kind, place
 from kuberay.checks.project import Project
 from kuberay.checks.selectors import ports_of
 
@@ -16,7 +16,10 @@ def check_routes(objects: Sequence[Manifest], project: Project) -> Iterator[Faul
     there = services(objects)
     for ingress in of_kind(objects, "Ingress"):
         yield from _ingress(ingress, there)
-    gateways = {name_of(each): each["spec"]["listeners"] for each in of_kind(objects, "Gateway")}
+    gateways = {
+        (each["metadata"].get("namespace"), name_of(each)): each["spec"]["listeners"]
+        for each in of_kind(objects, "Gateway")
+    }
     for route in of_kind(objects, "HTTPRoute"):
         yield from _route(route, gateways, there)
     for where, name in _certificates(objects):
@@ -64,14 +67,17 @@ def _ingress(ingress: Manifest, there: Mapping[str, Mapping[str, int]]) -> Itera
 
 def _route(
     route: Manifest,
-    gateways: Mapping[str, Sequence[Mapping[str, Any]]],
+    gateways: Mapping[tuple[Any, str], Sequence[Mapping[str, Any]]],
     there: Mapping[str, Mapping[str, int]],
 ) -> Iterator[Fault]:
     for parent in route["spec"]["parentRefs"]:
-        listeners = {each["name"]: each for each in gateways.get(parent["name"], ())}
+        space = parent.get("namespace", route["metadata"].get("namespace"))
+        listeners = {each["name"]: each for each in gateways.get((space, parent["name"]), ())}
         listener = listeners.get(parent.get("sectionName"))
         if listener is None:
             yield Fault(place(route), f"parentRefs: no listener {dict(parent)}")
+        elif not _lets_in(listener, space, route):
+            yield Fault(place(route), f"parentRefs: listener {listener['name']!r} lets it not in")
         elif listener.get("hostname") not in {None, *route["spec"]["hostnames"]}:
             what = f"hostnames {route['spec']['hostnames']}: the listener's is another"
             yield Fault(place(route), f"{what}, {listener['hostname']!r}")
@@ -80,6 +86,15 @@ def _route(
             if backend["port"] not in there.get(backend["name"], {}).values():
                 what = f"{backend['name']}:{backend['port']}: there is no such Service and port"
                 yield Fault(place(route), what)
+
+
+def _lets_in(listener: Mapping[str, Any], space: Any, route: Manifest) -> bool:
+    """Whether a listener takes routes of a namespace; of its own alone unless it says more."""
+    own = route["metadata"].get("namespace")
+    allowed = listener.get("allowedRoutes", {}).get("namespaces", {"from": "Same"})
+    if allowed["from"] == "Selector":
+        return fits(allowed.get("selector"), {"kubernetes.io/metadata.name": str(own)})
+    return bool(allowed["from"] == "All" or own == space)
 
 
 def _certificates(objects: Sequence[Manifest]) -> Iterator[tuple[str, str]]:

@@ -40,9 +40,7 @@ def check_safety(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     for secret in of_kind(objects, "Secret"):
         yield Fault(place(secret), "a Secret has no place in the repository")
     yield from _roles(objects)
-    for namespace in of_kind(objects, "Namespace"):
-        if namespace["metadata"].get("labels", {}).get(ENFORCED) != "restricted":
-            yield Fault(place(namespace), f"label {ENFORCED} should be restricted")
+    yield from _namespaces(objects)
 
 
 def _pod(pod: Pod) -> Iterator[Fault]:
@@ -91,6 +89,12 @@ def _writable(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
     for path in (*WRITABLE, home):
         if path not in mounts:
             yield Fault(where, f"{path or 'RAYFLEET_HOME'} needs a volume: the rest is read-only")
+
+
+def _namespaces(objects: Sequence[Manifest]) -> Iterator[Fault]:
+    for namespace in of_kind(objects, "Namespace"):
+        if namespace["metadata"].get("labels", {}).get(ENFORCED) != "restricted":
+            yield Fault(place(namespace), f"label {ENFORCED} should be restricted")
 
 
 def _roles(objects: Sequence[Manifest]) -> Iterator[Fault]:

@@ -6,8 +6,11 @@ from typing import Any
 from kuberay.checks.objects import Fault, Manifest, Pod, fits, of_kind, place, pods
 from kuberay.checks.project import Project
 
-MADE_BY_KUBERAY: Sequence[Mapping[str, str]] = ({"ray.io/node-type": "redis-cleanup"},)
-"""Labels of pods that stand in no manifest."""
+REDIS_CLEANUP = {"ray.io/node-type": "redis-cleanup"}
+UPGRADE_PROXY = {"gateway.networking.k8s.io/gateway-name": "fleet-gateway"}
+
+MADE_BY_OTHERS: Sequence[Mapping[str, str]] = (REDIS_CLEANUP, UPGRADE_PROXY)
+"""Labels of pods that stand in no manifest: KubeRay's, and those of its Gateway."""
 
 PROBES = ("readinessProbe", "livenessProbe", "startupProbe")
 
@@ -15,7 +18,7 @@ PROBES = ("readinessProbe", "livenessProbe", "startupProbe")
 def check_selectors(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     """Try every selector on every pod."""
     everyone = list(pods(objects))
-    labels = [*(pod.labels for pod in everyone), *MADE_BY_KUBERAY]
+    labels = [*(pod.labels for pod in everyone), *MADE_BY_OTHERS]
     for where, selector in _foreign_selectors(objects):
         if not any(fits(selector, each) for each in labels):
             yield Fault(where, f"selector {dict(selector)}: fits no pod")

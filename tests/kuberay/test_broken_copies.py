@@ -322,6 +322,8 @@ def test_every_check_is_proven() -> None:
     [
         pytest.param("HTTPRoute", "fleet", "spec.rules.0.backendRefs.0.port", 80, "fleet-serve-svc:80", id="port"),
         pytest.param("HTTPRoute", "fleet", "spec.parentRefs.0.name", "edge", "no listener", id="gateway"),
+        pytest.param("HTTPRoute", "fleet", "spec.parentRefs.0.namespace", "rayfleet", "no listener", id="namespace"),
+        pytest.param("Gateway", "clients", "spec.listeners.0.allowedRoutes", GONE, "lets it not in", id="foreign-routes"),
         pytest.param("HTTPRoute", "fleet", "spec.hostnames", ["other.example.com"], "the listener's is another", id="host"),
         pytest.param("Gateway", "clients", "spec.listeners.0.tls.certificateRefs.0.name", "tls", "Secret 'tls'", id="certificate"),
     ],
@@ -401,6 +403,45 @@ def test_two_groups_of_one_name_are_caught(
     broken = changed(production, *SERVICE, f"{CLUSTER}.workerGroupSpecs.1.groupName", "cpu")
 
     assert "groupName 'cpu' stands twice" in " ".join(map(str, check_nodes(broken, project)))
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "fault"),
+    [
+        pytest.param(
+            "upgrade-proxy",
+            "spec.ingress.0.ports.0.port",
+            443,
+            "a client: cannot reach the Gateway of an upgrade at port 80",
+            id="clients",
+        ),
+        pytest.param(
+            "upgrade-proxy",
+            "spec.egress.1",
+            GONE,
+            "cannot reach Istio's control plane at port 15012",
+            id="control-plane",
+        ),
+        pytest.param(
+            "from-upgrade-proxy",
+            "spec.ingress.0.ports.0.port",
+            8000,
+            "cannot reach RayService/fleet, cpu at port 8080: no policy lets it in",
+            id="workers",
+        ),
+    ],
+)
+def test_a_way_through_the_gateway_of_an_upgrade_that_is_cut_is_caught(
+    name: str,
+    path: str,
+    value: Any,
+    fault: str,
+    installations: Mapping[str, Sequence[Manifest]],
+    project: Project,
+) -> None:
+    broken = changed(installations["incremental"], "NetworkPolicy", name, path, value)
+
+    assert [each for each in map(str, check_networks(broken, project)) if fault in each]
 
 
 def test_a_quantity_that_is_none_is_named(
