@@ -29,6 +29,9 @@ RECONNECT_S = 60
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 
+IMAGE_USER = 1000
+"""Of our Dockerfile; another one has no home and no name."""
+
 LEAST_STORE = "75Mi"
 """Of an object store, or Ray refuses to start."""
 
@@ -106,10 +109,6 @@ def _sizes(pod: Pod) -> Iterator[Fault]:
             yield Fault(pod.where, f"{what}: the pod would be evicted")
     if pod.spec.get("securityContext", {}).get("runAsUser") != IMAGE_USER:
         yield Fault(pod.where, f"runAsUser should be {IMAGE_USER}, the image's")
-
-
-IMAGE_USER = 1000
-"""Of our Dockerfile; another one has no home and no name."""
 
 
 def _placement(pod: Pod) -> Iterator[Fault]:
