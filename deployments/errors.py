@@ -2,6 +2,7 @@
 
 FleetError
 ├── ConfigError                       the spec must change; nothing was started
+│   └── AwayError                     or what it names must answer first
 ├── RequestError                      the caller's fault; never retried, no mark on a version
 │   ├── MalformedRequestError
 │   ├── NotFoundError

@@ -19,7 +19,7 @@ from tests.documents import REPOSITORY, Command
 
 NAMESPACE = "rayfleet"
 
-ELSEWHERE = {"kuberay", "ingress-nginx"}
+ELSEWHERE = {"kuberay", "ingress-nginx", "gateways", "monitoring"}
 """Namespaces that are not ours."""
 
 OPTIONS = {"-n": "--namespace", "-k": "--kustomize", "-f": "--filename", "-o": "--output"}
