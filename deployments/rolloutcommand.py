@@ -21,6 +21,8 @@ from tuning.configfile import read_yaml
 REFUSED = 1
 """Exit status of what the fleet refused, cannot do, or aborted."""
 
+MOST_LISTED = 100
+
 COMMANDS = {
     "pause": "stop at the present step until `resume`",
     "resume": "go on after `pause`",
@@ -120,7 +122,7 @@ def _start(options: argparse.Namespace, client: ControlClient, console: Console)
     }
     found = client.post(f"{_path(options.model)}/rollouts", body)
     if options.watch:
-        return _watch_one(options.model, client, console)
+        return _watch_one(options.model, client, console, found["id"])
     console.print(screen(found))
     return 0
 
@@ -171,11 +173,29 @@ def _history(options: argparse.Namespace, client: ControlClient, console: Consol
     return 0
 
 
-def _watch_one(model: str, client: ControlClient, console: Console) -> int:
-    """Show a rollout until it has ended; its status says how."""
-    path = f"{_path(model)}/rollout"
-    found = _shown_until_it_ends(lambda: client.get(path), console)
+def _watch_one(
+    model: str, client: ControlClient, console: Console, rollout: str | None = None
+) -> int:
+    """Show a rollout until it has ended, by default the model's last; its status says how."""
+    key = rollout
+
+    def look() -> Rollout:
+        nonlocal key
+        seen = _one(client, model, key)
+        key = seen["id"]
+        return seen
+
+    found = _shown_until_it_ends(look, console)
     return 0 if found["phase"] == "successful" else REFUSED
+
+
+def _one(client: ControlClient, model: str, key: str | None) -> Rollout:
+    """A rollout by its id, for another one of the model may have begun; without one, the last."""
+    last: Rollout = client.get(f"{_path(model)}/rollout")
+    if key is None or last["id"] == key:
+        return last
+    listed: list[Rollout] = client.get(f"{_path(model)}/rollouts?limit={MOST_LISTED}")["rollouts"]
+    return next((each for each in listed if each["id"] == key), last)
 
 
 def _shown_until_it_ends(look: Callable[[], Rollout], console: Console) -> Rollout:

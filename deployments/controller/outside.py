@@ -115,7 +115,9 @@ class Outside:
     def check(self, rollout: Rollout, step: Step, routes: ModelRoutes | None) -> None:
         """Have a version checked, again and again while there is nothing to check it by."""
         known = self.checked(rollout)
-        if routes is not None and (known is None or not known.asked):
+        if routes is None or routes.route(rollout.version) is None:
+            return  # the table does not have it yet
+        if known is None or not known.asked:
             check = Check(rollout.model, rollout.version, step.requests, routes)
             name = ("check", rollout.id, _step(rollout))
             self._errands.begin(name, partial(self._run_check, check), ASK_S)

@@ -1,6 +1,7 @@
 """Rollouts as the control API shows them: pure."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -17,6 +18,7 @@ from deployments.rollout.looking import assessments, verdict
 from deployments.rollout.plan import StepKind
 from deployments.rollout.signals import Counts
 from deployments.rollout.state import Phase, Rollout
+from deployments.rollout.strategies import SHADOW
 from deployments.store.rollouts import EventRow
 from deployments.traffic.table import ModelRoutes, RouteState, Track
 
@@ -42,7 +44,7 @@ def rollout_view(rollout: Rollout, routes: ModelRoutes | None) -> RolloutView:
         stable=rollout.stable,
         strategy=rollout.plan.strategy,
         phase=rollout.phase.value,
-        verdict=verdict(rollout)[0].value if rollout.judgements else None,
+        verdict=_verdict(rollout),
         reason=_reason(rollout),
         actor=rollout.actor,
         step=rollout.step,
@@ -77,6 +79,17 @@ def event_view(row: EventRow) -> EventView:
         reason=row.reason,
         numbers=msgspec.json.decode(row.numbers),
     )
+
+
+def _verdict(rollout: Rollout) -> Literal["successful", "failed", "inconclusive"] | None:
+    """The judge's at present, or at the end of what is only judged."""
+    if not rollout.judgements:
+        return None
+    if not rollout.phase.is_final:
+        return verdict(rollout)[0].value
+    if rollout.arms or rollout.plan.promotes or rollout.phase is Phase.ABORTED:
+        return None
+    return rollout.judgements[rollout.version].verdict.value
 
 
 def _reason(rollout: Rollout) -> str:
@@ -153,6 +166,6 @@ def _sides(rollout: Rollout, routes: ModelRoutes | None) -> Iterator[SideView]:
 def _role(rollout: Rollout, version: str) -> Track:
     """What a version was, once it is hosted no longer."""
     if version != rollout.stable:
-        return Track.CANARY
+        return Track.SHADOW if rollout.plan.strategy == SHADOW else Track.CANARY
     promoted = rollout.phase is Phase.SUCCESSFUL and rollout.plan.promotes
     return Track.PREVIOUS if promoted else Track.STABLE

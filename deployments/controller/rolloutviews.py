@@ -84,6 +84,10 @@ class RolloutView(View):
     strategy: str
     phase: Literal["pending", "progressing", "paused", "promoting", "successful", "aborted"]
     verdict: Literal["successful", "failed", "inconclusive"] | None
+    """The judge's at present, or at the end of a shadow; null before there are numbers, after the
+    end of what `phase` says the outcome of, and after an A/B test, where findings have it by arm.
+    """
+
     reason: str
     """Why it is in this phase."""
 

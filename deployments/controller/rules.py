@@ -1,5 +1,7 @@
 """Threshold rules on signals: what was counted between two measurements."""
 
+import math
+
 from deployments.rollout.measurements import Measurement, measure, missed, result_of
 from deployments.rollout.plan import RulePlan
 from deployments.rollout.seen import Seen
@@ -25,9 +27,11 @@ class SignalRules:
         interval_s = plan.interval_s or 0.0
         if known is not None and 0 <= seen.now_s - known[0] < interval_s:
             return None
-        self._before[key] = seen.now_s, canary, stable
         if known is None:
+            self._before[key] = seen.now_s, canary, stable
             return None
-        return measure(
-            plan.rule, result_of(signal, canary - known[1], stable - known[2]), seen.now_s
-        )
+        result = result_of(signal, canary - known[1], stable - known[2])
+        if any(map(math.isnan, result if plan.rule.compares else result[:1])):
+            return None  # the interval goes on until something was counted
+        self._before[key] = seen.now_s, canary, stable
+        return measure(plan.rule, result, seen.now_s)

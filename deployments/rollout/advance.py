@@ -23,7 +23,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from deployments.rollout.analysis import Verdict
-from deployments.rollout.endings import abort, failure, finish, lost, not_agreed, undecided
+from deployments.rollout.endings import (
+    abort,
+    failure,
+    finish,
+    lost,
+    not_agreed,
+    undecided,
+    with_passed,
+)
 from deployments.rollout.looking import failing, look, start_evidence, verdict
 from deployments.rollout.plan import Step, StepKind
 from deployments.rollout.seen import Seen
@@ -76,6 +84,7 @@ def _decide(now: Rollout, seen: Seen) -> Advanced:
 
 def _begin(rollout: Rollout, seen: Seen) -> Advanced:
     """Start once the version is there and everybody agrees."""
+    rollout = with_passed(rollout, seen)
     waiting = _not_ready(rollout, seen) or not_agreed(rollout, seen, "pre-rollout")
     confirmed = not_agreed(rollout, seen, "confirm-rollout")
     if confirmed is not None:

@@ -80,7 +80,12 @@ def asked(rollout: Rollout) -> tuple[Hook, ...]:
         return ()
     plan, step = rollout.plan, rollout.current
     if not rollout.begun:
-        return plan.hooks_of("confirm-rollout", "pre-rollout", "rollback")
+        # Who begins asks for leave first, and takes a yes for an answer.
+        for kind in ("confirm-rollout", "pre-rollout"):
+            left = tuple(each for each in plan.hooks_of(kind) if each.name not in rollout.passed)
+            if left:
+                return left + plan.hooks_of("rollback")
+        return plan.hooks_of("rollback")
     hooks = plan.hooks_of("rollback")
     if step is None:
         return hooks + plan.hooks_of("confirm-promotion")

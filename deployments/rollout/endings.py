@@ -1,5 +1,7 @@
 """How a rollout ends, and for what reasons: pure."""
 
+from msgspec.structs import replace
+
 from deployments.rollout.analysis import Verdict
 from deployments.rollout.looking import assessments, failing
 from deployments.rollout.plan import StepKind
@@ -60,7 +62,7 @@ def lost(rollout: Rollout, seen: Seen) -> Advanced | None:
     if moved and rollout.phase is not Phase.PROMOTING:
         reason = "champion was moved to it by hand"
         return changed(
-            rollout, "promoted", phase=Phase.SUCCESSFUL, weight=0, mirror=0, reason=reason,
+            rollout, "promoted", phase=Phase.SUCCESSFUL, weight=WHOLE, mirror=0, reason=reason,
             judged=True, ended_at_s=seen.now_s,
         )  # fmt: skip
     gone = [each for each in (*rollout.versions, rollout.stable) if each in seen.missing]
@@ -170,10 +172,24 @@ def promote(rollout: Rollout, reason: str, actor: str) -> Advanced:
     )  # fmt: skip
 
 
+def with_passed(rollout: Rollout, seen: Seen) -> Rollout:
+    """Note which webhooks have said yes before the rollout began: it is not taken back."""
+    kinds = ("confirm-rollout", "pre-rollout")
+    said_yes = [
+        hook.name
+        for hook in rollout.plan.hooks_of(*kinds)
+        if hook.name not in rollout.passed
+        if (told := seen.told.get(hook.name)) is not None and told.yes
+    ]
+    return replace(rollout, passed=(*rollout.passed, *said_yes)) if said_yes else rollout
+
+
 def not_agreed(rollout: Rollout, seen: Seen, kind: str) -> str | None:
     """Which webhook of a type has yet to say yes; None where all have."""
     for hook in rollout.plan.hooks_of(kind):
         told = seen.told.get(hook.name)
+        if hook.name in rollout.passed:
+            continue
         if told is None or not told.yes:
             return f"waiting for webhook {hook.name!r}" if told is None else told.reason
     return None

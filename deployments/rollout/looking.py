@@ -75,6 +75,8 @@ def verdict(rollout: Rollout) -> tuple[Verdict, str]:
         if finding.verdict is Verdict.FAILED or _can_have_numbers(rollout, finding.signal)
         if not _is_dropped(rollout, version)
     ]
+    if rollout.plan.signals and not rollout.signals and not rollout.plan.rules:
+        return Verdict.INCONCLUSIVE, "no signal can be judged: each was left out"
     return combine([*findings, *assessments(rollout)])
 
 

@@ -27,6 +27,8 @@ from deployments.rollout.signals import Signal, Sums, value_of
 CONSECUTIVE_ERROR_LIMIT = 4
 """Argo's default."""
 
+STABLE = "result[1]"
+
 ERROR_RETRY_S = 10.0
 """Argo's wait after an error where a rule has no interval, seconds."""
 
@@ -74,6 +76,12 @@ class Rule:
             raise ConfigError(f"{self.name}: count {self.count} needs an interval")
 
     @property
+    def compares(self) -> bool:
+        """Whether a condition speaks of stable's value, `result[1]`."""
+        conditions = (self.success, self.failure)
+        return any(each is not None and STABLE in each.text for each in conditions)
+
+    @property
     def wanted(self) -> int | None:
         """Measurements after which it is over; None if it goes on until someone stops it."""
         return 1 if self.count is None and self.interval_s is None else self.count
@@ -87,8 +95,8 @@ class Measurement:
     """Unix time at which it was over."""
 
     phase: Phase
-    value: float | Sequence[float] | None = None
-    """None where it could not be had."""
+    value: float | Sequence[float | None] | None = None
+    """None where it could not be had, or is not finite: JSON, in which it is kept, has no NaN."""
 
     message: str = ""
 
@@ -129,10 +137,17 @@ def measure(rule: Rule, value: float | Sequence[float], now_s: float) -> Measure
         failed = rule.failure is not None and rule.failure.holds(value)
         succeeded = rule.success.holds(value) if rule.success else not failed
     except ConditionError as error:
-        return Measurement(now_s, Phase.ERROR, value, str(error))
+        return Measurement(now_s, Phase.ERROR, _kept(value), str(error))
     if failed or (not succeeded and rule.failure is None):
-        return Measurement(now_s, Phase.FAILED, value)
-    return Measurement(now_s, Phase.SUCCESSFUL if succeeded else Phase.INCONCLUSIVE, value)
+        return Measurement(now_s, Phase.FAILED, _kept(value))
+    phase = Phase.SUCCESSFUL if succeeded else Phase.INCONCLUSIVE
+    return Measurement(now_s, phase, _kept(value))
+
+
+def _kept(value: float | Sequence[float]) -> float | tuple[float | None, ...] | None:
+    if isinstance(value, Sequence):
+        return tuple(each if math.isfinite(each) else None for each in value)
+    return value if math.isfinite(value) else None
 
 
 def result_of(signal: Signal, canary: Sums, stable: Sums) -> tuple[float, float]:

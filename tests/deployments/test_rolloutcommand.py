@@ -112,6 +112,16 @@ def test_watching_outlives_a_fleet_that_is_away_for_a_moment(
     assert run(capsys, "status", "churn", "--watch")[0] == 0
 
 
+def test_watching_stays_with_the_rollout_that_it_began_with(
+    desk: FakeDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What is asked for meanwhile is the model's last, and succeeds.
+    desk.rollouts = [make_rollout(), make_rollout(id="r2", phase="successful")]
+    desk.rollouts.append(make_rollout(phase="aborted"))
+
+    assert run(capsys, "status", "churn", "--watch")[0] == 1
+
+
 def test_history_with_its_events(desk: FakeDesk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.rollouts = [make_rollout(phase="aborted")]
 

@@ -142,3 +142,34 @@ def test_rules_on_a_signal_see_what_was_counted_meanwhile(
     if phase == "aborted":
         assert world.last().reason == "few: failed (1) > failureLimit (0)"
     world.store.close()
+
+
+def test_a_prometheus_without_a_number_leaves_a_rollout_that_can_be_read(
+    empty: Path, tmp_path: Path
+) -> None:
+    found = {"resultType": "vector", "result": [{"metric": {}, "value": [0, "NaN"]}]}
+    body = json.dumps({"status": "success", "data": found}).encode()
+    with receiver(lambda _: (200, {}, body)) as server:
+        rule = {"name": "p99", "query": "p99", "address": server.url, "interval": "1s",
+                "successCondition": "result[0] < 0.1", "failureLimit": 100}  # fmt: skip
+        world = world_of(empty, tmp_path, analysis={"rules": [rule]})
+        served(world, 10)
+
+        assert world.last().measurements["p99"][0].value == [None]
+        world.crash()
+        served(world, 5)
+        assert world.active() is not None
+    world.store.close()
+
+
+def test_a_rule_on_a_signal_waits_for_something_to_be_counted(empty: Path, tmp_path: Path) -> None:
+    rule = {"name": "few", "signal": "errors", "interval": "1s", "count": 3,
+            "failureCondition": "result[0] > 0.05"}  # fmt: skip
+    signals = {"errors": {"kind": "errors", "allowed": 0.5}}
+    world = world_of(empty, tmp_path, analysis={"rules": [rule], "signals": signals})
+
+    world.run(most=40)  # and nobody asks
+
+    assert world.last().phase is Phase.PROGRESSING
+    assert world.last().measurements == {}
+    world.store.close()

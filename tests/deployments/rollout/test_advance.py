@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from deployments.rollout.advance import advance
+from deployments.rollout.aftermath import asked
 from deployments.rollout.looking import MOST_ELAPSED_S, outcome
 from deployments.rollout.measurements import Measurement
 from deployments.rollout.measurements import Phase as RulePhase
@@ -30,6 +31,7 @@ from tests.deployments.rollout.scenes import (
     READY,
     SILENT,
     YES,
+    a_hook,
     a_plan,
     begun,
     counted,
@@ -122,7 +124,7 @@ def of(*versions: VersionSeen) -> dict[str, VersionSeen]:
             at_half(), seen(champion="9"), "aborted", 0, "champion was moved to 9", id="moved"
         ),
         pytest.param(
-            at_half(), seen(champion="2"), "successful", 0, "by hand", id="promoted-by-hand"
+            at_half(), seen(champion="2"), "successful", 100, "by hand", id="promoted-by-hand"
         ),
         pytest.param(
             at_half(), seen(missing=frozenset("2")), "aborted", 0, "version 2 was deleted",
@@ -413,6 +415,28 @@ def test_threshold_rules_in_argo_s_words(phases: list[str], phase: Phase) -> Non
     assert done.phase is phase
     if phase is Phase.ABORTED:
         assert done.reason == "p99: failed (2) > failureLimit (1)"
+
+
+def test_where_every_signal_is_left_out_an_analysis_waits() -> None:
+    late = {"kind": "slow", "quantile": 0.95, "allowed": 0.1}
+    plan = a_plan({"setWeight": 50}, {"analysis": {}}, analysis={"signals": {"late": late}})
+
+    first = run(begun(plan), counted(Counts(), Counts()), most=5).rollout
+
+    assert (first.phase, first.weight) == (Phase.PROGRESSING, 50)
+    assert first.reason == "no signal can be judged: each was left out"
+
+
+def test_who_said_yes_before_the_begin_is_not_asked_again() -> None:
+    hooks = (a_hook("confirm-rollout"), replace(a_hook("pre-rollout"), name="load"))
+    pending = begun(replace(PLAN, hooks=hooks))
+    assert [hook.name for hook in asked(pending)] == ["gate"]
+
+    confirmed = advance(pending, seen(told={"gate": YES})).rollout
+    assert [hook.name for hook in asked(confirmed)] == ["load"]
+
+    later_no = {"gate": NO, "load": YES}
+    assert advance(confirmed, seen(told=later_no)).rollout.begun
 
 
 def test_what_the_store_keeps_is_everything() -> None:

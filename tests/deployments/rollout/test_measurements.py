@@ -1,5 +1,6 @@
 import math
 
+import msgspec
 import pytest
 
 from deployments.errors import ConfigError
@@ -56,8 +57,17 @@ def test_measure(success: str | None, failure: str | None, value: float, phase: 
 
     found = measure(rule, value, now_s=3.0)
 
-    assert (found.phase, found.at_s, found.value is value) == (Phase(phase), 3.0, True)
+    kept = value if math.isfinite(value) else None
+    assert (found.phase, found.at_s, found.value) == (Phase(phase), 3.0, kept)
     assert bool(found.message) is (found.phase is Phase.ERROR)
+
+
+def test_what_is_not_finite_can_be_kept_as_json() -> None:
+    found = measure(Rule("x", parsed("isNaN(result[0])")), (math.nan, math.inf, 1.0), now_s=3.0)
+
+    assert (found.phase, found.value) == (Phase.SUCCESSFUL, (None, None, 1.0))
+    again = msgspec.json.decode(msgspec.json.encode(found), type=Measurement)
+    assert (again.phase, again.value) == (Phase.SUCCESSFUL, [None, None, 1.0])
 
 
 def parsed(text: str | None) -> Condition | None:
