@@ -10,12 +10,15 @@ from deployments.protocols.mlflow_scoring import decode_invocation
 from deployments.protocols.open_inference import JSON_TYPE, decode_infer
 from deployments.protocols.tensors import Array, Batch, Layout, Request, Signature
 from deployments.traffic.agreement import compare
+from tuning.configfile import meant
 
 MOST_REQUESTS = 10_000
 """In one file."""
 
 EXPECTED = "expected"
 """Key of a request under which it has the outputs that are expected."""
+
+KEYS = {"id", "parameters", "inputs", "outputs", EXPECTED}
 
 ANYTHING = Signature(Layout.UNKNOWN)
 
@@ -105,16 +108,20 @@ def _wide(right: Mapping[str, Array], answer: Mapping[str, Array]) -> Iterator[t
         yield name, array.reshape(like.shape) if array.size == like.size else array
 
 
-def _request_of(name: str, line: bytes, signature: Signature) -> HeldOut:
+def _request_of(place: str, line: bytes, signature: Signature) -> HeldOut:
     body = json.loads(line)
     if not isinstance(body, dict):
         raise MalformedRequestError("should be an inference request, such as {'inputs': [...]}")
+    if unknown := body.keys() - KEYS:
+        name = min(unknown)
+        # What is misspelt here would let stable decide what is right.
+        raise MalformedRequestError(f"unknown key {name!r}{meant(name, sorted(KEYS))}")
     outputs: Any = body.pop(EXPECTED, None)
     request = decode_infer(json.dumps(body).encode(), None, signature)
     if outputs is None:
-        return HeldOut(name, request)
+        return HeldOut(place, request)
     if not isinstance(outputs, list):
         raise MalformedRequestError(f"{EXPECTED}: {outputs!r:.60}: should be a list of outputs")
     # Outputs are written as inputs are.
     written = decode_infer(json.dumps({"inputs": outputs}).encode(), None, ANYTHING)
-    return HeldOut(name, request, dict(written.inputs))
+    return HeldOut(place, request, dict(written.inputs))

@@ -53,6 +53,9 @@ def test_a_file_has_a_request_a_line_and_may_say_what_is_right() -> None:
         pytest.param(b"[1]", "line 1: should be an inference request", id="no-request"),
         pytest.param(b'{"inputs": []}', "line 1: ", id="no-inputs"),
         pytest.param(line(1.0, expected=6), "line 1: expected: 6: should be a list", id="answer"),
+        pytest.param(
+            line(1.0, expectd=[]), "unknown key 'expectd' (did you mean 'expected'?)", id="misspelt"
+        ),
         pytest.param(b"\n".join([line(1.0)] * 10_001), "more than 10000 requests", id="many"),
     ],
 )
