@@ -7,11 +7,9 @@ What can be done with sweeps that have run is in `tuning.commands`.
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 from tuning.authentication import ADDRESS_VARIABLE, present_token
 from tuning.commands import COMMANDS, run_command
@@ -24,6 +22,7 @@ from tuning.console import (
 )
 from tuning.errors import ConfigError, NotReproducedError, SweepError, TrackingError
 from tuning.home import resolve_home
+from tuning.interruption import listen
 from tuning.probes import require_ray
 from tuning.quiet import quieten
 
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, returning its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     quieten()
-    signal.signal(signal.SIGTERM, _interrupt)
+    listen()
     console = SweepConsole()
     try:
         if given and given[0] in {GENERATE, *COMMANDS}:
@@ -169,10 +168,6 @@ def _generate(options: argparse.Namespace) -> int:
 def _require_between(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{name}: {value}, allowed: {low} to {high}")
-
-
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ ledger does that, so Tune's own experiment files are scratch.
 
 import os
 import shutil
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 from tuning.book import Book
 from tuning.checkpoints import FOLDER
 from tuning.folds import Split
+from tuning.interruption import as_event
 from tuning.ledger import Trial, TrialState
 from tuning.population import Population, PopulationTrial
 from tuning.resources import ResourcesSpec
@@ -86,7 +86,7 @@ def run_trials(
         return
     rule = seasoned_rule(spec, task.split, book.trials)
     evolves = spec.scheduler.kind == "pbt"
-    with _interruption() as interrupted:
+    with as_event() as interrupted:
         guard = Guard(interrupted)
         tune.run(
             tune.with_parameters(
@@ -339,24 +339,6 @@ class _StopWhen(tune.Stopper):
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles it into its snapshots, which are never read; an event would refuse.
         return tune.stopper.noop.NoopStopper, ()
-
-
-@contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event: Tune must not be left half way by an exception."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before: Mapping[int, Any] = {
-        number: signal.signal(number, lambda *_: event.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def show(rule: Rule, trial: Trial) -> None:
