@@ -156,8 +156,8 @@ class TestKserve:
         assert errors["wrong shape"].startswith("StatusCode.INVALID_ARGUMENT: input 'input-0': ")
 
 
-def infer_request(fleet: Fleet, model: str, **fields: Any) -> bytes:
-    rows = np.asarray(fleet.models[model].holdout_rows[:1])
+def infer_request(fleet: Fleet, model: str, *, n_rows: int = 1, **fields: Any) -> bytes:
+    rows = np.repeat(fleet.models[model].holdout_rows[:1], n_rows, axis=0)
     datatype = {"float64": "FP64", "float32": "FP32"}[rows.dtype.name]
     message = pb.ModelInferRequest(model_name=model, **fields)
     message.inputs.add(name="input-0", datatype=datatype, shape=rows.shape)
@@ -215,8 +215,9 @@ def test_health(channel: grpc.Channel) -> None:
 def test_a_deadline_ends_the_call(fleet: Fleet, channel: grpc.Channel) -> None:
     infer = channel.unary_unary(f"/{INFERENCE}/ModelInfer")
 
+    # One row may be answered before the client's timer looks.
     with pytest.raises(grpc.RpcError) as ended:
-        infer(infer_request(fleet, "digits"), timeout=0.0001)
+        infer(infer_request(fleet, "digits", n_rows=8_000), timeout=0.01)
 
     call: Any = ended.value
     assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
