@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from deployments.controller.rolloutshow import rollout_view
+from deployments.rollout.analysis import Judgement, Verdict
 from deployments.rollout.state import Arm, Phase, Rollout
 from tests.deployments.rollout.scenes import a_plan, begun
 
@@ -41,6 +42,20 @@ def test_versions_keep_their_tracks_after_the_end() -> None:
         arms=(Arm("2", 33), Arm("3", 0)),
     )
 
+    shadow = replace(begun(a_plan(strategy="shadow")), phase=Phase.SUCCESSFUL)
+
+    assert shown(shadow) == {"1": "stable", "2": "shadow"}
     assert shown(promoted) == {"1": "previous", "2": "canary"}
     assert shown(aborted) == {"1": "stable", "2": "canary"}
     assert shown(test) == {"1": "stable", "2": "arm-1", "3": "arm-2"}
+
+
+def test_the_verdict_never_contradicts_how_it_ended() -> None:
+    judged = {"2": Judgement(Verdict.INCONCLUSIVE, "too few", ())}
+    running = replace(begun(a_plan()), begun=True, phase=Phase.PROGRESSING, judgements=judged)
+    shadow = replace(running, plan=a_plan(strategy="shadow"))
+
+    assert rollout_view(running, None).verdict is not None
+    for phase in (Phase.SUCCESSFUL, Phase.ABORTED):
+        assert rollout_view(replace(running, phase=phase), None).verdict is None
+    assert rollout_view(replace(shadow, phase=Phase.SUCCESSFUL), None).verdict == "inconclusive"
