@@ -16,6 +16,7 @@ from deployments.rolloutcommand import add_rollout_command
 from deployments.training.commands import add_sweep_commands
 from tuning.configfile import read_yaml
 from tuning.errors import TuningError
+from tuning.interruption import listen
 from tuning.quiet import quieten
 
 FAULT = 2
@@ -25,6 +26,7 @@ FAULT = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    listen()
     try:
         return int(options.run(options))
     except (FleetError, TuningError) as error:

@@ -11,11 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from rich.console import Console
-from rich.live import Live
 
 from deployments.controlclient import DEFAULT_URL, URL_VARIABLE, ControlClient, ControlError
 from deployments.rolloutscreen import ENDED, Rollout, line, overview, screen
-from deployments.watching import WATCH_S, patiently
+from deployments.watching import WATCH_S, patiently, redrawing
 from tuning.configfile import read_yaml
 
 REFUSED = 1
@@ -210,7 +209,8 @@ def _shown_until_it_ends(look: Callable[[], Rollout], console: Console) -> Rollo
                 return found
             time.sleep(WATCH_S)
             found = patiently(look, ControlError)
-    with Live(screen(found), console=console, auto_refresh=False) as live:
+    with redrawing(console) as live:
+        live.update(screen(found), refresh=True)
         while found["phase"] not in ENDED:
             time.sleep(WATCH_S)
             found = patiently(look, ControlError)
@@ -222,7 +222,7 @@ def _watch_all(client: ControlClient, console: Console) -> int:
     """Show all rollouts until Ctrl-C."""
     said: list[str] = []
     found = client.get("/rollouts")["rollouts"]
-    with Live(console=console, auto_refresh=False) as live:
+    with redrawing(console) as live:
         while True:
             if console.is_terminal:
                 live.update(overview(found), refresh=True)

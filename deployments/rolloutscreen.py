@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +24,9 @@ COLOURS = {
     "failed": "red",
     "inconclusive": "yellow",
 }
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Between the words of a step, which a narrow terminal must not part."""
 
 MARKS = {"done": ("✓", "green"), "now": ("▶", "bold"), "next": ("·", "dim")}
 
@@ -86,16 +90,15 @@ def duration(seconds: float) -> str:
 
 
 def overview(rollouts: Sequence[Rollout]) -> Table:
-    """One line for each of several rollouts."""
-    table = Table(box=SIMPLE_HEAD)
-    for heading in ("model", "strategy", "from", "to", "phase", "step", "weight", "reason"):
+    """One line for each of several rollouts, those that have not ended first."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("model", "rollout", "phase", "step", "weight", "reason"):
         table.add_column(heading, overflow="fold")
-    for rollout in rollouts:
+    for rollout in sorted(rollouts, key=lambda each: each["phase"] in ENDED):
+        versions = " ".join(rollout["arms"]) or rollout["version"]
         table.add_row(
             rollout["model"],
-            rollout["strategy"],
-            rollout["stable"] or "-",
-            " ".join(rollout["arms"]) or rollout["version"],
+            f"{rollout['strategy']} {rollout['stable'] or '-'} → {versions}",
             Text(rollout["phase"], style=COLOURS.get(rollout["phase"], "")),
             f"{rollout['step']}/{len(rollout['steps'])}",
             f"{rollout['weight']} %",
@@ -104,37 +107,38 @@ def overview(rollouts: Sequence[Rollout]) -> Table:
     return table
 
 
-def _steps(rollout: Rollout) -> Text:
-    text = Text("  ")
+def _steps(rollout: Rollout) -> RenderableType:
+    text = Text()
     has_ended = rollout["phase"] in ENDED
     for number, step in enumerate(rollout["steps"]):
         place = "done" if number < rollout["step"] else "next"
         if number == rollout["step"] and not has_ended:
             place = "now"
         mark, style = MARKS[place]
-        text.append(f"{mark} {step}   ", style=style)
-    return text
+        unbroken = f"{mark} {step}".replace(" ", NO_BREAK)
+        text.append(f"{unbroken}   ", style=style)
+    return Padding(text, (0, 0, 0, 2))
 
 
 def _sides(sides: Sequence[Mapping[str, Any]]) -> Table:
+    """A column for each version: that fits a narrow terminal, and puts like above like."""
     table = Table(box=SIMPLE_HEAD)
-    for heading in ("version", "track", "state"):
-        table.add_column(heading)
-    shown = [
-        name
-        for name in ("requests", "errors", "mirrored", "differing", "labels", "mistakes")
-        if name in {"requests", "errors"} or any(side[name] for side in sides)
-    ]
-    for heading in ("weight", *shown):
-        table.add_column(heading, justify="right")
+    table.add_column("version")
     for side in sides:
-        numbers = [f"{side[name]:,}" for name in shown]
-        if side["requests"]:
-            numbers[1] += f" ({side['errors'] / side['requests']:.2%})"
-        table.add_row(
-            side["version"], side["track"], side["state"], f"{side['weight']} %", *numbers
-        )
+        table.add_column(f"{side['version']} {side['track']}", justify="right", overflow="fold")
+    table.add_row("state", *(side["state"] for side in sides))
+    table.add_row("weight", *(f"{side['weight']} %" for side in sides))
+    for name in ("requests", "errors", "mirrored", "differing", "labels", "mistakes"):
+        if name in {"requests", "errors"} or any(side[name] for side in sides):
+            table.add_row(name, *(_count(side, name) for side in sides))
     return table
+
+
+def _count(side: Mapping[str, Any], name: str) -> str:
+    text = f"{side[name]:,}"
+    if name == "errors" and side["requests"]:
+        text += f" ({side['errors'] / side['requests']:.2%})"
+    return text
 
 
 def _judges(rollout: Rollout) -> Table:

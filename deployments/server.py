@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
 from deployments import haproxy
 from deployments.errors import ConfigError
@@ -92,8 +91,6 @@ def _served_already(home: Home, holder: object) -> ConfigError:
 
 
 def _serve(config: Path, home: Home, *, use_haproxy: bool, address: str) -> int:
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
     command = [console_script("serve"), "run", str(config), "--address", address]
     environment = {**home.environment(), "RAY_ADDRESS": address, **_priority()}
     with (
@@ -182,10 +179,6 @@ def _announce(url: str, others: Mapping[str, str | None], stop: threading.Event)
             doors = ", ".join([f"ready at {url}", *also])
             print(f"rayfleet: {doors}, Ctrl-C stops", flush=True)
             return
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def console_script(name: str) -> str:

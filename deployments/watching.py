@@ -1,8 +1,12 @@
-"""Look again where a service is away for a moment: whoever watches has time."""
+"""What `--watch` needs: looks that outlive a service that is away, and a screen to redraw."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
+
+from rich.console import Console
+from rich.live import Live
 
 Answer = TypeVar("Answer")
 
@@ -34,3 +38,13 @@ def patiently(
         except away:
             sleep(WATCH_S)
     return look()
+
+
+@contextmanager
+def redrawing(console: Console) -> Iterator[Live]:
+    """Yield a part of the terminal that is redrawn; the cursor comes back however this ends."""
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            yield live
+    finally:
+        console.show_cursor()  # Live leaves it hidden if it is interrupted while it begins

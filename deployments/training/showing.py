@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Iterable
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from deployments.training.views import SweepComparison, SweepView
+from deployments.watching import redrawing
 from tuning.standing import Standing, standing_lines
 
 ENDED = {"STOPPED", "SUCCEEDED", "FAILED", "UNKNOWN"}
@@ -78,7 +78,8 @@ def watch(
                 return 0 if view.state == "SUCCEEDED" else 1
             sleep(every_s)
             view = look()
-    with Live(_panel(view), console=console, auto_refresh=False) as live:
+    with redrawing(console) as live:
+        live.update(_panel(view), refresh=True)
         while view.state not in ENDED:
             sleep(every_s)
             view = look()

@@ -1,7 +1,11 @@
 """`rayfleet rollout` against a control API that answers over HTTP."""
 
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +15,13 @@ from deployments.cli import main
 from deployments.controlclient import URL_VARIABLE
 from deployments.controller.api import make_api
 from deployments.haproxy import free_port
+from deployments.server import console_script
 from tests.deployments.controller.desks import FakeDesk, make_rollout
 from tests.deployments.test_openapi import served
 
 pytestmark = pytest.mark.ray  # starts servers
+
+CURSOR_HIDDEN, CURSOR_SHOWN = b"\x1b[?25l", b"\x1b[?25h"
 
 
 @pytest.fixture
@@ -120,6 +127,28 @@ def test_watching_stays_with_the_rollout_that_it_began_with(
     desk.rollouts.append(make_rollout(phase="aborted"))
 
     assert run(capsys, "status", "churn", "--watch")[0] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_a_terminal_has_its_cursor_back_however_watching_ends(
+    desk: FakeDesk, number: signal.Signals
+) -> None:
+    desk.rollouts = [make_rollout()]
+    ours, theirs = os.openpty()
+    command = [console_script("rayfleet"), "rollout", "status", "churn", "--watch"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as watch:
+        os.close(theirs)
+        shown = b""
+        while CURSOR_HIDDEN not in shown:
+            shown += os.read(ours, 1 << 16)
+        watch.send_signal(number)
+        with suppress(OSError):  # Linux's way to say that the other end is closed
+            while more := os.read(ours, 1 << 16):
+                shown += more
+    os.close(ours)
+
+    assert watch.returncode == 130
+    assert CURSOR_SHOWN in shown[shown.rindex(CURSOR_HIDDEN) :]
 
 
 def test_history_with_its_events(desk: FakeDesk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from deployments.rolloutscreen import duration, line, overview, screen
+from deployments.rolloutscreen import NO_BREAK, duration, line, overview, screen
 from tests.deployments.controller.desks import make_finding, make_rollout, make_side
 
 
-def shown(renderable: Any) -> str:
-    console = Console(file=io.StringIO(), width=160)
+def shown(renderable: Any, width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width)
     console.print(renderable)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return text
+    return text.replace(NO_BREAK, " ")
 
 
 def test_a_rollout_shows_steps_both_sides_and_its_judge() -> None:
@@ -40,6 +40,30 @@ def test_mirrored_answers_and_labels_are_shown_where_there_are_any() -> None:
     assert "mirror 50 %" in text
     assert "differing" in text
     assert "mistakes" not in text
+
+
+def test_nothing_is_cut_where_a_terminal_has_80_columns() -> None:
+    counts = {"requests": 123_456, "errors": 1_234, "mirrored": 9_876, "labels": 8_765}
+    sides = [make_side("11", "stable", 90, **counts), make_side("12", "canary", 10, **counts)]
+    rollout = make_rollout(sides=sides).model_dump()
+
+    texts = [shown(screen(rollout), 80), shown(overview([rollout]), 80)]
+
+    assert all("…" not in text for text in texts)
+    assert "11 stable" in texts[0]
+    assert "1,234 (1.00%)" in texts[0]
+    assert "canary 1 → 2" in texts[1]
+
+
+def test_those_that_go_on_stand_above_those_that_have_ended() -> None:
+    ended, active = (
+        make_rollout(model=model, phase=phase).model_dump()
+        for model, phase in (("a", "successful"), ("b", "paused"))
+    )
+
+    text = shown(overview([ended, active]))
+
+    assert text.index("paused") < text.index("successful")
 
 
 def test_an_ended_rollout_has_no_present_step() -> None:
