@@ -2,8 +2,8 @@
 
     python -m benchmarks.tuning [overhead|growth|crowd|tune] [--trials N]
 
-overhead: trials of nothing with MLflow on SQLite, beside Optuna's own loop in one process with
-its MLflow callback. growth: many trials without MLflow; milliseconds and memory of the driver,
+overhead: trials of nothing with MLflow on SQLite and without MLflow, beside Optuna's own loop in
+one process with its MLflow callback. growth: many trials without MLflow; milliseconds and memory of the driver,
 a tenth of them at a time, for `random` and for `tpe`, ours and Optuna's loop. crowd: trials all at
 one time on fractions of the cores. tune: Ray Tune's defaults, which start a process for each.
 """
@@ -60,11 +60,13 @@ def overhead(n_trials: int) -> None:
         folder = Path(name)
         task = trivial_task(n_trials)
         with ray_cluster(task.spec.resources) as cluster:
+            alone_s = run_sweep(task, cluster, folder / "alone")
             ours_s = run_sweep(task, cluster, folder / "ours", track=True)
         optuna_s = run_optuna(n_trials, [mlflow_callback(folder)])
     each_ms = 1000 * ours_s / n_trials
     print(f"{n_trials} trials of nothing, MLflow on SQLite, {os.cpu_count()} cores")
     print(f"Rayfleet         {ours_s:7.1f} s  {each_ms:6.1f} ms each")
+    print(f"without MLflow   {alone_s:7.1f} s  {1000 * alone_s / n_trials:6.1f} ms each")
     print(f"Optuna's loop    {optuna_s:7.1f} s  {1000 * optuna_s / n_trials:6.1f} ms each")
     print(f"ratio            {ours_s / optuna_s:7.2f}")
     met = each_ms <= OVERHEAD_BAR_MS and ours_s / optuna_s <= OVERHEAD_BAR_RATIO
