@@ -1,13 +1,48 @@
-"""Copies of manifests with one thing changed."""
+"""Copies of manifests with one thing changed, and what a check must say of them."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pytest
+
+from kuberay.checks.__main__ import Check
 from kuberay.checks.objects import Manifest, name_of
+from kuberay.checks.project import Project
 
 GONE = object()
 """In the place of a value: leave the key out."""
+
+SERVICE = ("RayService", "fleet")
+CLUSTER = "spec.rayClusterConfig"
+HEAD = f"{CLUSTER}.headGroupSpec"
+HEAD_CONTAINER = f"{HEAD}.template.spec.containers.0"
+CPU = f"{CLUSTER}.workerGroupSpecs.0"
+CPU_CONTAINER = f"{CPU}.template.spec.containers.0"
+"""The fleet, and paths in it."""
+
+CONTAINER = "spec.template.spec.containers.0"
+"""The first one of a Deployment or StatefulSet."""
+
+Change = tuple[str, str, str, Any]
+"""Kind and name of an object, a dotted path in it, the value there."""
+
+
+def breaks(kind: str, name: str, path: str, value: Any, fault: str, *, why: str) -> Any:
+    """One change, a part of the fault that it is, and what to call the case."""
+    return pytest.param((kind, name, path, value), fault, id=why)
+
+
+def broken_copies(cases: Iterable[Any]) -> pytest.MarkDecorator:
+    """Run a test for each change and fault."""
+    return pytest.mark.parametrize(("change", "fault"), cases)
+
+
+def assert_caught(check: Check, broken: Sequence[Manifest], fault: str, project: Project) -> None:
+    """Assert that the check finds the fault."""
+    faults = list(map(str, check(broken, project)))
+
+    assert [each for each in faults if fault in each], faults
 
 
 def changed(

@@ -1,0 +1,42 @@
+"""Every replica fits a node of the cluster."""
+
+from collections.abc import Sequence
+
+from kuberay.checks.capacity import check_capacity
+from kuberay.checks.objects import Manifest
+from kuberay.checks.project import Project
+from tests.kuberay.breaking import (
+    CLUSTER,
+    CPU,
+    SERVICE,
+    Change,
+    assert_caught,
+    breaks,
+    broken_copies,
+    changed,
+)
+
+BROKEN = [
+    breaks(*SERVICE, f"{CPU}.rayStartParams.memory", "1073741824", "no group has such workers", why="memory-of-a-replica"),
+    breaks(*SERVICE, f"{CPU}.minReplicas", 1, "2 gateways, one on a node", why="gateways"),
+    breaks(*SERVICE, f"{CPU}.rayStartParams.num-cpus", "1", "need 4 CPU", why="cpus"),
+]  # fmt: skip
+
+
+@broken_copies(BROKEN)
+def test_a_broken_copy_is_caught(
+    change: Change, fault: str, development: Sequence[Manifest], project: Project
+) -> None:
+    assert_caught(check_capacity, changed(development, *change), fault, project)
+
+
+def test_a_replica_that_no_gpu_worker_has_room_for_is_caught(
+    production: Sequence[Manifest], project: Project
+) -> None:
+    path = f"{CLUSTER}.workerGroupSpecs.1.rayStartParams.num-gpus"
+    broken = changed(production, *SERVICE, path, "0")
+
+    faults = list(map(str, check_capacity(broken, project)))
+
+    assert len(faults) == 1
+    assert "digits needs 0.5 CPU, 0.25 GPU" in faults[0]
