@@ -129,6 +129,8 @@ class TorchTrainer:
     ) -> Iterator[tuple["nn.Module", float]]:
         import torch  # noqa: PLC0415, as above
 
+        from tuning.trainers.torch_optimizer import EagerAdamW  # noqa: PLC0415, as above
+
         torch.set_num_threads(self._problem.n_threads)
         torch.manual_seed(self._problem.seed)
         device = torch.device("cuda" if self._problem.gpu else "cpu")
@@ -138,7 +140,7 @@ class TorchTrainer:
 
         batches = _batches(len(inputs), int(float(str(settings["batch_size"]))))
         rate = float(str(settings["learning_rate"]))
-        optimizer = torch.optim.AdamW(
+        optimizer = EagerAdamW(
             model.parameters(), lr=rate, weight_decay=float(str(settings["weight_decay"]))
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
