@@ -2,10 +2,13 @@
 
 A rule is asked after each report but the last. It decides from what it has seen before,
 so it is the same after a resume, once it was shown the earlier trials.
+
+A trial that breaks a bound cannot win, so it must not stop one that may. Whether it does is
+known once it has ended.
 """
 
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from statistics import fmean, median, variance
 from typing import Annotated, Literal, Protocol
@@ -15,6 +18,7 @@ from pydantic import PositiveInt
 
 from tuning.configfile import Spec
 from tuning.crossvalidation import Report, fold_scores
+from tuning.goals import Constraint, broken
 from tuning.ledger import Trial, TrialState
 
 ROUNDING = 1e-9
@@ -85,16 +89,25 @@ class Halving:
     """Asynchronous successive halving: at each rung only the best continue.
 
     With several brackets, trial after trial is given to the one that lacks most of its
-    share, which is Hyperband's.
+    share, which is Hyperband's. Trials are compared before it is known whether they keep to
+    the bounds; one that does not is forgotten once it has ended.
 
     Source: Li et al. (2020), A System for Massively Parallel Hyperparameter Tuning,
     algorithm 2, and Li et al. (2018), Hyperband, algorithm 1; the cut is Ray Tune's.
     """
 
     def __init__(
-        self, *, maximize: bool, grace: int, factor: float, longest: int, brackets: int
+        self,
+        *,
+        maximize: bool,
+        grace: int,
+        factor: float,
+        longest: int,
+        brackets: int,
+        limits: Sequence[Constraint] = (),
     ) -> None:
         self._sign = 1.0 if maximize else -1.0
+        self._limits = limits
         self._factor = factor
         self._rungs = [rungs(grace, factor, longest, bracket) for bracket in range(brackets)]
         self._weights = bracket_weights(brackets, factor)
@@ -102,26 +115,30 @@ class Halving:
         self._bracket: dict[int, int] = {}
         self._next = 0
         self._seen: dict[tuple[int, float], list[float]] = {}
-        self._passed: dict[int, set[float]] = {}
+        self._passed: dict[int, dict[float, float]] = {}
 
     def stops(self, trial: Trial, report: Report) -> bool:
         """Whether a rung is reached and the trial is not among its best."""
         bracket = self._bracket_of(trial.number)
-        passed = self._passed.setdefault(trial.number, set())
+        passed = self._passed.setdefault(trial.number, {})
         for rung in reversed(self._rungs[bracket]):
             if report.progress < rung or rung in passed:
                 continue
-            passed.add(rung)
             seen = self._seen.setdefault((bracket, rung), [])
-            value = self._sign * report.mean
+            passed[rung] = value = self._sign * report.mean
             stops = bool(seen) and value < quantile(seen, 1.0 - 1.0 / self._factor)
             insort(seen, value)
             return stops
         return False
 
     def learn(self, trial: Trial) -> None:
-        """Forget what was kept for a trial while it ran."""
-        self._passed.pop(trial.number, None)
+        """Forget what was kept for a trial while it ran, and all of one that breaks a bound."""
+        passed = self._passed.pop(trial.number, {})
+        if broken(trial, self._limits):
+            bracket = self._bracket_of(trial.number)
+            for rung, value in passed.items():
+                seen = self._seen[bracket, rung]
+                del seen[bisect_left(seen, value)]
 
     def _bracket_of(self, number: int) -> int:
         # By number, so that a resume gives a trial the bracket that it had.
@@ -143,8 +160,16 @@ class Median:
     Source: Golovin et al. (2017), Google Vizier, section 3.2.2.
     """
 
-    def __init__(self, *, maximize: bool, grace: int, min_trials: int) -> None:
+    def __init__(
+        self,
+        *,
+        maximize: bool,
+        grace: int,
+        min_trials: int,
+        limits: Sequence[Constraint] = (),
+    ) -> None:
         self._sign = 1.0 if maximize else -1.0
+        self._limits = limits
         self._grace = grace
         self._min_trials = min_trials
         self._averages: dict[int, list[float]] = {}
@@ -158,8 +183,8 @@ class Median:
         return best < median(others)
 
     def learn(self, trial: Trial) -> None:
-        """Keep a completed trial's running average at each of its reports."""
-        if trial.state is not TrialState.COMPLETE:
+        """Keep the running average at each report of a completed trial that might win."""
+        if trial.state is not TrialState.COMPLETE or broken(trial, self._limits):
             return
         total = 0.0
         for count, report in enumerate(trial.reports, start=1):
@@ -192,6 +217,7 @@ class Race:
         test_share: float,
         alpha: float,
         min_folds: int,
+        limits: Sequence[Constraint] = (),
     ) -> None:
         """Know no trial yet.
 
@@ -202,11 +228,13 @@ class Race:
             test_share: Validation rows of a fold divided by its training rows.
             alpha: Error rate over all looks at a trial.
             min_folds: Finished folds before the first look.
+            limits: Bounds that a rival must keep.
         """
         self._metric = metric
         self._sign = 1.0 if maximize else -1.0
         self._test_share = test_share
         self._min_folds = min_folds
+        self._limits = limits
         self._alpha_per_look = alpha / max(1, n_folds - min_folds)
         self._best: list[float] = []
 
@@ -221,8 +249,8 @@ class Race:
         return corrected_p(ahead, self._test_share) < self._alpha_per_look
 
     def learn(self, trial: Trial) -> None:
-        """Keep a completed trial's folds if it is the best so far."""
-        if trial.state is not TrialState.COMPLETE:
+        """Keep a completed trial's folds if it is the best so far of those that might win."""
+        if trial.state is not TrialState.COMPLETE or broken(trial, self._limits):
             return
         scores = fold_scores(trial.reports, self._metric).values()
         signed = [self._sign * score for score in scores]
@@ -289,6 +317,7 @@ def make_rule(
     n_folds: int,
     n_reports: int,
     test_share: float,
+    limits: Sequence[Constraint],
 ) -> Rule:
     """Build the rule that a spec names."""
     maximize = mode == "max"
@@ -303,11 +332,19 @@ def make_rule(
                 else full_brackets(grace, factor, longest)
             )
             return Halving(
-                maximize=maximize, grace=grace, factor=factor, longest=longest, brackets=brackets
+                maximize=maximize,
+                grace=grace,
+                factor=factor,
+                longest=longest,
+                brackets=brackets,
+                limits=limits,
             )
         case "median":
             return Median(
-                maximize=maximize, grace=scheduler.grace_period, min_trials=scheduler.min_trials
+                maximize=maximize,
+                grace=scheduler.grace_period,
+                min_trials=scheduler.min_trials,
+                limits=limits,
             )
         case "race":
             return Race(
@@ -317,6 +354,7 @@ def make_rule(
                 test_share=test_share,
                 alpha=scheduler.alpha,
                 min_folds=scheduler.min_folds,
+                limits=limits,
             )
         case _:
             return Never()

@@ -160,6 +160,7 @@ def seasoned_rule(spec: SweepSpec, split: Split, trials: Iterable[Trial]) -> Rul
         n_folds=spec.folds.n_folds,
         n_reports=spec.n_reports,
         test_share=split.test_share,
+        limits=spec.limits,
     )
     for trial in trials:
         if trial.state in {TrialState.COMPLETE, TrialState.PRUNED}:

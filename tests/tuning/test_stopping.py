@@ -1,11 +1,14 @@
 import random
+from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import pytest
 from scipy import stats
 
 from tests.tuning.trials import reports, trial
-from tuning.ledger import TrialState
+from tuning.goals import parse_constraint
+from tuning.ledger import Trial, TrialState
 from tuning.stopping import (
     Halving,
     Median,
@@ -17,8 +20,17 @@ from tuning.stopping import (
     rungs,
 )
 
+SMALL = (parse_constraint("model_bytes <= 2 MB"),)
 
-def race(alpha: float = 0.05, n_folds: int = 5) -> Race:
+
+def measured(number: int, *scores: float, model_bytes: float) -> Trial:
+    """A trial that completed, whose model was measured."""
+    *others, last = reports(*scores)
+    made = (*others, replace(last, measured={"model_bytes": model_bytes}))
+    return trial(number, reports=made)
+
+
+def race(alpha: float = 0.05, n_folds: int = 5, **fields: Any) -> Race:
     return Race(
         metric="accuracy",
         maximize=True,
@@ -26,6 +38,7 @@ def race(alpha: float = 0.05, n_folds: int = 5) -> Race:
         test_share=1 / (n_folds - 1),
         alpha=alpha,
         min_folds=2,
+        **fields,
     )
 
 
@@ -77,6 +90,18 @@ def test_race_runs_against_the_best() -> None:
     assert fold_after([0.70, 0.72, 0.68, 0.73, 0.70], rule) is not None
 
 
+def test_race_knows_no_rival_that_cannot_win() -> None:
+    rule = race(limits=SMALL)
+    hopeless = [0.50, 0.60, 0.48, 0.57, 0.50]
+    rule.learn(measured(0, 0.97, 0.98, 0.96, 0.99, 0.97, model_bytes=9e6))
+    assert fold_after(hopeless, rule) is None
+
+    rule.learn(measured(1, 0.90, 0.91, 0.89, 0.92, 0.90, model_bytes=1e6))
+
+    assert fold_after(hopeless, rule) == 3
+    assert fold_after([0.89, 0.90, 0.90, 0.91, 0.90], rule) is None
+
+
 def test_corrected_test_agrees_with_its_formula_and_with_students_without_correction() -> None:
     differences = [0.02, 0.05, 0.03, 0.04, 0.01]
 
@@ -116,6 +141,32 @@ def test_median_rule_waits_for_enough_trials() -> None:
     rule.learn(trial(1, 0.9, 0.9))
 
     assert rule.stops(trial(9, reports=()), reports(0.1, of=2)[0]) is False
+
+
+def test_median_rule_counts_none_that_cannot_win() -> None:
+    rule = Median(maximize=True, grace=1, min_trials=2, limits=SMALL)
+    for number, (level, model_bytes) in enumerate([(0.98, 9e6), (0.5, 1e6), (0.6, 1e6)]):
+        rule.learn(measured(number, level, level, model_bytes=model_bytes))
+
+    assert rule.stops(trial(9, reports=()), reports(0.57, of=2)[0]) is False
+    assert rule.stops(trial(9, reports=()), reports(0.4, of=2)[0]) is True
+
+
+@pytest.mark.parametrize(
+    ("model_bytes", "stops"),
+    [pytest.param(1e6, True, id="keeps-to-it"), pytest.param(9e6, False, id="breaks-it")],
+)
+def test_halving_forgets_a_trial_that_turned_out_to_break_a_bound(
+    model_bytes: float, stops: bool
+) -> None:
+    rule = Halving(maximize=True, grace=1, factor=2.0, longest=3, brackets=1, limits=SMALL)
+    for number in range(2):
+        best = measured(number, 0.98, 0.98, model_bytes=model_bytes)
+        rule.stops(replace(best, reports=()), best.reports[0])
+        rule.learn(best)
+    rule.stops(trial(2), reports(0.8, of=2)[0])
+
+    assert rule.stops(trial(3), reports(0.89, of=2)[0]) is stops
 
 
 def test_halving_keeps_about_one_in_the_factor() -> None:

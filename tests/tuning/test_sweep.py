@@ -64,6 +64,15 @@ def test_resumed_rule_knows_the_earlier_trials(
     assert rule.stops(trial(9), reports(mean, of=2)[0]) is stops
 
 
+def test_the_rule_knows_the_bounds_of_the_sweep() -> None:
+    bounded = SPEC.model_copy(update={"constraints": ("accuracy <= 0.7",)})
+    done = [trial(number, score, score) for number, score in enumerate([0.8, 0.9])]
+
+    rule = seasoned_rule(bounded, check_sweep(SPEC, "s").split, done)
+
+    assert rule.stops(trial(9), reports(0.1, of=2)[0]) is False
+
+
 @pytest.mark.parametrize(
     ("statuses", "chosen"),
     [
