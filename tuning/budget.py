@@ -1,12 +1,13 @@
 """When a sweep has had enough, apart from the number of its trials."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 from annotated_types import Gt
 from pydantic import PositiveInt
 
 from tuning.configfile import Spec
+from tuning.goals import Constraint, broken
 from tuning.ledger import Trial, TrialState
 from tuning.values import value_of
 
@@ -24,19 +25,35 @@ class BudgetSpec(Spec):
     """Metric that says what a trial cost; None counts the seconds of reserved cores."""
 
     patience: PositiveInt | None = None
-    """Trials in a row that ended without a better one."""
+    """Trials in a row that ended without a better one that keeps to the constraints."""
 
     target: float | None = None
-    """Value of `metric` that is good enough."""
+    """Value of `metric` that is good enough, of a trial that keeps to the constraints."""
 
 
 class Account:
     """Adds up what a sweep's trials used; each is told once it has ended."""
 
     def __init__(
-        self, budget: BudgetSpec, *, metric: str, mode: Literal["max", "min"], cpu: float
+        self,
+        budget: BudgetSpec,
+        *,
+        metric: str,
+        mode: Literal["max", "min"],
+        cpu: float,
+        limits: Sequence[Constraint] = (),
     ) -> None:
+        """Open an account.
+
+        Args:
+            budget: What may be used up.
+            metric: What decides.
+            mode: Whether more of it is better.
+            cpu: Cores that a trial reserves.
+            limits: Bounds without which a trial can neither win nor be good enough.
+        """
         self._budget = budget
+        self._limits = limits
         self._metric = metric
         self._sign = 1.0 if mode == "max" else -1.0
         self._cpu = cpu
@@ -57,7 +74,7 @@ class Account:
         else:
             self._cost += value_of(trial.reports, self._budget.cost_metric) or 0.0
         value = None
-        if trial.state is TrialState.COMPLETE:
+        if trial.state is TrialState.COMPLETE and not broken(trial, self._limits):
             value = value_of(trial.reports, self._metric)
         if value is not None and (self._best is None or self._sign * value > self._best):
             self._best, self._since_best = self._sign * value, 0
@@ -81,7 +98,9 @@ class Account:
             if self._best >= self._sign * budget.target:
                 return f"{self._metric} reached {best:.6g}, the target is {budget.target:g}"
         if budget.patience is not None and self._since_best >= budget.patience:
-            return f"{self._since_best} trials without a better {self._metric}"
+            kept = ", ".join(each.text for each in self._limits)
+            within = f" within {kept}" if kept else ""
+            return f"{self._since_best} trials without a better {self._metric}{within}"
         if budget.cost is not None and self._cost >= budget.cost:
             unit = budget.cost_metric or "core seconds"
             return f"{self._cost:.6g} of {budget.cost:g} {unit} used"

@@ -237,7 +237,11 @@ class _Run:
             make_suggestions(spec, self.ledger.priors()),
             observers,
             account=Account(
-                spec.budget, metric=spec.metric, mode=spec.mode, cpu=spec.resources.total_cpu
+                spec.budget,
+                metric=spec.metric,
+                mode=spec.mode,
+                cpu=spec.resources.total_cpu,
+                limits=spec.limits,
             ),
         )
         workload = make_workload(self.task, self.ledger.folder)

@@ -4,6 +4,7 @@ import pytest
 
 from tests.tuning.trials import trial
 from tuning.budget import Account, BudgetSpec, covered_s
+from tuning.goals import parse_constraint
 from tuning.ledger import Trial, TrialState
 
 TRIALS = [
@@ -53,6 +54,28 @@ def test_the_clock_of_this_process_begins_with_its_first_question() -> None:
 def test_less_can_be_the_target() -> None:
     assert account(TRIALS, mode="min", target=0.4).spent(0.0) is None
     assert account(TRIALS, mode="min", target=0.5).spent(0.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent"),
+    [
+        pytest.param({"target": 0.7}, None, id="reached-beyond-the-bound-only"),
+        pytest.param({"target": 0.6}, "accuracy reached 0.6, the target is 0.6", id="target"),
+        pytest.param(
+            {"patience": 2}, "2 trials without a better accuracy within accuracy <= 0.65",
+            id="no-patience-with-what-cannot-win",
+        ),
+    ],
+)  # fmt: skip
+def test_only_what_keeps_to_the_bounds_is_good_enough(
+    budget: dict[str, Any], spent: str | None
+) -> None:
+    limits = (parse_constraint("accuracy <= 0.65"),)
+    made = Account(BudgetSpec(**budget), metric="accuracy", mode="max", cpu=1.0, limits=limits)
+    for each in TRIALS:
+        made.add(each)
+
+    assert made.spent(0.0) == spent
 
 
 @pytest.mark.parametrize(
