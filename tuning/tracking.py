@@ -308,7 +308,9 @@ class Tracker:
                 },
                 start_time=int(trial.started_at_s * 1000),
             )
-        told = {} if number in self._described else trial.params
+        # MLflow takes a parameter once, and a population's may change until its end.
+        settled = trial.state is not TrialState.RUNNING or self._spec.scheduler.kind != "pbt"
+        told = trial.params if settled and number not in self._described else {}
         params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in told.items()]
         written = self._written.setdefault(run_id, set())
         now_ms = _now_ms()
@@ -324,7 +326,7 @@ class Tracker:
             )
             written.update((point.key, point.step) for point in fresh)
         self._runs[number] = run_id
-        self._described.add(number)
+        self._described |= {number} if settled else set()
         return run_id
 
     def _end(self, trial: Trial) -> None:
@@ -332,6 +334,7 @@ class Tracker:
         if trial.error is not None:
             tags[TRACEBACK] = trial.error[-TAG_LENGTH:]
         if trial.segments:
+            tags[PARAMS] = json.dumps(trial.params)[:TAG_LENGTH]
             tags[SCHEDULE] = spelled(trial.segments)[:TAG_LENGTH]
         run_id = self._log(trial, tags)
         if trial.error is not None:

@@ -15,9 +15,11 @@ from tests.stores import new_mlflow
 from tests.tuning.test_registry import home_at
 from tests.tuning.trials import reports, trial
 from tuning.errors import ConfigError, TrackingError
+from tuning.exploring import Segment
 from tuning.ledger import Manifest, Prior, Trial, TrialState
 from tuning.spec import SweepSpec
-from tuning.tracking import PARETO, Tracker, abandon_run
+from tuning.stopping import SchedulerSpec
+from tuning.tracking import PARAMS, PARETO, SCHEDULE, Tracker, abandon_run
 from tuning.warmstart import load_priors
 
 SPEC = SweepSpec.model_validate(
@@ -126,6 +128,29 @@ def test_a_run_left_without_its_parameters_gets_them(
 
     (run,) = children(client)
     assert run.data.params == {key: str(value) for key, value in done.params.items()} != {}
+
+
+def test_what_a_population_ended_with_is_what_is_recorded(
+    tmp_path: Path, client: MlflowClient
+) -> None:
+    segments = Segment(1, {"rate": 0.5, "hidden": 8}), Segment(2, {"rate": 0.25, "hidden": 8})
+    done = trial(0, 0.5, params=segments[-1].params, segments=segments)
+    begun = replace(
+        done, params=segments[0].params, state=TrialState.RUNNING, segments=(), ended_at_s=None
+    )
+    evolving = SPEC.model_copy(update={"scheduler": SchedulerSpec(kind="pbt")})
+    tracker = Tracker(home_at(tmp_path), evolving, MANIFEST)
+    tracker.open(())
+
+    tracker.on_start(begun)
+    tracker.on_report(begun)
+    tracker.on_end(done)
+    tracker.close()
+
+    (run,) = children(client)
+    assert run.data.params == {"rate": "0.25", "hidden": "8"}
+    assert json.loads(run.data.tags[PARAMS]) == {"rate": 0.25, "hidden": 8}
+    assert json.loads(run.data.tags[SCHEDULE])[0] == {"epochs": 1, "rate": 0.5, "hidden": 8}
 
 
 def test_a_sweep_that_was_killed_and_is_started_anew_leaves_no_run_running(
