@@ -1,14 +1,14 @@
 """Whether one model is better than another, from scores that come in pairs."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 from typing import Annotated
 
 from annotated_types import Gt, Lt
 
 from tuning.configfile import Spec
+from tuning.stopping import corrected_p
 
 
 class RequireBetterSpec(Spec):
@@ -25,11 +25,15 @@ class Comparison:
     gain: float
     """Mean improvement over the other, in the metric's unit; positive is better."""
 
-    t: float
-    """Corrected t statistic; infinite where all pairs differ alike."""
-
     p: float
     """Chance of such a gain, or a larger one, without any true one."""
+
+    p_two_sided: float
+    """Chance of such a difference, or a larger one, in either direction."""
+
+    even: bool
+    """Whether all pairs differ by as much. Chance cannot be told without a spread, so nothing
+    is proven then, and both p are 1.0."""
 
     pairs: int
     """Scores on each side."""
@@ -38,7 +42,7 @@ class Comparison:
 def compare_paired(
     scores: Sequence[float], others: Sequence[float], *, sign: float, test_to_train: float
 ) -> Comparison:
-    """Test whether `scores` are truly better than `others`, one-sided.
+    """Test whether `scores` are truly better than `others`.
 
     Args:
         scores: Of the newcomer, one for each split.
@@ -62,12 +66,13 @@ def compare_paired(
     pairs = [sign * (one - other) for one, other in zip(scores, others, strict=True)]
     if len(pairs) < 2:
         raise ValueError(f"{len(pairs)} pairs of scores, at least 2 are needed")
-    gain = fmean(pairs)
-    spread = math.sqrt((1 / len(pairs) + test_to_train) * variance(pairs))
-    if spread == 0.0:
-        t = math.copysign(math.inf, gain) if gain else 0.0
-        return Comparison(gain, t, 0.0 if gain > 0 else 1.0, len(pairs))
-    from scipy.special import stdtr  # noqa: PLC0415, a quarter of a second
-
-    t = gain / spread
-    return Comparison(gain, t, float(stdtr(len(pairs) - 1, -t)), len(pairs))
+    above = corrected_p(pairs, test_to_train)
+    below = corrected_p([-each for each in pairs], test_to_train)
+    return Comparison(
+        gain=fmean(pairs),
+        p=above,
+        p_two_sided=min(1.0, 2 * min(above, below)),
+        # Of differences that have a spread, either side is below 1 (0.5 and 0.5 around 0).
+        even=above == below == 1.0,
+        pairs=len(pairs),
+    )

@@ -49,6 +49,23 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """What both sides are judged by."""
+
+    ours: Sequence[float]
+    """The contender's."""
+
+    theirs: Sequence[float]
+    """The champion's, on the same rows in the same order."""
+
+    test_to_train: float
+    """Rows tested on over rows fitted on; 0.0 where no two scores share a fitted row."""
+
+    where: str
+    """On what rows, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What came of the comparison."""
 
@@ -78,23 +95,40 @@ def judge_contender(
     if champion.tags.get(TRIAL_RUN_ID) == contender.trial_run_id:
         return Verdict(better=True, reason=f"it is {name}")
     try:
-        scores, others, ratio, where = _pairs(client, champion, contender)
+        scores = _scores(client, champion, contender)
     except (_IncomparableError, ConfigError) as error:
         return Verdict(better=False, reason=f"it cannot be compared with {name}: {error}")
-    found = compare_paired(scores, others, sign=contender.sign, test_to_train=ratio)
+    return weigh(scores, contender, rule, name)
+
+
+def weigh(scores: Scores, contender: Contender, rule: RequireBetterSpec, name: str) -> Verdict:
+    """Decide from both sides' scores.
+
+    Args:
+        scores: Of both.
+        contender: Whose are the first.
+        rule: How sure it must be.
+        name: How people are told of the champion.
+    """
+    found = compare_paired(
+        scores.ours, scores.theirs, sign=contender.sign, test_to_train=scores.test_to_train
+    )
     better = found.p <= rule.alpha and found.gain > 0
     word = "better" if better else "not better"
+    proof = (
+        "the same difference in each, and without a spread nothing is proven"
+        if found.even and found.gain > 0
+        else f"p = {found.p:.3g}, alpha {rule.alpha:g}"
+    )
     return Verdict(
         better=better,
-        reason=f"{word} than {name}: {contender.metric} {fmean(scores):.6g} against "
-        f"{fmean(others):.6g} on {where}, p = {found.p:.3g}, alpha {rule.alpha:g}",
+        reason=f"{word} than {name}: {contender.metric} {fmean(scores.ours):.6g} against "
+        f"{fmean(scores.theirs):.6g} on {scores.where}, {proof}",
     )
 
 
-def _pairs(
-    client: MlflowClient, champion: ModelVersion, contender: Contender
-) -> tuple[Sequence[float], Sequence[float], float, str]:
-    """Gather both sides' scores, how much testing to training, and where they come from."""
+def _scores(client: MlflowClient, champion: ModelVersion, contender: Contender) -> Scores:
+    """Gather both sides' scores."""
     sweep_run_id, trial_run_id = champion.tags.get(SWEEP_RUN_ID), champion.tags.get(TRIAL_RUN_ID)
     if sweep_run_id is None or trial_run_id is None:
         raise _IncomparableError("it was not made by a sweep")
@@ -102,15 +136,15 @@ def _pairs(
     task = contender.task
     if champion.tags.get(DATA_HASH) != task.table.sha256:
         ours, theirs = _on_new_rows(client, champion, spec, contender)
-        return ours, theirs, 0.0, f"{len(ours)} parts of the new hold-out"
-    ratio = fmean(len(validate) / len(fit) for fit, validate in task.split.folds)
-    where = f"the same {len(contender.scores)} folds"
+        return Scores(ours, theirs, 0.0, f"{len(ours)} parts of the new hold-out")
+    ratio, where = task.split.test_share, f"the same {len(contender.scores)} folds"
     if spec.folds == task.spec.folds:
         others = fold_values(client, trial_run_id, contender.metric)
         if len(others) == len(contender.scores):
-            return contender.scores, others, ratio, where
+            return Scores(contender.scores, others, ratio, where)
     params = recorded_params(client, trial_run_id)
-    return contender.scores, _on_our_folds(task, spec, params, contender.metric), ratio, where
+    others = _on_our_folds(task, spec, params, contender.metric)
+    return Scores(contender.scores, others, ratio, where)
 
 
 def recorded_params(client: MlflowClient, trial_run_id: str) -> Params:
@@ -130,7 +164,7 @@ def recorded_params(client: MlflowClient, trial_run_id: str) -> Params:
     return params
 
 
-def _on_our_folds(task: Task, spec: SweepSpec, params: Params, metric: str) -> list[float]:
+def _on_our_folds(task: Task, spec: SweepSpec, params: Params, metric: str) -> tuple[float, ...]:
     """Score the champion's configuration on the contender's folds."""
     # Its own options, epochs and seed; our rows.
     theirs = spec.model_copy(update={"data": task.spec.data, "folds": task.spec.folds})
@@ -140,7 +174,7 @@ def _on_our_folds(task: Task, spec: SweepSpec, params: Params, metric: str) -> l
     rows, labels = other.training_rows
     folds = cut_folds(rows, labels, other.split.folds)
     reports = list(cross_validate(other.trainer, params, folds, metric=metric, epochs=spec.epochs))
-    return list(fold_scores(reports, metric).values())
+    return tuple(fold_scores(reports, metric).values())
 
 
 def _on_new_rows(

@@ -1,8 +1,45 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
+from tuning.comparison import RequireBetterSpec
 from tuning.data import Labels
-from tuning.selecting.champion import _parts
+from tuning.selecting.champion import Contender, Scores, _parts, weigh
+
+THEIRS = (0.9, 0.8, 0.85, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("gains", "better", "reason"),
+    [
+        pytest.param(
+            (0.05, 0.06, 0.05, 0.06),
+            True,
+            "better than version 1: accuracy 0.9175 against 0.8625 on 4 folds, p = 0.000",
+            id="better",
+        ),
+        pytest.param(
+            (0.05, 0.05, 0.05, 0.05),
+            False,
+            "not better than version 1: accuracy 0.9125 against 0.8625 on 4 folds, the same "
+            "difference in each, and without a spread nothing is proven",
+            id="by-as-much-everywhere",
+        ),
+        pytest.param((0, 0, 0, 0), False, "not better than version 1: accuracy 0.8625 ", id="same"),
+    ],
+)
+def test_a_verdict_has_its_numbers(gains: tuple[float, ...], better: bool, reason: str) -> None:
+    ours = [theirs + gain for theirs, gain in zip(THEIRS, gains, strict=True)]
+    unused: Any = None
+    contender = Contender(unused, "run", ours, "accuracy", 1.0, unused)
+
+    verdict = weigh(
+        Scores(ours, THEIRS, 1 / 3, "4 folds"), contender, RequireBetterSpec(), "version 1"
+    )
+
+    assert verdict.better is better
+    assert verdict.reason.startswith(reason)
 
 
 @pytest.mark.parametrize(
