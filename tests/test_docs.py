@@ -71,11 +71,11 @@ from tuning.data import BUNDLED, DataSpec
 from tuning.folds import FoldsSpec
 from tuning.goals import ObjectiveSpec
 from tuning.resources import ResourcesSpec
+from tuning.scheduler import SchedulerSpec
 from tuning.searcher import SearcherSpec
 from tuning.selecting.rules import ParsimonySpec, SelectionSpec
 from tuning.space import DISTRIBUTIONS
 from tuning.spec import SweepSpec
-from tuning.stopping import SchedulerSpec
 from tuning.tracespec import TracesSpec
 from tuning.trainers import tensorflow, torch
 from tuning.trainers.estimators import CLASSIFIERS, REGRESSORS

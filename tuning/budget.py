@@ -30,6 +30,12 @@ class BudgetSpec(Spec):
     target: float | None = None
     """Value of `metric` that is good enough, of a trial that keeps to the constraints."""
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """What was given that may end a sweep, by field."""
+        given = {name: getattr(self, name) for name in ("wall_s", "cost", "patience", "target")}
+        return {name: bound for name, bound in given.items() if bound is not None}
+
 
 class Account:
     """Adds up what a sweep's trials used; each is told once it has ended."""

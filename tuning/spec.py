@@ -30,10 +30,10 @@ from tuning.flavors import require_flavor
 from tuning.folds import FoldsSpec, Split, split_rows
 from tuning.goals import Constraint, ConstraintText, Mode, ObjectiveSpec, parse_constraint
 from tuning.resources import ResourcesSpec
+from tuning.scheduler import SchedulerSpec, require_suitable
 from tuning.searcher import LEARNERS, SearcherSpec, require_searchable
 from tuning.sequence import require_grid
 from tuning.space import Space, examples
-from tuning.stopping import SchedulerSpec
 from tuning.tracespec import TracesSpec
 from tuning.trainers.factory import in_one_line, make_trainer
 from tuning.trainers.trainer import BACKENDS, Distributed, Problem, Selective, Trainer
@@ -47,9 +47,6 @@ TRACKED_NAME = re.compile(r"[\w.:-][\w .:-]{0,249}")
 
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 """What NumPy and scikit-learn take."""
-
-WITH_GRACE = frozenset({"asha", "hyperband", "median"})
-"""Schedulers that leave a trial its first reports."""
 
 UNTIED_FIELDS = frozenset({"checkpoint_every_s", "max_concurrent", "resources", "traces"})
 """How fast a sweep runs, not what it computes: these may change while it is unfinished."""
@@ -152,19 +149,9 @@ class SweepSpec(Spec):
 
     @model_validator(mode="after")
     def _scheduler_suits_the_trials(self) -> Self:
-        kind, n_folds = self.scheduler.kind, self.folds.n_folds
-        if kind in WITH_GRACE and self.scheduler.grace_period > self.n_reports:
-            raise ValueError(
-                f"scheduler.grace_period: {self.scheduler.grace_period}, allowed: 1 to "
-                f"{self.n_reports} (folds times epochs)"
-            )
-        if kind == "race" and self.scheduler.min_folds >= n_folds:
-            raise ValueError(
-                f"scheduler.min_folds: {self.scheduler.min_folds}: of {n_folds} folds, race can "
-                f"spare none, allowed: 2 to {n_folds - 1}"
-                if n_folds > 2
-                else f"scheduler.kind: 'race': needs 3 folds or more, not {n_folds}"
-            )
+        require_suitable(
+            self.scheduler, self.budget, n_folds=self.folds.n_folds, n_reports=self.n_reports
+        )
         return self
 
     @model_validator(mode="after")

@@ -11,55 +11,15 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from statistics import fmean, median, variance
-from typing import Annotated, Literal, Protocol
+from typing import Protocol
 
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import PositiveInt
-
-from tuning.configfile import Spec
 from tuning.crossvalidation import Report, fold_scores
 from tuning.goals import Constraint, broken
 from tuning.ledger import Trial, TrialState
+from tuning.scheduler import SchedulerSpec
 
 ROUNDING = 1e-9
 """Share of a difference below which its spread is an artefact of arithmetic."""
-
-SchedulerKind = Literal["asha", "hyperband", "median", "race", "pbt", "fifo"]
-
-
-class SchedulerSpec(Spec):
-    """Whether hopeless trials are stopped early."""
-
-    kind: SchedulerKind = "asha"
-    """Its name in the table of schedulers; `fifo` lets every trial finish."""
-
-    grace_period: PositiveInt = 1
-    """Reports that every trial may make; a trial reports once per epoch of every fold."""
-
-    reduction_factor: Annotated[float, Gt(1)] = 4.0
-    """At each rung of `asha` and `hyperband`, the best 1/reduction_factor continue."""
-
-    brackets: Annotated[int, Gt(0), Le(100)] = 1
-    """Sets of rungs of `asha`; each starts its first one later by the reduction factor."""
-
-    min_trials: PositiveInt = 5
-    """Trials that `median` must have seen at the same point before it stops one."""
-
-    alpha: Annotated[float, Gt(0), Lt(0.5)] = 0.02
-    """Chance at which `race` stops a trial as good as the one it is held against, over all
-    its looks."""
-
-    min_folds: Annotated[int, Ge(2)] = 2
-    """Folds that a trial must have finished before `race` looks at it."""
-
-    perturbation_interval: PositiveInt = 1
-    """Epochs after which a trial of `pbt` may copy a better one, and again after as many."""
-
-    quantile: Annotated[float, Gt(0), Le(0.5)] = 0.25
-    """Share of the population, at its lower end, that copies; and of the upper, to be copied."""
-
-    resample: Annotated[float, Ge(0), Le(1)] = 0.25
-    """Chance at which `pbt` draws a parameter anew, in the place of a small step."""
 
 
 class Rule(Protocol):

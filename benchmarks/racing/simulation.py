@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from tuning.crossvalidation import Report
 from tuning.ledger import Trial, TrialState
-from tuning.stopping import Race, Rule, SchedulerSpec
+from tuning.scheduler import SchedulerSpec
+from tuning.stopping import Race, Rule
 
 METRIC = "score"
 

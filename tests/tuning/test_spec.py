@@ -215,6 +215,12 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             id="grace-beyond-the-end",
         ),
         pytest.param(
+            ("n_trials: 2", "n_trials: 2\nscheduler: {kind: pbt}\nbudget: {wall_s: 60.0}"),
+            "budget.wall_s: 60: all trials of a pbt population begin at once, and a budget keeps "
+            "trials from beginning, allowed: null",
+            id="budget-of-a-population",
+        ),
+        pytest.param(
             ("n_trials: 2", "n_trials: 2\nscheduler: {kind: hyperbands}"),
             "scheduler.kind: 'hyperbands': should be 'asha', 'hyperband', 'median', "
             "'race', 'pbt' or 'fifo'",

@@ -17,8 +17,8 @@ from tests.tuning.trials import reports, trial
 from tuning.errors import ConfigError, TrackingError
 from tuning.exploring import Segment
 from tuning.ledger import Manifest, Prior, Trial, TrialState
+from tuning.scheduler import SchedulerSpec
 from tuning.spec import SweepSpec
-from tuning.stopping import SchedulerSpec
 from tuning.tracking import PARAMS, PARETO, SCHEDULE, Tracker, abandon_run
 from tuning.warmstart import load_priors
 
