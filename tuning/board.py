@@ -12,7 +12,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tuning.comparison import Comparison, compare_paired
-from tuning.runs import fold_values, recorded_spec, split_of, sweep_runs, trial_runs
+from tuning.runs import (
+    SPLIT_PREFIX,
+    fold_values,
+    recorded_spec,
+    split_of,
+    sweep_runs,
+    trial_runs,
+)
 from tuning.spec import SweepSpec
 from tuning.standing import Standing
 from tuning.tracking import DATA_HASH, SWEEP, TRIAL_ID, TRIAL_STATE
@@ -115,7 +122,7 @@ def versus(client: MlflowClient, first: Run, second: Run) -> Versus:
                 ours,
                 theirs,
                 sign=1.0 if first.data.params.get("mode") == "max" else -1.0,
-                test_to_train=1 / (len(ours) - 1),
+                test_to_train=_test_to_train(first.data.params),
             )
     return Versus(same_data, same_folds, same_metric, comparison)
 
@@ -128,6 +135,21 @@ def differing(first: Run, second: Run) -> dict[str, tuple[Any, Any]]:
         for key in sorted({*ours, *theirs})
         if ours.get(key) != theirs.get(key)
     }
+
+
+def _test_to_train(params: Mapping[str, str]) -> float:
+    """Rows that a sweep's fold validates over rows that it fits, on average.
+
+    Computed from how it was asked to split, since its rows may be out of reach.
+
+    Assumes:
+        Folds of about equal size; groups of unequal sizes have uneven ones.
+    """
+    n_splits = int(params[f"{SPLIT_PREFIX}n_splits"])
+    if params[f"{SPLIT_PREFIX}kind"] == "time_series":
+        # Of n_splits + 1 equal stretches, a fold validates one and fits all before it.
+        return fmean(1 / before for before in range(1, n_splits + 1))
+    return 1 / (n_splits - 1)
 
 
 def _best_scores(client: MlflowClient, sweep: Run, metric: str) -> tuple[float, ...]:

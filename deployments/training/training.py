@@ -172,7 +172,7 @@ class Training:
             same_data=found.same_data,
             same_folds=found.same_folds,
             gain=None if comparison is None else comparison.gain,
-            p=None if comparison is None else comparison.p,
+            p=None if comparison is None else comparison.p_two_sided,
             verdict=_verdict(found, left, right),
             settings=[
                 SettingView(setting=key, left=ours, right=theirs)
@@ -299,9 +299,11 @@ def _verdict(found: Any, left: str, right: str) -> str:
         return "not comparable: they split the data differently"
     if found.comparison is None:
         return "not comparable: one of them has no completed trial"
-    gain, p = found.comparison.gain, found.comparison.p
-    if gain == 0:
+    comparison = found.comparison
+    if comparison.gain == 0:
         return "their best trials are equally good"
-    better = right if gain > 0 else left
-    strength = min(p, 1 - p)
-    return f"{better} is better by {abs(gain):.4g}, p = {strength:.3g} (one-sided)"
+    better = right if comparison.gain > 0 else left
+    ahead = f"{better} is better by {abs(comparison.gain):.4g}"
+    if comparison.even:
+        return f"{ahead} in every fold alike; without a spread nothing is proven"
+    return f"{ahead}, p = {comparison.p_two_sided:.3g} (two-sided)"

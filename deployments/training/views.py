@@ -79,7 +79,8 @@ class SweepComparison(View):
     """The right one's improvement over the left one's best mean; null where not comparable."""
 
     p: float | None
-    """Of the corrected resampled t-test, one-sided: the right one better than the left one."""
+    """Of the corrected resampled t-test, two-sided; 1 where all folds differ by as much, which
+    proves nothing."""
 
     verdict: str
     """In one line."""

@@ -1,17 +1,23 @@
 """Sweeps as jobs, over a real MLflow, with jobs that the test lets begin and end."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, variance
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from deployments.errors import ConflictError, DependencyError, MalformedRequestError, NotFoundError
 from deployments.training.jobs import RayJobs
-from deployments.training.training import Training
+from deployments.training.training import Training, _verdict
 from deployments.training.views import NewSweep
 from tests.deployments.training.fake_jobs import FakeJobs
 from tests.tuning.sequential import FOREST, home_at, sweep
+from tuning.board import Versus
+from tuning.comparison import Comparison
+from tuning.crossvalidation import fold_scores
 from tuning.home import Home
 from tuning.spec import SweepSpec
 
@@ -149,6 +155,42 @@ def test_two_sweeps_side_by_side(training: Training) -> None:
     assert turned.gain == pytest.approx(-found.gain)
     assert turned.verdict == found.verdict
     assert {each.setting for each in found.settings} == {"space", "n_trials"}
+
+
+def test_repeated_folds_are_corrected_by_the_share_that_one_pass_tests_on(
+    tmp_path: Path, jobs: FakeJobs
+) -> None:
+    home = home_at(tmp_path)
+    folds = {"n_splits": 4, "repeats": 2}
+    swept = [
+        sweep(home, "stumps", space=STUMPS, n_trials=1, folds=folds),
+        sweep(home, "bushes", space={**STUMPS, "max_depth": 2}, n_trials=1, folds=folds),
+    ]
+
+    found = Training(jobs, home).compare("stumps", "bushes")
+
+    theirs, ours = (fold_scores(each.trials[0].reports, "accuracy").values() for each in swept)
+    gains = [one - other for one, other in zip(ours, theirs, strict=True)]
+    # 8 folds; each tests on a third of what it trains on.
+    t = fmean(gains) / math.sqrt((1 / 8 + 1 / 3) * variance(gains))
+    assert len(gains) == 8
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 7))
+    assert found.verdict.endswith(f"p = {found.p:.3g} (two-sided)")
+
+
+@pytest.mark.parametrize(
+    ("comparison", "verdict"),
+    [
+        (Comparison(0.02, 0.01, 0.02, even=False, pairs=5), "b is better by 0.02, p = 0.02 (two-"),
+        (Comparison(-0.02, 0.99, 0.02, even=False, pairs=5), "a is better by 0.02, p = 0.02 (two-"),
+        (Comparison(0.02, 1.0, 1.0, even=True, pairs=5), "b is better by 0.02 in every fold alike"),
+        (Comparison(0.0, 0.5, 1.0, even=False, pairs=5), "their best trials are equally good"),
+    ],
+)
+def test_a_verdict_takes_no_side_before_it_has_looked(comparison: Comparison, verdict: str) -> None:
+    found = Versus(same_data=True, same_folds=True, same_metric=True, comparison=comparison)
+
+    assert _verdict(found, "a", "b").startswith(verdict)
 
 
 def test_what_is_not_comparable_is_said(training: Training) -> None:
