@@ -20,6 +20,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tuning.configfile import Spec
 from tuning.errors import ConfigError
+from tuning.leaks import require_no_leak
 
 Rows = NDArray[np.floating[Any]] | pd.DataFrame
 Labels = NDArray[np.int64 | np.float64]
@@ -148,9 +149,10 @@ def load_table(spec: DataSpec) -> Table:
         else encode_labels(target, name=name)
     )
     features = frame.drop(columns=[spec.target])
-    _require_no_leak(features, frame[spec.target], name=str(spec.target))
+    made = _feature_rows(features)
+    require_no_leak(features, target, name=name, measured=spec.measured)
     columns = tuple(map(str, features.columns))
-    return make_table(_feature_rows(features), labels, classes, columns, groups)
+    return make_table(made, labels, classes, columns, groups)
 
 
 def make_table(
@@ -271,17 +273,6 @@ def _group_codes(frame: pd.DataFrame, column: str | None) -> NDArray[np.int64] |
         raise ConfigError(f"data.group: {column!r}: {n_missing} rows have no value")
     codes, _ = pd.factorize(frame[column], sort=True)
     return np.asarray(codes, dtype=np.int64)
-
-
-def _require_no_leak(features: pd.DataFrame, target: "pd.Series[Any]", *, name: str) -> None:
-    """Refuse a feature that is the target: every trial would be perfect, and of no use."""
-    values = target.to_numpy()
-    for column in features.columns:
-        if bool(np.asarray(features[column].to_numpy() == values).all()):
-            raise ConfigError(
-                f"data.path: column {str(column)!r:.100} equals the target {name!r} in every row: "
-                "leave it out, or nothing is learnt from the others"
-            )
 
 
 def _require_different_columns(path: Path) -> None:

@@ -61,6 +61,21 @@ def test_text_keeps_the_frame_with_missing_as_nan(tmp_path: Path) -> None:
     assert np.isnan(rows["t"][1])
 
 
+@pytest.mark.parametrize("dtype", ["string", "str", object])
+def test_text_may_be_missing_whatever_its_type(tmp_path: Path, dtype: Any) -> None:
+    text = pd.Series(["x", None, "z", None], dtype=dtype)
+    frame = pd.DataFrame({"t": text, "n": pd.Series([1, None, 3, 4], dtype="Int64")})
+    labels = pd.Series(["p", "q", "q", "p"], dtype=dtype)
+
+    table = load_table(table_of(tmp_path, frame.assign(y=labels), "rows.parquet"))
+
+    assert isinstance(table.rows, pd.DataFrame)
+    assert table.rows["t"].tolist()[::2] == ["x", "z"]
+    assert [isinstance(each, float) for each in table.rows["t"]] == [False, True, False, True]
+    assert [str(each) for each in table.rows.dtypes] == ["object", "float64"]
+    assert (table.classes, table.labels.tolist()) == (("p", "q"), [0, 1, 1, 0])
+
+
 def test_csv_and_parquet_of_the_same_rows_hash_alike(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1.5, 2.0], "t": ["x", "z"], "y": ["p", "q"]})
 
