@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tuning.comparison import Comparison, compare_paired
+from tuning.feasibility import broken_limits, recorded_limits
 from tuning.runs import (
     SPLIT_PREFIX,
     fold_values,
@@ -41,7 +42,8 @@ class Versus:
     same_folds: bool
     same_metric: bool
     comparison: Comparison | None
-    """Of the best trials, the second sweep's against the first's; None where that is not fair."""
+    """Of the best trials, the second sweep's against the first's; None where that is not fair,
+    or one of them has no trial that could win."""
 
 
 def all_sweeps(client: MlflowClient) -> list[Run]:
@@ -67,7 +69,7 @@ def standing_of(
     """Say where a sweep stands."""
     trials = [each for each in trial_runs(client, sweep) if TRIAL_ID in each.data.tags]
     metric = sweep.data.params.get("metric", "accuracy")
-    best = best_trial(sweep, trials)
+    best = best_trial(client, sweep, trials)
     ended = [each.info for each in trials if each.info.end_time is not None]
     end = sweep.info.end_time / 1000 if sweep.info.end_time is not None else clock()
     spec = _spec(client, sweep)
@@ -88,21 +90,34 @@ def standing_of(
     )
 
 
-def best_trial(sweep: Run, trials: list[Run]) -> Run | None:
-    """Return the completed trial with the best mean; None if no trial completed."""
+def best_trial(client: MlflowClient, sweep: Run, trials: list[Run]) -> Run | None:
+    """Return the trial that would win now, by the sweep's own rule.
+
+    Returns:
+        Of the completed trials that keep the sweep's bounds the one with the best mean, then
+        the lower standard deviation, then the lower number; None if there is none.
+
+    Raises:
+        ConfigError: The bounds cannot be read.
+    """
     params = sweep.data.params
-    mean = f"{params.get('metric', 'accuracy')}_mean"
+    metric = params.get("metric", "accuracy")
     sign = 1.0 if params.get("mode", "max") == "max" else -1.0
-    done = [
+    limits = recorded_limits(client, sweep)
+
+    def rank(trial: Run) -> tuple[float, float, int]:
+        metrics = trial.data.metrics
+        mean, std = metrics[f"{metric}_mean"], metrics.get(f"{metric}_std", 0.0)
+        return -sign * mean, std, int(trial.data.tags[TRIAL_ID])
+
+    running = [
         each
         for each in trials
-        if each.data.tags.get(TRIAL_STATE) == "complete" and mean in each.data.metrics
+        if each.data.tags.get(TRIAL_STATE) == "complete"
+        and f"{metric}_mean" in each.data.metrics
+        and not broken_limits(each.data.metrics, limits)
     ]
-    return max(
-        done,
-        key=lambda each: (sign * each.data.metrics[mean], -int(each.data.tags[TRIAL_ID])),
-        default=None,
-    )
+    return min(running, key=rank, default=None)
 
 
 def versus(client: MlflowClient, first: Run, second: Run) -> Versus:
@@ -153,7 +168,7 @@ def _test_to_train(params: Mapping[str, str]) -> float:
 
 
 def _best_scores(client: MlflowClient, sweep: Run, metric: str) -> tuple[float, ...]:
-    best = best_trial(sweep, trial_runs(client, sweep))
+    best = best_trial(client, sweep, trial_runs(client, sweep))
     return () if best is None else fold_values(client, best.info.run_id, metric)
 
 

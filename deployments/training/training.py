@@ -291,15 +291,9 @@ def _needs_files(plain: Mapping[str, Any]) -> bool:
 
 
 def _verdict(found: Any, left: str, right: str) -> str:
-    if not found.same_metric:
-        return "not comparable: they decide by different metrics"
-    if not found.same_data:
-        return "not comparable: they saw different data"
-    if not found.same_folds:
-        return "not comparable: they split the data differently"
-    if found.comparison is None:
-        return "not comparable: one of them has no completed trial"
     comparison = found.comparison
+    if comparison is None:
+        return f"not comparable: {_obstacle(found)}"
     if comparison.gain == 0:
         return "their best trials are equally good"
     better = right if comparison.gain > 0 else left
@@ -307,3 +301,13 @@ def _verdict(found: Any, left: str, right: str) -> str:
     if comparison.even:
         return f"{ahead} in every fold alike; without a spread nothing is proven"
     return f"{ahead}, p = {comparison.p_two_sided:.3g} (two-sided)"
+
+
+def _obstacle(found: Any) -> str:
+    if not found.same_metric:
+        return "they decide by different metrics"
+    if not found.same_data:
+        return "they saw different data"
+    if not found.same_folds:
+        return "they split the data differently"
+    return "one of them has no completed trial, or none that keeps to its constraints"

@@ -37,7 +37,7 @@ class SweepView(View):
 
     metric: str | None
     best: float | None
-    """The best trial's mean over the folds."""
+    """Mean over the folds of the best trial that keeps to the constraints."""
 
     best_std: float | None
     best_trial: int | None

@@ -200,6 +200,25 @@ def test_what_is_not_comparable_is_said(training: Training) -> None:
     assert found.verdict == "not comparable: they split the data differently"
 
 
+def test_a_trial_that_breaks_a_constraint_is_nowhere_the_best(
+    tmp_path: Path, jobs: FakeJobs
+) -> None:
+    home = home_at(tmp_path)
+    sweep(home, "free", space=STUMPS, n_trials=1)
+    sweep(home, "bounded", space=STUMPS, n_trials=1, constraints=["accuracy >= 1"])
+    training = Training(jobs, home)
+
+    bounded = training.sweep("bounded")
+    found = training.compare("free", "bounded")
+
+    assert (bounded.trials, bounded.best, bounded.best_params) == ({"complete": 1}, None, {})
+    assert found.left.best is not None
+    assert (found.right.best, found.gain) == (None, None)
+    assert found.verdict == (
+        "not comparable: one of them has no completed trial, or none that keeps to its constraints"
+    )
+
+
 def test_what_is_not_there_is_said(training: Training) -> None:
     for call in (training.sweep, training.stop, training.resume):
         with pytest.raises(NotFoundError, match="sweep 'nobody'"):
