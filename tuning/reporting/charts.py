@@ -75,8 +75,8 @@ def parallel_coordinates(facts: Facts) -> str:
     axes.append(_Axis(scores, frame))
     place = linear(0, len(axes) - 1, frame.left, frame.right)
     parts = []
-    best, worst = facts.sign * scores[0], facts.sign * scores[-1]
-    share = linear(worst, best, 0.0, 1.0)
+    signed = [facts.sign * score for score in scores]
+    share = linear(min(signed), max(signed), 0.0, 1.0)
     for index in reversed(range(len(trials))):
         points = [(place(column), axis.y[index]) for column, axis in enumerate(axes)]
         won = facts.winner is not None and trials[index].number == facts.winner.number
@@ -84,7 +84,7 @@ def parallel_coordinates(facts: Facts) -> str:
             path(
                 points,
                 class_="thread won" if won else "thread",
-                stroke=color(share(facts.sign * scores[index])),
+                stroke=color(share(signed[index])),
                 tip=_tip(facts, trials[index]),
             )
         )
@@ -161,7 +161,7 @@ def _spanning(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 def _best_so_far(facts: Facts, x: Scale, y: Scale, frame: Frame) -> str:
-    done = [trial for trial in facts.trials if trial.state is TrialState.COMPLETE]
+    done = sorted(facts.feasible, key=lambda trial: trial.number)
     if not done:
         return ""
     best = list(
@@ -178,7 +178,7 @@ def _best_so_far(facts: Facts, x: Scale, y: Scale, frame: Frame) -> str:
 
 def _point(facts: Facts, trial: Trial, x: float, y: float) -> str:
     won = facts.winner is not None and trial.number == facts.winner.number
-    kind = "won" if won else str(trial.state)
+    kind = "won" if won else "broken" if facts.broken(trial) else str(trial.state)
     radius = 6.5 if won else 4.5
     return element("circle", cx=x, cy=y, r=radius, class_=f"dot {kind}", tip=_tip(facts, trial))
 
@@ -198,6 +198,7 @@ def describe(facts: Facts, trial: Trial) -> str:
     lines = [f"trial {trial.number}: {trial.state}"]
     if trial.state is TrialState.COMPLETE:
         lines.append(f"{facts.spec.metric} {facts.score(trial):.4f}")
+        lines += [f"breaks {each.text}" for each in facts.broken(trial)]
     elif trial.reports:
         lines.append(f"{facts.spec.metric} {trial.reports[-1].mean:.4f} so far")
     lines += [

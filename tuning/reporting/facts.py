@@ -4,6 +4,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.data import Labels
+from tuning.goals import Constraint, broken, pareto_set
 from tuning.ledger import Manifest, Outcome, Trial, TrialState
 from tuning.provenance import git_commit
 from tuning.selection import select
@@ -64,7 +66,7 @@ class Ending(msgspec.Struct, frozen=True):
     """Why the winner was not registered."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots, which would leave nowhere to keep what is computed once
 class Facts:
     """All that a page shows."""
 
@@ -83,18 +85,35 @@ class Facts:
         """The version, if there is one."""
         return self.manifest.outcome
 
-    @property
+    @cached_property
     def winner(self) -> Trial | None:
-        """The trial that won."""
+        """The trial that won, or would win by the sweep's own rule."""
         if self.outcome is not None:
             return next(each for each in self.trials if each.number == self.outcome.trial)
-        return select(self.trials, metric=self.spec.metric, mode=self.spec.mode)
+        return select(self.front, metric=self.spec.metric, mode=self.spec.mode)
 
-    @property
+    @cached_property
     def complete(self) -> list[Trial]:
-        """Trials with a score, the best first."""
+        """Trials with a score, the best first; those that break a bound follow the others."""
         done = [each for each in self.trials if each.state is TrialState.COMPLETE]
-        return sorted(done, key=lambda each: (-self.sign * self.score(each), each.number))
+        return sorted(
+            done,
+            key=lambda each: (bool(self.broken(each)), -self.sign * self.score(each), each.number),
+        )
+
+    @cached_property
+    def feasible(self) -> list[Trial]:
+        """Trials that could win, the best first: complete, and within the sweep's bounds."""
+        return [each for each in self.complete if not self.broken(each)]
+
+    @cached_property
+    def front(self) -> list[Trial]:
+        """Trials among which the winner is chosen: with several objectives, the Pareto set."""
+        return pareto_set(self.feasible, self.spec.goals) if self.spec.objectives else self.feasible
+
+    def broken(self, trial: Trial) -> list[Constraint]:
+        """The bounds that a complete trial does not keep."""
+        return broken(trial, self.spec.limits)
 
     def scores(self, trial: Trial) -> list[float]:
         """The deciding metric in each finished fold of a trial."""

@@ -29,6 +29,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 DOTS = (
     '<div class="legend"><span><i class="won"></i>winner</span><span><i></i>complete</span>'
+    '<span><i class="broken"></i>breaks a constraint</span>'
     '<span><i class="pruned"></i>stopped early</span>'
     '<span><i class="failed"></i>failed</span></div>'
 )
@@ -66,7 +67,9 @@ def render(facts: Facts) -> str:
     )
 
 
-_HISTORY = "Each trial's mean over the folds in its turn, and the best so far."
+_HISTORY = (
+    "Each trial's mean over the folds in its turn, and the best so far that keeps the constraints."
+)
 _PARALLEL = "Each complete trial is a line through its parameters to its score."
 _IMPORTANCE = (
     "How much worse a random forest guesses the score once a parameter is shuffled; shares."
@@ -86,12 +89,23 @@ def _header(facts: Facts) -> str:
         badge = f'<span class="badge">{escape(words)}</span>'
     elif ending is not None and ending.refused:
         badge = '<span class="badge refused">not registered</span>'
-    refused = f"<p>{escape(ending.refused)}</p>" if ending and ending.refused else ""
+    obstacle = _obstacle(facts)
+    refused = f"<p>{escape(obstacle)}</p>" if obstacle else ""
     return (
         f"<header><h1>{escape(spec.name)}{badge}</h1><p>{escape(spec.trainer)} · "
         f"{escape(spec.metric)} ({spec.mode}) · {spec.folds.n_folds} folds · "
         f"{escape(spec.searcher.kind)} · {escape(spec.scheduler.kind)}</p>{refused}</header>"
     )
+
+
+def _obstacle(facts: Facts) -> str | None:
+    """Say why there is no version, where that can be told."""
+    if facts.ending is not None and facts.ending.refused:
+        return facts.ending.refused
+    if facts.winner is None and facts.complete:
+        count, bounds = counted(len(facts.complete), "completed trial"), facts.spec.constraints
+        return f"None of {count} keeps to {', '.join(bounds)}."
+    return None
 
 
 def _tiles(facts: Facts, cost: Effort) -> str:
@@ -215,9 +229,10 @@ def _row(facts: Facts, trial: Trial, names: Sequence[str]) -> str:
         score = f"{trial.reports[-1].mean:.4f}"
     took = trial.ended_at_s - trial.started_at_s if trial.ended_at_s is not None else 0.0
     made = trial.reports[-1].progress if trial.reports else 0
+    broken = "".join(f", breaks {each.text}" for each in facts.broken(trial))
     cells: Iterable[str] = (
         str(trial.number),
-        {"pruned": "stopped early"}.get(trial.state, str(trial.state)),
+        {"pruned": "stopped early"}.get(trial.state, str(trial.state)) + broken,
         score,
         spread,
         f"{made} of {facts.spec.n_reports}",

@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from msgspec.structs import replace as changed
 
 from tests.tuning.reporting.sweeps import NASTY, make_facts
 from tests.tuning.trials import reports, trial
-from tuning.ledger import TrialState
+from tuning.ledger import Trial, TrialState
 from tuning.reporting.facts import Facts, confusion_matrix, thin_predictions
 from tuning.reporting.page import render
 
@@ -122,10 +123,65 @@ def test_a_refusal_is_said() -> None:
     assert "not better than the champion, version 2" in words
 
 
+def bounded(*constraints: str, **fields: Any) -> Facts:
+    """A sweep whose best trial's model is too large; it has no version yet."""
+    trials = [
+        measured(0, 0.9, 2e6),
+        measured(1, 0.8, 1e6),
+        measured(2, 0.7, 5e5),
+        trial(3, params={"x": 3}, state=TrialState.PRUNED, reports=reports(0.99, of=4)),
+    ]
+    return make_facts(trials, constraints=list(constraints), **fields)
+
+
+def measured(number: int, score: float, model_bytes: float) -> Trial:
+    *others, last = reports(score, score, score, score)
+    made = (*others, replace(last, measured={"model_bytes": model_bytes}))
+    return trial(number, params={"x": number}, reports=made)
+
+
+def test_what_breaks_a_constraint_is_neither_the_winner_nor_the_best() -> None:
+    facts = bounded("model_bytes <= 1 MB")
+
+    page = render(facts)
+
+    reader = Reader(page)
+    assert facts.winner is not None
+    assert facts.winner.number == 1
+    assert [each.number for each in facts.complete] == [1, 2, 0]
+    assert "trial 0: complete\naccuracy 0.9000\nbreaks model_bytes <= 1 MB\nx = 0" in reader.tips
+    assert "complete, breaks model_bytes <= 1 MB" in reader.words
+    assert page.count('class="dot broken"') == 1
+    # The best so far begins where the first trial is that may win.
+    (best,) = re.findall(r'<path d="M([\d.]+) [^"]*" fill="none" class="best"', page)
+    (dot,) = re.findall(r'<circle cx="([\d.]+)"[^>]*class="dot won"', page)
+    assert float(best) == pytest.approx(float(dot), abs=0.1)
+
+
+def test_a_sweep_whose_trials_all_break_a_constraint_says_so() -> None:
+    facts = bounded("model_bytes <= 1 kB", "accuracy >= 0.1")
+
+    words = Reader(render(facts)).words
+
+    assert facts.winner is None
+    assert "None of 3 completed trials keeps to model_bytes <= 1 kB, accuracy >= 0.1." in words
+
+
+def test_of_equals_the_winner_is_in_the_pareto_set() -> None:
+    trials = [measured(0, 0.9, 2e6), measured(1, 0.9, 1e6)]
+
+    facts = make_facts(
+        trials, objectives=[{"metric": "model_bytes", "mode": "min"}], scheduler={"kind": "fifo"}
+    )
+
+    assert facts.winner is trials[1]
+
+
 @pytest.mark.parametrize(
     "facts",
     [
         pytest.param(make_facts([]), id="no-trials"),
+        pytest.param(bounded("model_bytes <= 1 kB"), id="nobody-keeps-the-constraints"),
         pytest.param(replace(make_facts([]), ending=None), id="nothing-at-all"),
         pytest.param(
             make_facts([trial(0, state=TrialState.FAILED, reports=(), error="X")]), id="all-failed"
