@@ -17,6 +17,7 @@ from kuberay.checks.objects import (
 from kuberay.checks.project import Project
 from kuberay.checks.resources import GPU, quantity
 from kuberay.checks.selectors import PROBES, container_ports
+from tuning.console import LOG_FORMAT_VARIABLE
 
 PORTS = {"gcs-server": ("port", "6379"), "dashboard": ("dashboard-port", "8265")}
 """Ports of a head by the name that KubeRay looks for: Ray's argument, and its own choice."""
@@ -26,6 +27,9 @@ FOR_FLEETS = (*FOR_SWEEPS, "RAYFLEET_STORE", "RAY_gcs_rpc_server_reconnect_timeo
 
 RECONNECT_S = 60
 """Least time for which workers should wait for a new head, seconds: it takes 20 to come."""
+
+LOG_FORMAT = "json"
+"""What shippers of logs can read; other lines they leave out."""
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 
@@ -83,6 +87,9 @@ def _variables(pod: Pod) -> Iterator[Fault]:
     for name in FOR_FLEETS if is_fleet else FOR_SWEEPS:
         if name not in said:
             yield Fault(pod.where, f"{name} is not set")
+    written = said.get(LOG_FORMAT_VARIABLE)
+    if written != LOG_FORMAT:
+        yield Fault(pod.where, f"{LOG_FORMAT_VARIABLE} {written!r}: should be {LOG_FORMAT}")
     patience = str(said.get("RAY_gcs_rpc_server_reconnect_timeout_s", RECONNECT_S))
     if float(patience) < RECONNECT_S:
         what = f"RAY_gcs_rpc_server_reconnect_timeout_s {patience}: below {RECONNECT_S}"

@@ -95,7 +95,9 @@ def deployment(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _probes(pod: Pod) -> Iterator[Fault]:
     for container in pod.containers:
         where = f"{pod.where}, container {container['name']}"
-        if "readinessProbe" not in container and "submitter" not in pod.where:
+        # Nobody waits for what stands beside Ray in its pod, such as a shipper of logs.
+        is_beside = pod.role is not Role.NONE and container is not pod.ray_container
+        if "readinessProbe" not in container and not is_beside and "submitter" not in pod.where:
             yield Fault(where, "readinessProbe is missing")
         for kind in PROBES:
             asked = container.get(kind, {}).get("httpGet")
@@ -143,10 +145,7 @@ def _environments(where: str, nodes: Sequence[Pod]) -> Iterator[Fault]:
 
 def _gateways(service: Manifest, nodes: Sequence[Pod]) -> Iterator[Fault]:
     config = serve_config(service)
-    express = fleet_args(config).get("express") or {}
-    if express.get("host") != EVERY_ADDRESS:
-        what = f"express.host should be {EVERY_ADDRESS}: the Service asks the pod"
-        yield Fault(place(service), what)
+    yield from _arguments(place(service), fleet_args(config))
     ports = _ports_of(config)
     for pod in nodes:
         serve = container_ports(pod).get(SERVE_PORT)
@@ -163,6 +162,14 @@ def _gateways(service: Manifest, nodes: Sequence[Pod]) -> Iterator[Fault]:
     options = deployment(config, "Gateway")
     if options.get("num_replicas", 1) < 2 or options.get("max_replicas_per_node") != 1:
         yield Fault(place(service), "Gateway: two replicas at least, one on a node, survive a node")
+
+
+def _arguments(where: str, args: Mapping[str, Any]) -> Iterator[Fault]:
+    express, logs = args.get("express") or {}, args.get("logs") or {}
+    if express.get("host") != EVERY_ADDRESS:
+        yield Fault(where, f"express.host should be {EVERY_ADDRESS}: the Service asks the pod")
+    if logs.get("format") != "json":
+        yield Fault(where, f"logs.format {logs.get('format')!r}: should be json, as shippers read")
 
 
 def _ports_of(config: Mapping[str, Any]) -> dict[str, int]:

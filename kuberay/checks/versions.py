@@ -28,8 +28,9 @@ def check_versions(objects: Sequence[Manifest], project: Project) -> Iterator[Fa
             where = f"{pod.where}, container {container['name']}"
             parts = IMAGE.match(image)
             found = parts["tag"] if parts is not None else None
-            ours = pod.role is not Role.NONE or (parts or {"name": ""})["name"].endswith("rayfleet")
+            starts_ray = pod.role is not Role.NONE and container is pod.ray_container
+            ours = starts_ray or (parts or {"name": ""})["name"].endswith("rayfleet")
             if ours and found != tag:
                 yield Fault(where, f"image {image!r}: tag should be {tag!r}")
-            elif found is None or found in MOVING:
+            elif parts is None or (parts["digest"] is None and (found is None or found in MOVING)):
                 yield Fault(where, f"image {image!r}: tag should name one version")

@@ -179,6 +179,18 @@ def test_what_watches_the_fleet_has_our_configs_and_finds_one_another(
     assert list(boards.glob("*.json"))
 
 
+def test_compose_s_shipper_reads_the_fleet_s_and_the_sweeps_json(compose: dict[str, Any]) -> None:
+    logs, fleet = compose["services"]["logs"], compose["services"]["fleet"]
+    inside = dict(reversed(each.split(":")[:2]) for each in logs["volumes"])
+    command = logs["command"]
+    parsers = Path(command[command.index("-R") + 1])
+    (parser,) = (word.removeprefix("parser=") for word in command if word.startswith("parser="))
+
+    text = (REPOSITORY / inside[str(parsers.parent)] / parsers.name).read_text()
+    assert f"Name        {parser}" in text
+    assert fleet["environment"]["RAYFLEET_LOG_FORMAT"] == "json"  # jobs inherit it
+
+
 def test_every_secret_of_compose_is_written_by_its_script(tmp_path: Path) -> None:
     script = shutil.copy(REPOSITORY / "compose-secrets.sh", tmp_path)
     wanted = {

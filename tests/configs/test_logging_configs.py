@@ -45,6 +45,23 @@ def test_fluent_bit_s_parser_is_there() -> None:
     assert source["parser"] in parsers.split()
 
 
+def test_fluent_bit_ships_no_line_that_its_parser_did_not_read() -> None:
+    config = yaml.safe_load((LOGGING / "fluent-bit.yaml").read_text())
+
+    # Where a parser fails, `tail` puts the whole line into this field.
+    (grep,) = config["pipeline"]["filters"]
+    assert (grep["name"], grep["match"], grep["exclude"]) == ("grep", "*", "log .")
+    assert "log" not in mapped()
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "production", "compose"])
+def test_deployments_write_what_shippers_can_read(name: str) -> None:
+    config = yaml.safe_load((REPOSITORY / "configs" / f"{name}.yaml").read_text())
+
+    (application,) = config["applications"]
+    assert application["args"]["logs"] == {"format": "json", "requests": "failed"}
+
+
 def test_the_template_names_its_pipeline() -> None:
     template = json.loads((LOGGING / "elasticsearch" / "index-template.json").read_text())
     pipeline = json.loads((LOGGING / "elasticsearch" / "pipeline.json").read_text())

@@ -26,6 +26,7 @@ BROKEN = [
     breaks(*SERVICE, f"{HEAD_CONTAINER}.ports.0.containerPort", 6380, "port gcs-server is 6380", why="port-of-the-gcs"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.env.2.name", "RAYFLEET_STOR", "RAYFLEET_STORE is not set", why="variable-of-the-fleet"),
     breaks("RayJob", "sweep", "spec.rayClusterSpec.headGroupSpec.template.spec.containers.0.env.1.name", "MLFLOW_TRACKING", "MLFLOW_TRACKING_URI is not set", why="variable-of-a-sweep"),
+    breaks(*SERVICE, f"{CPU_CONTAINER}.env.16.value", "text", "RAYFLEET_LOG_FORMAT 'text': should be json", why="logs-for-people"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.env.11.value", "6", "workers would not wait", why="impatient-workers"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.env.10.value", "deployments.gateway.serve_dor:middlewares", "there is no deployments.gateway.serve_dor", why="callback"),
     breaks(*SERVICE, f"{HEAD}.rayStartParams.object-store-memory", "10000000", "Ray needs 75Mi", why="small-object-store"),

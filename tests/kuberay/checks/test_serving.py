@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kuberay.checks.objects import Manifest
-from kuberay.checks.project import Project
+from kuberay.checks.project import REPOSITORY, Project
 from kuberay.checks.serving import check_serving
 from tests.kuberay.breaking import (
     CLUSTER,
@@ -20,8 +20,11 @@ from tests.kuberay.breaking import (
     changed,
 )
 
+KUBERNETES = REPOSITORY / "configs" / "kubernetes.yaml"
+
 BROKEN = [
     breaks(*SERVICE, f"{CPU_CONTAINER}.env.6.value", "0", "RAY_SERVE_ENABLE_HA_PROXY", why="haproxy"),
+    breaks(*SERVICE, "spec.serveConfigV2", KUBERNETES.read_text().replace("format: json", "format: text"), "logs.format 'text': should be json", why="logs-for-people"),
     breaks(*SERVICE, f"{HEAD_CONTAINER}.env.12.value", "30", "RAY_SERVE_SLOW_STARTUP_WARNING_S", why="impatient head"),
     breaks(*SERVICE, f"{HEAD_CONTAINER}.env.7", {"name": "A", "value": "b"}, "RAY_SERVE_THROUGHPUT_OPTIMIZED", why="throughput"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.env.3.value", "http://other:5000", "MLFLOW_TRACKING_URI is not the same", why="environment"),
