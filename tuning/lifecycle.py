@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from msgspec import structs
 
+from tuning.abandoning import abandon_run
 from tuning.background import Background
 from tuning.book import Book, Observer
 from tuning.budget import Account
@@ -54,7 +55,7 @@ from tuning.spec import SweepSpec, Task
 from tuning.suggestion import make_suggestions
 from tuning.sweep import make_workload, run_trials
 from tuning.tracing import traced_sweep
-from tuning.tracking import Tracker, abandon_run
+from tuning.tracking import Tracker
 from tuning.trainers.factory import in_one_line
 from tuning.warmstart import load_priors
 from tuning.workload import fit_winner

@@ -16,7 +16,7 @@ from tuning.home import Home
 from tuning.mlflowfaults import reachable
 from tuning.probes import require_database
 from tuning.spec import SweepSpec
-from tuning.tracking import SWEEP_ID
+from tuning.tracking import SWEEP_ID, TRIAL_ID
 
 SPEC_FILE = "sweep.json"
 """Artifact of a sweep's run: its whole spec, by which each of its trials can be run again."""
@@ -58,9 +58,10 @@ def sweep_runs(client: MlflowClient, experiment: str) -> list[Run]:
 
 
 def trial_runs(client: MlflowClient, sweep: Run) -> list[Run]:
-    """Return the runs of a sweep's trials."""
+    """Return the runs of a sweep's trials, without what a user's own code nested beside them."""
     query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{sweep.info.run_id}'"
-    return list(_pages(client, [sweep.info.experiment_id], query))
+    children = _pages(client, [sweep.info.experiment_id], query)
+    return [run for run in children if TRIAL_ID in run.data.tags]
 
 
 def fold_values(client: MlflowClient, run_id: str, metric: str) -> tuple[float, ...]:

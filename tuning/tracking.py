@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +24,7 @@ from tuning.exploring import spelled
 from tuning.home import Home
 from tuning.ledger import Manifest, Trial, TrialState
 from tuning.mlflowfaults import is_final, reachable
+from tuning.newest import Newest, Told
 from tuning.outbox import Outbox
 from tuning.points import metric_points
 from tuning.probes import require_database
@@ -75,7 +76,7 @@ class Tracker:
         self._runs: dict[str, str] = {}
         self._described: set[str] = set()  # trials whose parameters MLflow has
         self._written: dict[str, set[tuple[str, int]]] = {}
-        self._newest: dict[str, Trial] = {}
+        self._newest = Newest()
         self._ended: set[str] = set()
         self._outbox = Outbox(home.tracking_uri, refuses=is_final)
 
@@ -118,15 +119,16 @@ class Tracker:
 
     def on_report(self, trial: Trial) -> None:
         """Note a report; while MLflow is slower than the trial, only the newest counts."""
-        noted = str(trial.number) in self._newest
-        self._newest[str(trial.number)] = trial
-        if not noted:
-            self._outbox.put(partial(self._log_newest, str(trial.number)))
+        if self._newest.put(Told(trial, _now_ms())):
+            # Taken once: of an attempt whose answer was lost, MLflow knows the points again by
+            # their times.
+            take = cache(partial(self._newest.take, trial.number))
+            self._outbox.put(lambda: self._log_told(take()))
 
     def on_end(self, trial: Trial) -> None:
         """Note how a trial ended; what is not written yet goes with it, in fewer calls."""
         self._ended.add(str(trial.number))
-        self._newest.pop(str(trial.number), None)
+        self._newest.take(trial.number)
         self._outbox.put(partial(self._end, trial))
 
     def abort(self, trials: Sequence[Trial], status: str, *, keep: bool) -> None:
@@ -240,7 +242,8 @@ class Tracker:
                 f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._parent_id}'",
                 page_token=token,
             )
-            runs += page
+            # A user's own code may nest runs below the sweep's; those are not trials.
+            runs += [run for run in page if TRIAL_ID in run.data.tags]
             token = page.token
             if not token:
                 return runs
@@ -268,7 +271,7 @@ class Tracker:
             self._client.update_run(self._runs[number], status="RUNNING")
             self._client.set_tag(self._runs[number], TRIAL_STATE, TrialState.RUNNING)
         if number not in self._described:
-            self._log(trial)
+            self._log(trial, int(trial.started_at_s * 1000))
 
     def _found_or_created(
         self, query: str, tags: dict[str, str], start_time: int | None = None
@@ -282,11 +285,11 @@ class Tracker:
         created = self._client.create_run(self._experiment_id, start_time=start_time, tags=tags)
         return str(created.info.run_id)
 
-    def _log_newest(self, number: str) -> None:
-        if (trial := self._newest.pop(number, None)) is not None:
-            self._log(trial)
+    def _log_told(self, told: Told | None) -> None:
+        if told is not None:
+            self._log(told.trial, told.at_ms)
 
-    def _log(self, trial: Trial, tags: Mapping[str, str] = MappingProxyType({})) -> str:
+    def _log(self, trial: Trial, at_ms: int, tags: Mapping[str, str] = MappingProxyType({})) -> str:
         """Write what MLflow does not know of a trial, in as few calls as it takes."""
         number = str(trial.number)
         run_id = self._runs.get(number)
@@ -313,10 +316,9 @@ class Tracker:
         told = trial.params if settled and number not in self._described else {}
         params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in told.items()]
         written = self._written.setdefault(run_id, set())
-        now_ms = _now_ms()
         points = metric_points(trial.reports, epochs=self._spec.epochs) if trial.reports else []
         fresh = [point for point in points if (point.key, point.step) not in written]
-        metrics = [Metric(point.key, point.value, now_ms, point.step) for point in fresh]
+        metrics = [Metric(point.key, point.value, at_ms, point.step) for point in fresh]
         if metrics or params or missing:
             self._client.log_batch(
                 run_id,
@@ -336,40 +338,18 @@ class Tracker:
         if trial.segments:
             tags[PARAMS] = json.dumps(trial.params)[:TAG_LENGTH]
             tags[SCHEDULE] = spelled(trial.segments)[:TAG_LENGTH]
-        run_id = self._log(trial, tags)
+        ended_at_ms = int((trial.ended_at_s or trial.started_at_s) * 1000)
+        run_id = self._log(trial, ended_at_ms, tags)
         if trial.error is not None:
             self._client.log_text(run_id, trial.error, "traceback.txt")
-        ended_at_s = trial.ended_at_s or time.time()
         # Last, because a run with the trial's final status is never looked at again.
-        self._client.set_terminated(run_id, STATUS[trial.state], int(ended_at_s * 1000))
+        self._client.set_terminated(run_id, STATUS[trial.state], ended_at_ms)
         self._written.pop(run_id, None)
 
     def _interrupt(self, number: str) -> None:
         if number in self._runs:
             self._client.set_tag(self._runs[number], TRIAL_STATE, INTERRUPTED)
             self._client.set_terminated(self._runs[number], "KILLED")
-
-
-def abandon_run(home: Home, experiment: str, sweep_id: str) -> None:
-    """Close the runs of a sweep that is started anew before it was finished.
-
-    Raises:
-        ConfigError: MLflow cannot be reached or used.
-    """
-    with reachable(home):
-        client = MlflowClient(home.tracking_uri, home.registry_uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            return
-        ours = f"tags.`{SWEEP_ID}` = '{sweep_id}'"
-        for sweep in client.search_runs([found.experiment_id], ours):
-            of_it = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{sweep.info.run_id}'"
-            unfinished = f"attributes.status = 'RUNNING' AND {of_it}"
-            for trial in client.search_runs([found.experiment_id], unfinished):
-                client.set_tag(trial.info.run_id, TRIAL_STATE, INTERRUPTED)
-                client.set_terminated(trial.info.run_id, "KILLED")
-            if sweep.info.status == "RUNNING":
-                client.set_terminated(sweep.info.run_id, "KILLED")
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

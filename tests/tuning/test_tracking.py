@@ -10,16 +10,18 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tests.stores import new_mlflow
 from tests.tuning.test_registry import home_at
 from tests.tuning.trials import reports, trial
+from tuning.abandoning import abandon_run
 from tuning.errors import ConfigError, TrackingError
 from tuning.exploring import Segment
 from tuning.ledger import Manifest, Prior, Trial, TrialState
 from tuning.scheduler import SchedulerSpec
 from tuning.spec import SweepSpec
-from tuning.tracking import PARAMS, PARETO, SCHEDULE, Tracker, abandon_run
+from tuning.tracking import PARAMS, PARETO, SCHEDULE, Tracker
 from tuning.warmstart import load_priors
 
 SPEC = SweepSpec.model_validate(
@@ -191,6 +193,56 @@ def test_outage_delays_notes_and_loses_none(
 
     # The request had arrived although its answer was lost: still one run.
     assert [run.info.status for run in children(client)] == ["FINISHED"]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_report_is_written_once_though_the_answer_to_it_was_lost(
+    client: MlflowClient,
+    open_tracker: Callable[..., Tracker],
+    monkeypatch: pytest.MonkeyPatch,
+    arrives: bool,
+    ended: bool,
+) -> None:
+    tracker = open_tracker()
+    running = trial(0, state=TrialState.RUNNING, ended_at_s=None, reports=())
+    tracker.on_start(running)
+    tracker.flush()
+    outages = iter([True, True])
+    log_batch = MlflowClient.log_batch
+
+    def fail_at_first(self: MlflowClient, *args: Any, **kwargs: Any) -> None:
+        away = next(outages, False)
+        if not away or arrives:
+            log_batch(self, *args, **kwargs)
+        if away:
+            raise ConnectionError("no answer")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", fail_at_first)
+    told = replace(running, reports=reports(0.5, of=2))
+    if ended:
+        tracker.on_end(replace(told, state=TrialState.PRUNED, ended_at_s=2.0))
+    else:
+        tracker.on_report(told)
+    tracker.flush()
+
+    (run,) = children(client)
+    history = client.get_metric_history(run.info.run_id, "accuracy")
+    assert [(point.step, point.value) for point in history] == [(0, 0.5)]
+
+
+def test_runs_that_a_user_nested_below_the_sweep_are_left_alone(
+    tmp_path: Path, client: MlflowClient, open_tracker: Callable[..., Tracker]
+) -> None:
+    first = open_tracker()
+    experiment = client.get_run(first.parent_id).info.experiment_id
+    nested = client.create_run(experiment, tags={MLFLOW_PARENT_RUN_ID: first.parent_id})
+
+    second = open_tracker()
+    abandon_run(home_at(tmp_path), SPEC.experiment, MANIFEST.sweep_id)
+
+    assert second.parent_id == first.parent_id
+    assert client.get_run(nested.info.run_id).info.status == "RUNNING"
 
 
 def test_pruned_trial_is_told_from_a_complete_one(
