@@ -20,6 +20,7 @@ from tuning.ledger import Manifest, Outcome, Trial, TrialState
 from tuning.provenance import git_commit
 from tuning.selection import select
 from tuning.spec import SweepSpec
+from tuning.values import value_of
 
 ENDING_FILE = "ending.json"
 """Beside a sweep's trials."""
@@ -111,9 +112,22 @@ class Facts:
         """Trials among which the winner is chosen: with several objectives, the Pareto set."""
         return pareto_set(self.feasible, self.spec.goals) if self.spec.objectives else self.feasible
 
+    @cached_property
+    def further_metrics(self) -> list[str]:
+        """What objectives and bounds are about beside the deciding metric."""
+        named = [
+            *(goal.metric for goal in self.spec.goals),
+            *(each.metric for each in self.spec.limits),
+        ]
+        return [name for name in dict.fromkeys(named) if name != self.spec.metric]
+
     def broken(self, trial: Trial) -> list[Constraint]:
         """The bounds that a complete trial does not keep."""
         return broken(trial, self.spec.limits)
+
+    def value(self, trial: Trial, metric: str) -> float | None:
+        """What a trial is worth in a metric; None where that is not known."""
+        return value_of(trial.reports, metric)
 
     def scores(self, trial: Trial) -> list[float]:
         """The deciding metric in each finished fold of a trial."""

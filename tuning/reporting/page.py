@@ -19,6 +19,7 @@ from tuning.reporting.figures import (
     timeline,
 )
 from tuning.reporting.importance import importances
+from tuning.reporting.pareto import pareto_section
 from tuning.reporting.svg import color, counted, number, seconds
 
 MOST_ROWS = 500
@@ -43,6 +44,7 @@ def render(facts: Facts) -> str:
     )
     sections = [
         _section("Optimization history", _HISTORY, history(facts) + DOTS, wide=True),
+        *_pareto(facts),
         _section("Parallel coordinates", _PARALLEL, _with_ramp(facts), wide=True),
         _section("Parameter importance", _IMPORTANCE, importance_bars(shares)),
         _section("Spread over the folds", _SPREAD, fold_spread(facts)),
@@ -70,6 +72,7 @@ def render(facts: Facts) -> str:
 _HISTORY = (
     "Each trial's mean over the folds in its turn, and the best so far that keeps the constraints."
 )
+_PARETO = "Trials that no other beats in every objective; the best in {} of them wins."
 _PARALLEL = "Each complete trial is a line through its parameters to its score."
 _IMPORTANCE = (
     "How much worse a random forest guesses the score once a parameter is shuffled; shares."
@@ -135,6 +138,13 @@ def _section(title: str, words: str, inner: str, *, wide: bool = False) -> str:
     shown = inner or '<div class="none">Too few trials, or nothing to compare.</div>'
     kind = ' class="wide"' if wide else ""
     return f"<section{kind}><h2>{title}</h2><p>{escape(words)}</p>{shown}</section>"
+
+
+def _pareto(facts: Facts) -> list[str]:
+    if not facts.spec.objectives:
+        return []
+    words = _PARETO.format(facts.spec.metric)
+    return [_section("Pareto set", words, pareto_section(facts), wide=True)]
 
 
 def _with_ramp(facts: Facts) -> str:
@@ -209,7 +219,8 @@ def _trials(facts: Facts) -> str:
     order = {name: index for index, name in enumerate(best)}
     trials = sorted(facts.trials, key=lambda each: (order.get(each.number, len(best)), each.number))
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    heads = ["trial", "state", facts.spec.metric, "± std", "reports", "took", *names]
+    further = facts.further_metrics
+    heads = ["trial", "state", facts.spec.metric, "± std", *further, "reports", "took", *names]
     head = "".join(f"<th>{escape(each)}</th>" for each in heads)
     body = "".join(_row(facts, trial, names) for trial in trials[:MOST_ROWS])
     more = len(trials) - MOST_ROWS
@@ -230,11 +241,13 @@ def _row(facts: Facts, trial: Trial, names: Sequence[str]) -> str:
     took = trial.ended_at_s - trial.started_at_s if trial.ended_at_s is not None else 0.0
     made = trial.reports[-1].progress if trial.reports else 0
     broken = "".join(f", breaks {each.text}" for each in facts.broken(trial))
+    further = [facts.value(trial, name) for name in facts.further_metrics]
     cells: Iterable[str] = (
         str(trial.number),
         {"pruned": "stopped early"}.get(trial.state, str(trial.state)) + broken,
         score,
         spread,
+        *("" if value is None else number(value) for value in further),
         f"{made} of {facts.spec.n_reports}",
         f"{took:.2f} s",
         *(_value(trial.params.get(name, "")) for name in names),

@@ -12,6 +12,7 @@ from tests.tuning.trials import reports, trial
 from tuning.ledger import Trial, TrialState
 from tuning.reporting.facts import Facts, confusion_matrix, thin_predictions
 from tuning.reporting.page import render
+from tuning.reporting.pareto import _staircase, pareto_section, trade_off
 
 VOID = {"meta", "!doctype"}
 
@@ -167,20 +168,73 @@ def test_a_sweep_whose_trials_all_break_a_constraint_says_so() -> None:
     assert "None of 3 completed trials keeps to model_bytes <= 1 kB, accuracy >= 0.1." in words
 
 
-def test_of_equals_the_winner_is_in_the_pareto_set() -> None:
-    trials = [measured(0, 0.9, 2e6), measured(1, 0.9, 1e6)]
+def several(*trials: Trial, **fields: Any) -> Facts:
+    """A sweep for accuracy and small models."""
+    objectives = [{"metric": "model_bytes", "mode": "min"}]
+    given = {"objectives": objectives, "scheduler": {"kind": "fifo"}, **fields}
+    return make_facts(list(trials), **given)
 
-    facts = make_facts(
-        trials, objectives=[{"metric": "model_bytes", "mode": "min"}], scheduler={"kind": "fifo"}
+
+def test_of_equals_the_winner_is_in_the_pareto_set() -> None:
+    small = measured(1, 0.9, 1e6)
+
+    assert several(measured(0, 0.9, 2e6), small).winner is small
+
+
+def test_several_objectives_have_their_pareto_set() -> None:
+    facts = several(
+        measured(0, 0.9, 2e6),
+        measured(1, 0.8, 1e6),
+        measured(2, 0.7, 1.5e6),
+        measured(3, 0.99, 9e6),
+        constraints=["model_bytes <= 8 MB"],
     )
 
-    assert facts.winner is trials[1]
+    page = render(facts)
+
+    table = page[page.index("<h2>Pareto set</h2>") : page.index("<h2>Parallel coordinates</h2>")]
+    cells = re.findall(r"<t[hd]>([^<]*)</t[hd]>", table)
+    assert cells == [
+        "trial", "accuracy (max)", "model_bytes (min)", "x",
+        "0", "0.9", "2e+06", "0",
+        "1", "0.8", "1e+06", "1",
+    ]  # fmt: skip
+    assert re.findall(r'class="(dot[^"]*)"', table) == [
+        "dot broken",
+        "dot beaten",
+        "dot",
+        "dot won",
+    ]
+    tips = Reader(page).tips
+    assert "trial 2: complete\naccuracy 0.7000\nx = 2\naccuracy 0.7, model_bytes 1.5e+06" in tips
+
+
+@pytest.mark.parametrize(
+    ("mode", "steps"),
+    [
+        pytest.param("min", [(1.0, 1.0), (2.0, 1.0), (2.0, 2.0)], id="little-is-better"),
+        pytest.param("max", [(1.0, 1.0), (1.0, 2.0), (2.0, 2.0)], id="much-is-better"),
+    ],
+)
+def test_steps_bound_what_is_beaten(mode: str, steps: list[tuple[float, float]]) -> None:
+    assert _staircase([(2.0, 2.0), (1.0, 1.0)], low_is_better=mode == "min") == steps
+
+
+def test_three_objectives_have_a_table_alone() -> None:
+    objectives = [{"metric": "model_bytes", "mode": "min"}, {"metric": "log_loss", "mode": "min"}]
+    facts = several(measured(0, 0.9, 2e6), measured(1, 0.8, 1e6), objectives=objectives)
+
+    assert trade_off(facts) == ""
+    assert pareto_section(facts).count("<tr") == 3
 
 
 @pytest.mark.parametrize(
     "facts",
     [
         pytest.param(make_facts([]), id="no-trials"),
+        pytest.param(several(), id="no-trials-for-several-objectives"),
+        pytest.param(several(measured(0, 0.9, 1e6)), id="one-trial-for-several-objectives"),
+        pytest.param(several(trial(0, 0.9), trial(1, 0.8)), id="nothing-was-measured"),
         pytest.param(bounded("model_bytes <= 1 kB"), id="nobody-keeps-the-constraints"),
         pytest.param(replace(make_facts([]), ending=None), id="nothing-at-all"),
         pytest.param(
