@@ -125,7 +125,34 @@ DEPENDENCY_UP = Family(
     "Whether the controller's last call reached it, registry or store: 1 or 0.",
     ("dependency",),
 )
-CONTROLLERS = (VERSION_WEIGHT, VERSION_READY, VERSION_REPLICAS, GATEWAYS_WANTED, DEPENDENCY_UP)
+ROLLOUT_ACTIVE = Family(
+    "rayfleet_rollout_active",
+    Kind.GAUGE,
+    "Rollouts on their way, by phase: 1.",
+    ("model", "version", "phase"),
+)
+ROLLOUT_STEP = Family(
+    "rayfleet_rollout_step_seconds",
+    Kind.GAUGE,
+    "How long a rollout has been in its present step and phase.",
+    ("model", "version"),
+)
+ROLLOUT_ALLOWED = Family(
+    "rayfleet_rollout_step_allowed_seconds",
+    Kind.GAUGE,
+    "How long that may take: the step's own time and the progress deadline.",
+    ("model", "version"),
+)
+ROLLOUT_ENDINGS = Family(
+    "rayfleet_rollout_endings",
+    Kind.COUNTER,
+    "Rollouts that ended since the controller started: successful or aborted.",
+    ("model", "outcome"),
+)
+CONTROLLERS = (
+    VERSION_WEIGHT, VERSION_READY, VERSION_REPLICAS, GATEWAYS_WANTED, DEPENDENCY_UP,
+    ROLLOUT_ACTIVE, ROLLOUT_STEP, ROLLOUT_ALLOWED, ROLLOUT_ENDINGS,
+)  # fmt: skip
 """What the controller itself tells; see `controller.gauges`."""
 
 MIRRORED = Family(

@@ -29,7 +29,7 @@ from deployments.controller.facts import RegistryView
 from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults, pool_faults, rollout_faults
 from deployments.controller.feedback import Feedback
-from deployments.controller.gauges import fleet_gauges
+from deployments.controller.gauges import RolloutWatch, fleet_gauges
 from deployments.controller.hosted import HostedModels
 from deployments.controller.moving import is_moving
 from deployments.controller.opening import open_door
@@ -105,6 +105,7 @@ class Controller:
         self._loop: asyncio.Task[None] | None = None
         wake = self._look_later
         self._rollouts = make_rollouts(self._store, self._registry, cluster, wake)
+        self._watch = RolloutWatch()
         rows = RolloutStore(self._store.engine)
         self._desk = Desk(self._hosted, self._registry, rows, lambda: self._table, wake, clock)
 
@@ -196,7 +197,8 @@ class Controller:
         self._counters.report(snapshot)
         await self._guarded("fleet store", self._counters.flush)
         wanted, reachable = self._applications.gateways_wanted, self._dependencies.reachable
-        return [*self._counters.merged(), fleet_gauges(self._table, reachable, wanted)]
+        own = fleet_gauges(self._table, reachable, wanted, self._watch)
+        return [*self._counters.merged(), own]
 
     def check_health(self) -> None:
         """Serve restarts the controller when its loop has ended."""
@@ -277,6 +279,7 @@ class Controller:
         templates = self._hosted.rollouts
         if await self._guarded("fleet store", self._rollouts.tick, observed, templates):
             self._look_at_once()
+        self._watch.note(self._rollouts.rollouts)
         if not self._rollouts.is_read:
             return True  # nobody knows yet which versions rollouts need
         seen = dataclasses.replace(observed, asked=self._rollouts.asked)

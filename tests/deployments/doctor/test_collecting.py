@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from deployments.controller.gauges import fleet_gauges
+from deployments.controller.gauges import RolloutWatch, fleet_gauges
 from deployments.doctor.collecting import collect, parsed
 from deployments.doctor.facts import Door
 from deployments.haproxy import free_port
@@ -24,7 +24,7 @@ def test_a_fleet_s_parts_are_read_off_its_metrics() -> None:
     gateways = [Counters("a"), Counters("b")]
     for gateway in gateways:
         gateway.set(REVISION, (), 7)
-    own = fleet_gauges(make_table(), {"registry": True, "fleet store": False}, 3)
+    own = fleet_gauges(make_table(), {"registry": True, "fleet store": False}, 3, RolloutWatch())
 
     metrics = exposition([*(gateway.snapshot() for gateway in gateways), own]).decode()
 
