@@ -74,8 +74,12 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ray's id of it, by which errors of Serve's handle name the one that died."""
 
 
-class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One hosted version of a model."""
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One hosted version of a model.
+
+    What has its default is not written, so that an earlier release, which refuses fields that
+    it does not know, reads every table that has no need of them.
+    """
 
     version: str
     track: Track
@@ -116,6 +120,9 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     mirror: int = 0
     """Percent of the stable version's requests that are sent to this one, too, once READY."""
+
+    start: int | None = None
+    """Percent at which its keys begin, see `split`; None: where those of the one before end."""
 
     @property
     def host(self) -> str:

@@ -1,13 +1,21 @@
 from collections import Counter
+from collections.abc import Container, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from deployments.traffic.split import BUCKETS, bucket, choose, is_mirrored
+from deployments.traffic.split import BUCKETS, bucket, choose, is_mirrored, lay_out
 from deployments.traffic.table import Route, Track
+from tests.deployments.traffic.keys import moves, owners
 from tests.fakes import make_route
 from tests.properties import examples
+
+STABLE = "stable"
+UNEVEN = st.lists(st.integers(0, 100), max_size=8).filter(lambda weights: sum(weights) <= 100)
+EVEN = st.integers(1, 8).map(lambda count: [100 // (count + 1)] * count)
+TWO = st.integers(0, 100).flatmap(lambda one: st.integers(0, 100 - one).map(lambda two: [one, two]))
 
 
 def split(canary: int) -> tuple[Route, ...]:
@@ -15,6 +23,16 @@ def split(canary: int) -> tuple[Route, ...]:
         make_route(version="2", weight=canary, track=Track.CANARY),
         make_route(version="1", weight=100 - canary),
     )
+
+
+def beside_stable(weights: Sequence[int], away: Container[int] = ()) -> tuple[Route, ...]:
+    """Canaries 0, 1 and so on, of which some are asked to answer and cannot."""
+    given = [0 if index in away else weight for index, weight in enumerate(weights)]
+    canaries = (
+        replace(make_route(version=str(index), weight=weight, track=Track.CANARY), start=start)
+        for index, (weight, start) in enumerate(zip(given, lay_out(weights), strict=True))
+    )
+    return (*canaries, make_route(version=STABLE, weight=100 - sum(given)))
 
 
 def chosen(model: str, routes: tuple[Route, ...], key: str) -> str:
@@ -91,6 +109,79 @@ def test_raising_one_of_several_canaries_gives_no_key_back_to_stable(
 
     if chosen("m", canaries(weights[0]), key) != "stable":
         assert chosen("m", canaries(weights[0] + 1), key) != "stable"
+
+
+@pytest.mark.parametrize(
+    ("weights", "starts"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param([20], [0], id="one-from-the-beginning"),
+        pytest.param([33, 33], [0, 67], id="two-from-both-ends"),
+        pytest.param([90, 10], [0, 90], id="two-that-take-everything"),
+        pytest.param([25, 25, 25], [0, 25, 50], id="three-in-two-halves"),
+        pytest.param([16, 0, 16, 16, 16], [0, 33, 33, 50, 66], id="one-that-was-dropped"),
+        pytest.param([40, 11, 9], [0, 40, 51], id="more-than-their-half-one-after-the-other"),
+    ],
+)
+def test_where_ranges_begin(weights: list[int], starts: list[int]) -> None:
+    assert lay_out(weights) == starts
+
+
+@examples(100)
+@given(weights=UNEVEN | EVEN)
+def test_each_version_has_its_share_of_the_keys(weights: list[int]) -> None:
+    expected = {str(index): weight for index, weight in enumerate(weights)}
+
+    found = Counter(owners(beside_stable(weights)))
+
+    assert found == Counter({**expected, STABLE: 100 - sum(weights)})
+
+
+@examples(100)
+@given(weights=UNEVEN | EVEN, away=st.sets(st.integers(0, 7)))
+def test_a_version_that_is_away_leaves_its_own_keys_to_stable(
+    weights: list[int], away: set[int]
+) -> None:
+    everybody = owners(beside_stable(weights))
+
+    found = owners(beside_stable(weights, away))
+
+    names = set(map(str, away))
+    assert found == [STABLE if version in names else version for version in everybody]
+
+
+@examples(100)
+@given(weights=EVEN, dropped=st.sets(st.integers(0, 7)))
+def test_arms_that_are_dropped_leave_their_own_keys_to_stable(
+    weights: list[int], dropped: set[int]
+) -> None:
+    left = [0 if index in dropped else weight for index, weight in enumerate(weights)]
+
+    found = owners(beside_stable(left))
+
+    names = set(map(str, dropped))
+    before = owners(beside_stable(weights))
+    assert found == [STABLE if version in names else version for version in before]
+
+
+@examples(100)
+@given(weights=TWO, other=st.integers(0, 100), which=st.integers(0, 1))
+def test_a_weight_that_changes_moves_keys_one_way_between_it_and_stable(
+    weights: list[int], other: int, which: int
+) -> None:
+    changed = [min(other, 100 - weights[1 - which])] * 2
+    changed[1 - which] = weights[1 - which]
+
+    moved = moves(owners(beside_stable(weights)), owners(beside_stable(changed)))
+
+    gained, lost = (STABLE, str(which)), (str(which), STABLE)
+    assert moved <= ({gained} if changed[which] > weights[which] else {lost})
+
+
+def test_in_a_table_of_an_earlier_release_ranges_stand_one_after_the_other() -> None:
+    arms = [replace(route, start=None) for route in beside_stable([33, 33])]
+
+    assert owners(arms) == ["0"] * 33 + ["1"] * 33 + [STABLE] * 34
 
 
 def test_models_split_their_keys_independently() -> None:

@@ -46,6 +46,7 @@ ROUTES = st.builds(
     signature=SIGNATURES,
     platform=TEXT,
     reason=TEXT,
+    start=st.integers(0, 100) | st.none(),
 )
 MODELS = st.builds(
     ModelRoutes,
@@ -67,6 +68,17 @@ MODELS = st.builds(
 def test_a_table_survives_the_way_to_the_gateways(table: RoutingTable) -> None:
     # Equality is what the controller judges by whether anything changed.
     assert decode_table(encode_table(table)) == table
+
+
+def test_a_table_has_no_field_that_it_does_not_need() -> None:
+    table = make_table(m=(make_route(version="2", weight=10, track=Track.CANARY), make_route()))
+
+    canary = msgspec.json.decode(encode_table(table))["models"]["m"]["routes"][0]
+
+    # An earlier release, which knows fewer, would refuse it: here it can still read the table.
+    assert set(canary) == {
+        "version", "track", "weight", "application", "state", "replicas", "signature", "platform",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
