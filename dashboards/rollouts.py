@@ -113,4 +113,15 @@ def rollouts() -> Dashboard:
                 unit="none",
             )
         )
+        .with_panel(
+            lines(
+                "Rollouts that ended",
+                (
+                    f"max by (model, outcome) (rayfleet_rollout_endings_total{{{MODEL}}})",
+                    "{{model}} {{outcome}}",
+                ),
+                unit="none",
+                about="Since the controller started.",
+            )
+        )
     )
