@@ -58,7 +58,7 @@ def run_sweep(
     account = Account(spec.budget, metric=spec.metric, mode=spec.mode, cpu=spec.resources.cpu)
     book = Book(spec.n_trials, Ledger(folder), make_suggestions(spec), watching, account=account)
     shared = ray.put(make_workload(task, folder))
-    limit = min(cluster.capacity, spec.max_concurrent or cluster.capacity)
+    limit = cluster.side_by_side(spec.max_concurrent)
 
     began_at_s = time.monotonic()
     run_trials(task, shared, book, folder=folder, max_concurrent=limit)

@@ -106,6 +106,12 @@ class Book:
             observer.on_start(trial)
         return trial
 
+    def begin(self, number: int) -> None:
+        """Hear that a trial has a process: until now it may have waited for room, at no cost."""
+        trial = self._trials[number]
+        if not trial.reports:  # one that lost its process has begun before
+            self._trials[number] = replace(trial, started_at_s=self._clock())
+
     def report(self, number: int, report: Report) -> None:
         """Add a report to a running trial."""
         trial = self._trials[number]

@@ -35,6 +35,18 @@ class Cluster:
     own: bool
     """Whether it consists of this machine alone, and ends with this process."""
 
+    def side_by_side(self, wanted: int | None) -> int:
+        """Say how many trials may run or wait for room at one time.
+
+        A cluster of somebody else's may grow, and grows only for what waits for it.
+
+        Args:
+            wanted: The spec's `max_concurrent`; None is as many as fit now.
+        """
+        if wanted is None:
+            return self.capacity
+        return min(wanted, self.capacity) if self.own else wanted
+
 
 def require_room(resources: ResourcesSpec) -> None:
     """Refuse trials that a Ray of one's own, which is yet to start, could never hold.

@@ -226,8 +226,8 @@ class _Run:
         gauges: SweepGauges,
         traces: "SweepTraces | None",
     ) -> tuple[Outcome, Trial]:
-        limit = min(cluster.capacity, self.task.spec.max_concurrent or cluster.capacity)
         spec = self.task.spec
+        limit = cluster.side_by_side(spec.max_concurrent)
         observers: list[Observer] = [tracker, progress, gauges]
         if traces is not None:
             traces.run_id = tracker.run_id

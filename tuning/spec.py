@@ -98,7 +98,7 @@ class SweepSpec(Spec):
     """Configurations to try."""
 
     max_concurrent: Annotated[int, Gt(0), Le(1_000_000)] | None = None
-    """Trials at one time; None takes as many as the cluster has room for."""
+    """Trials at one time; None takes as many as the cluster has room for when the sweep begins."""
 
     resources: ResourcesSpec = ResourcesSpec()
     """What each trial reserves."""

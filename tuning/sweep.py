@@ -229,6 +229,10 @@ class BookKeeper(tune.Callback):
         self._guard = guard
         self._errors: dict[int, str] = {}
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note that a trial has an actor; on a cluster that grows, it may have waited for one."""
+        self._book.begin(trial.config["number"])
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:

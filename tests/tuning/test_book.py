@@ -60,6 +60,20 @@ def test_book_hands_out_as_many_trials_as_the_sweep_has(tmp_path: Path) -> None:
     assert handed_out[6] is None
 
 
+def test_a_trial_that_waited_for_room_begins_when_it_has_a_process(tmp_path: Path) -> None:
+    times = iter([10.0, 60.0, 90.0, 100.0])
+    book = Book(1, Ledger(tmp_path), make_suggestions(SPEC), [], clock=lambda: next(times))
+    book.next()
+
+    book.begin(0)
+    book.report(0, reports(0.5, of=2)[0])
+    book.begin(0)  # its process died and it has another
+    book.end(0, "lost")
+
+    (trial,) = Ledger(tmp_path).trials()
+    assert (trial.started_at_s, trial.ended_at_s) == (60.0, 90.0)
+
+
 def test_end_is_judged_by_the_last_report(tmp_path: Path) -> None:
     book = open_book(tmp_path)
     for _ in range(4):

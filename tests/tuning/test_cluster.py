@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tuning.cluster import require_room
+from tuning.cluster import Cluster, require_room
 from tuning.errors import ConfigError
 from tuning.resources import ResourcesSpec
 
@@ -46,3 +46,22 @@ def test_a_cluster_that_may_grow_is_not_asked(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
 
     require_room(ResourcesSpec.load({"num_workers": 1000}))
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "trials"),
+    [
+        pytest.param(True, None, 2, id="as-many-as-fit"),
+        pytest.param(True, 8, 2, id="one-machine-does-not-grow"),
+        pytest.param(True, 1, 1, id="fewer-than-fit"),
+        pytest.param(False, None, 2, id="as-many-as-fit-on-a-cluster"),
+        pytest.param(False, 8, 8, id="a-cluster-grows-for-what-waits"),
+        pytest.param(False, 1, 1, id="fewer-than-fit-on-a-cluster"),
+    ],
+)
+def test_a_cluster_that_may_grow_is_asked_for_all_that_is_wanted(
+    own: bool, wanted: int | None, trials: int
+) -> None:
+    cluster = Cluster(capacity=2, lacks=None, job_id="01", own=own)
+
+    assert cluster.side_by_side(wanted) == trials
