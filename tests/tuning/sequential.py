@@ -1,6 +1,6 @@
 """Sweeps without Ray: the same book, ledger, trainers and MLflow, one trial after the other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,18 @@ from mlflow import MlflowClient
 from tests.stores import new_mlflow
 from tuning.book import Book
 from tuning.crossvalidation import cross_validate, cut_folds
+from tuning.flavors import require_flavor
+from tuning.goals import feasible
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest, Trial
+from tuning.measuring import measure
 from tuning.registry import Winner, give_alias, open_registry, register
 from tuning.runs import SPEC_FILE, plain_spec
 from tuning.selection import select
 from tuning.spec import SweepSpec, Task, check_sweep
 from tuning.suggestion import make_suggestions
 from tuning.tracking import Tracker
+from tuning.trainers.trainer import Metrics
 
 FOREST: dict[str, Any] = {
     "data": {"bundled": "iris"},
@@ -64,7 +68,8 @@ def sweep(home: Home, name: str, *, register_as: str | None = None, **fields: An
             task.trainer, trial.params, folds, metric=spec.metric, epochs=spec.epochs
         )
         for report in reports:
-            book.report(trial.number, report)
+            found = measured(task, trial) if report.complete and spec.measured else {}
+            book.report(trial.number, replace(report, measured=found))
         book.end(trial.number)
     tracker.flush()
     run_ids = [tracker.run_id(trial) for trial in book.trials]
@@ -75,9 +80,17 @@ def sweep(home: Home, name: str, *, register_as: str | None = None, **fields: An
     return Swept(task, ledger, book.trials, tracker.parent_id, run_ids)
 
 
+def measured(task: Task, trial: Trial) -> Metrics:
+    """Measure the model that a trial's parameters give, as the end of a trial does."""
+    rows, labels = task.training_rows
+    model = task.trainer.refit(trial.params, rows, labels)
+    return measure(model, require_flavor(task.trainer.flavor), rows)
+
+
 def register_winner(home: Home, task: Task, trials: list[Trial], tracker: Tracker) -> None:
     """Register the best trial, as the end of a sweep does."""
-    winner = select(trials, metric=task.spec.metric, mode=task.spec.mode)
+    kept = feasible(trials, task.spec.limits)
+    winner = select(kept, metric=task.spec.metric, mode=task.spec.mode)
     assert winner is not None
     model = task.trainer.refit(winner.params, *task.training_rows)
     holdout = task.trainer.score(model, *task.holdout_rows)

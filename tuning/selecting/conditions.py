@@ -1,9 +1,10 @@
 """Conditions and orders over runs, in the words of MLflow's own searches.
 
     metrics.accuracy_mean >= 0.9        params.estimator IN ('random_forest', 'extra_trees')
+    metrics.model_bytes <= 10 MB        metrics.p99_ms <= 5
     tags.team LIKE 'risk-%'             params.n_estimators ASC
 
-MLflow could evaluate the former itself, but would not say which of them a run failed.
+MLflow could evaluate most of them itself, but would not say which of them a run failed.
 """
 
 import operator
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, Protocol
+
+from tuning.goals import BYTES, UNITS
 
 Entity = Literal["metrics", "params", "tags"]
 
@@ -121,6 +124,12 @@ CONDITION = re.compile(
 )
 ORDER = re.compile(rf"\s*{KEY}(?:\s+(?P<way>ASC|DESC))?\s*", re.IGNORECASE)
 LITERAL = re.compile(r"'(?P<text>[^']*)'|\"(?P<double>[^\"]*)\"|(?P<number>[-+]?[\d.][\w.+-]*)")
+SIZE = re.compile(
+    rf"(?P<number>[-+]?[0-9]+(\.[0-9]*)?)\s*(?P<unit>{'|'.join(filter(None, UNITS))})"
+)
+"""A number with a unit, as in the constraints of sweeps."""
+
+SIZED = re.compile(rf"{BYTES}(_(mean|std|min|max))?$")
 ENTITIES = ("metrics", "params", "tags")
 
 
@@ -136,8 +145,8 @@ def parse_condition(text: str) -> Condition:
             f"{text!r}: no condition, allowed: metrics.NAME >= 0.9, params.NAME = 'text', "
             f"tags.NAME LIKE 'a%'; with any of {', '.join((*COMPARATORS, *WORDS))}"
         )
+    key, given = _key(found, text), found["value"]
     comparator = " ".join(found["comparator"].upper().split())
-    given = found["value"]
     value: float | str | tuple[float | str, ...]
     if comparator.endswith("IN"):
         inner = given.removeprefix("(").removesuffix(")")
@@ -148,9 +157,11 @@ def parse_condition(text: str) -> Condition:
         value = _literal(given, text)
         if not isinstance(value, str):
             raise ValueError(f"{text!r}: {comparator} wants text in quotes")
+    elif (size := SIZE.fullmatch(given)) is not None:
+        value = _bytes_in(size, key, text)
     else:
         value = _number_in(_literal(given, text))
-    return Condition(" ".join(text.split()), _key(found, text), comparator, value)
+    return Condition(" ".join(text.split()), key, comparator, value)
 
 
 def parse_order(text: str) -> Order:
@@ -202,6 +213,13 @@ def _literal(text: str, whole: str) -> float | str:
         raise ValueError(
             f"{whole!r}: {text.strip()!r}: allowed: a number, or text in quotes"
         ) from None
+
+
+def _bytes_in(size: "re.Match[str]", key: Key, whole: str) -> float:
+    unit = size["unit"]
+    if key.entity != "metrics" or SIZED.search(key.name) is None:
+        raise ValueError(f"{whole!r}: only metrics named ...{BYTES} are compared with {unit}")
+    return float(size["number"]) * UNITS[unit]
 
 
 def _number_in(value: float | str) -> float | str:

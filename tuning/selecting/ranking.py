@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev, stdev
 from typing import Any
 
+from tuning.feasibility import broken_limits
+from tuning.goals import Constraint
 from tuning.selecting.conditions import Order, as_number, shown
 from tuning.selecting.rules import SelectionSpec, preferences
 
@@ -24,7 +26,8 @@ class Candidate:
     sweep_started_at_ms: int
     params: Mapping[str, str]
     metrics: Mapping[str, float]
-    """Each metric's mean, std, min and max over the folds, and `duration_s`."""
+    """Each metric's mean, std, min and max over the folds, what was measured of the model, and
+    `duration_s`."""
 
     tags: Mapping[str, str]
     scores: tuple[float, ...]
@@ -33,6 +36,9 @@ class Candidate:
     data_hash: str
     folds: str
     """How the rows were split, as text: equal texts split equal data equally."""
+
+    limits: tuple[Constraint, ...] = ()
+    """The bounds of its sweep that count here."""
 
     @property
     def name(self) -> str:
@@ -87,7 +93,18 @@ def _fault(candidate: Candidate, spec: SelectionSpec, newest: Candidate | None) 
     if fault is None:
         faults = (condition.fault(candidate) for condition in constraints)
         fault = next((f"constraint {each}" for each in faults if each), None)
-    return fault
+    return fault or _out_of_bounds(candidate)
+
+
+def _out_of_bounds(candidate: Candidate) -> str | None:
+    """Say which bound of its own sweep a candidate breaks."""
+    broken = broken_limits(candidate.metrics, candidate.limits)
+    if not broken:
+        return None
+    limit, value = broken[0]
+    return f"constraint of its sweep, {limit.text}: " + (
+        "has none" if value is None else f"is {shown(value)}"
+    )
 
 
 def _incomparable(

@@ -8,11 +8,14 @@ from mlflow.entities import Run
 
 from tuning.configfile import meant
 from tuning.errors import ConfigError
+from tuning.feasibility import recorded_limits
+from tuning.goals import Constraint
 from tuning.runs import experiment_id, fold_values, split_of, sweep_runs, trial_runs
 from tuning.selecting.conditions import Key
 from tuning.selecting.ranking import Candidate
 from tuning.selecting.rules import SelectionSpec
 from tuning.tracking import DATA_HASH, SWEEP, TRIAL_ID, TRIAL_STATE
+from tuning.values import MEASURED
 
 SUMMARIES = ("_mean", "_std")
 EXTREMES = {"_min": min, "_max": max}
@@ -36,21 +39,33 @@ def read_candidates(client: MlflowClient, spec: SelectionSpec) -> list[Candidate
                 f"{meant(pattern, known)}, allowed: {_listed(known)}"
             )
     named = [run for run in every if _is_meant(run.data.tags[SWEEP], spec.sweeps)]
-    candidates = [
-        _candidate(client, spec, sweep, trial)
-        for sweep in named
-        for trial in trial_runs(client, sweep)
-        if TRIAL_ID in trial.data.tags
-    ]
+    candidates = []
+    for sweep in named:
+        limits = recorded_limits(client, sweep) if spec.sweep_constraints else ()
+        candidates += [
+            _candidate(client, spec, sweep, trial, limits)
+            for trial in trial_runs(client, sweep)
+            if TRIAL_ID in trial.data.tags
+        ]
     for key in (Key("metrics", f"{spec.metric}_mean"), *spec.keys):
         _require_known(key, candidates)
     return candidates
 
 
-def _candidate(client: MlflowClient, spec: SelectionSpec, sweep: Run, trial: Run) -> Candidate:
+def _candidate(
+    client: MlflowClient,
+    spec: SelectionSpec,
+    sweep: Run,
+    trial: Run,
+    limits: tuple[Constraint, ...],
+) -> Candidate:
     data, info = trial.data, trial.info
     state = data.tags.get(TRIAL_STATE, "running")
-    metrics = {name: value for name, value in data.metrics.items() if name.endswith(SUMMARIES)}
+    metrics = {
+        name: value
+        for name, value in data.metrics.items()
+        if name.endswith(SUMMARIES) or name in MEASURED
+    }
     if info.end_time is not None:
         metrics["duration_s"] = (info.end_time - info.start_time) / 1000
     scores: tuple[float, ...] = ()
@@ -71,6 +86,7 @@ def _candidate(client: MlflowClient, spec: SelectionSpec, sweep: Run, trial: Run
         scores=scores,
         data_hash=sweep.data.tags.get(DATA_HASH, ""),
         folds=split_of(sweep),
+        limits=limits,
     )
 
 

@@ -67,6 +67,9 @@ class SelectionSpec(Spec):
     constraints: Annotated[tuple[ConditionText, ...], Field(strict=False)] = ()
     """Conditions that the winner must fulfil; where no trial does, nothing is registered."""
 
+    sweep_constraints: bool = True
+    """Whether the winner must also keep the constraints of its own sweep."""
+
     metric: Text = "accuracy"
     """What decides: its mean over the folds."""
 

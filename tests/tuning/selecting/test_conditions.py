@@ -7,7 +7,11 @@ from tuning.selecting.conditions import parse_condition, parse_order
 
 @dataclass(frozen=True)
 class Run:
-    metrics: dict[str, float] = field(default_factory=lambda: {"accuracy_mean": 0.9, "odd m": 1.0})
+    metrics: dict[str, float] = field(
+        default_factory=lambda: {
+            "accuracy_mean": 0.9, "odd m": 1.0, "model_bytes": 2e6, "memory_bytes_max": 1024.0,
+        }
+    )  # fmt: skip
     params: dict[str, str] = field(
         default_factory=lambda: {"estimator": "forest", "depth": "8", "leaf": "None"}
     )
@@ -21,6 +25,10 @@ class Run:
         ("metrics.accuracy_mean > 0.9", "metrics.accuracy_mean > 0.9: is 0.9"),
         ("metric.accuracy_mean<1e0", None),
         ("metrics.`odd m` = 1", None),
+        ("metrics.model_bytes <= 2 MB", None),
+        ("metrics.model_bytes < 2000kB", "metrics.model_bytes < 2000kB: is 2e+06"),
+        ("metrics.model_bytes <= 1.5 MiB", "metrics.model_bytes <= 1.5 MiB: is 2e+06"),
+        ("metrics.memory_bytes_max = 1 KiB", None),
         ("params.estimator = 'forest'", None),
         ('params.estimator != "forest"', "params.estimator != \"forest\": is 'forest'"),
         ("params.depth = '8'", None),
@@ -53,6 +61,9 @@ def test_condition(text: str, fault: str | None) -> None:
         ("params.x = 1.2.3", "'1.2.3': allowed: a number"),
         ("params.x IN 'a'", "IN wants a list"),
         ("params.x LIKE 3", "LIKE wants text"),
+        ("metrics.p99_ms <= 5 MB", "only metrics named ..._bytes are compared with MB"),
+        ("params.x_bytes <= 5 MB", "only metrics named ..._bytes are compared with MB"),
+        ("metrics.model_bytes <= 5 TB", "'5 TB': allowed: a number"),
     ],
 )
 def test_what_is_no_condition(text: str, message: str) -> None:

@@ -92,6 +92,36 @@ def test_the_rules_reach_what_mlflow_keeps(home: Home) -> None:
     assert str(nowhere.value).startswith("experiment: 'elsewhere': not in MLflow, allowed: ")
 
 
+def test_what_was_measured_of_models_can_be_asked_for(home: Home) -> None:
+    few = {"estimator": "extra_trees", "n_estimators": 1}
+    sweep(home, "trees", space={**few, "n_estimators": 20}, n_trials=1, constraints=["p99_ms >= 0"])
+    sweep(home, "tree", space=few, n_trials=1, constraints=["model_bytes <= 1 GB"])
+
+    _, shown = elect(
+        home,
+        constraints=["metrics.model_bytes <= 300 kB"],
+        tie_breaks=["metrics.p99_ms ASC"],
+        dry_run=True,
+    )
+
+    assert "1  tree trial 0" in shown
+    assert "constraint metrics.model_bytes <= 300 kB: is " in shown
+
+
+def test_what_its_sweep_would_refuse_is_not_selected_unless_the_rules_say_so(home: Home) -> None:
+    sweep(home, "trees", space=TREES, n_trials=1, constraints=["model_bytes <= 1 kB"])
+
+    with pytest.raises(SweepError) as refused:
+        elect(home)
+    _, shown = elect(home, sweep_constraints=False, dry_run=True)
+
+    assert str(refused.value) == (
+        "best: none of 1 trials is in the running, nothing was registered; 1 of them: constraint "
+        "of its sweep, model_bytes <= 1 kB"
+    )
+    assert "1  trees trial 0" in shown
+
+
 def test_no_better_than_the_champion_is_refused_unless_forced(home: Home) -> None:
     sweep(home, "trees", space=TREES, register_as="iris")
     sweep(home, "stumps", space=STUMPS, n_trials=1)

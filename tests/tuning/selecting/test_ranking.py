@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from tuning.goals import parse_constraint
 from tuning.selecting.ranking import Candidate, rank, standard_error
 from tuning.selecting.rules import SelectionSpec
 
@@ -161,6 +162,27 @@ def test_what_is_comparable(comparable_by: str, expected: list[int]) -> None:
     ]
 
     assert order(rank(candidates, rules(comparable_by=comparable_by))) == expected
+
+
+def test_the_bounds_of_its_own_sweep_hold_for_a_trial() -> None:
+    limits = (parse_constraint("model_bytes <= 1 MB"), parse_constraint("log_loss <= 0.5"))
+    known = {"accuracy_mean": 0.9, "model_bytes": 1e6, "log_loss_mean": 0.5}
+    candidates = [
+        candidate(0, 0.9, metrics=known, limits=limits),
+        candidate(1, 0.91, metrics={**known, "model_bytes": 2e6}, limits=limits),
+        candidate(2, 0.92, metrics={**known, "log_loss_mean": 0.6}, limits=limits),
+        candidate(3, 0.93, limits=limits),
+        candidate(4, 0.8, metrics={"accuracy_mean": 0.8}),
+    ]
+
+    ranked = rank(candidates, rules())
+
+    assert order(ranked) == [0, 4]
+    assert [placed.reason for placed in ranked[2:]] == [
+        "constraint of its sweep, model_bytes <= 1 MB: is 2e+06",
+        "constraint of its sweep, log_loss <= 0.5: is 0.6",
+        "constraint of its sweep, model_bytes <= 1 MB: has none",
+    ]
 
 
 def test_nothing_is_ranked_of_nothing() -> None:
