@@ -26,6 +26,7 @@ from deployments.controller.failures import (
     carry_on,
     fingerprint,
     needs_deploying,
+    tried_anew,
 )
 from deployments.controller.pools import (
     PoolDeployment,
@@ -41,7 +42,7 @@ from deployments.controller.pools import (
     pool_endpoints,
     wanted_mark,
 )
-from deployments.controller.shares import NOTHING_ASKED, Asked
+from deployments.controller.shares import NOTHING_ASKED, Asked, trials_since_s
 from deployments.controller.transports import POOLED, Choice, choose_transport, runtime_of
 from deployments.controller.wanted import Wanted, resolve, wanted_versions
 from deployments.controller.weights import effective_weights
@@ -124,7 +125,7 @@ class Decision:
 def decide(seen: Observation) -> Decision:
     """Return the next step; the same observation always gives the same one."""
     failures = carry_on(
-        seen.failures,
+        tried_anew(seen.failures, seen.applications, trials_since_s(seen.asked)),
         seen.applications,
         lambda name: wanted_mark(name, seen.specs, seen.pools),
         seen.now_s,
@@ -149,6 +150,12 @@ def decide(seen: Observation) -> Decision:
         table = replace(table, revision=seen.table.revision + 1)
     prove = due_proofs(table, seen.applications, failures, seen.now_s)
     return Decision(table, tuple(deploy), _deletions(seen, table, deploy), failures, prove)
+
+
+def failure_of(seen: Observation, model: str, version: str) -> Failure | None:
+    """The failure on record of a version, or of the pool that holds it."""
+    host, own = _host(seen, model, version), application_name(model, version)
+    return seen.failures.get(own) or seen.failures.get(host)
 
 
 def _wanted(seen: Observation, model: str, spec: ModelSpec) -> Wanted:
@@ -251,6 +258,7 @@ def _routes(
             pool=pool,
             size_bytes=facts.size_bytes or 0,
             mirror=wanted.mirrors.get(version, 0),
+            start=wanted.start(version),
         )
         routes.append(route)
     return ModelRoutes(

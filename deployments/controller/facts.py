@@ -1,5 +1,6 @@
 """What the registry says, as decisions need it: pure values."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,3 +34,6 @@ class RegistryView:
     """Facts by (model, version), for the versions that traffic or mirror names."""
 
     answered: bool = False
+
+    asked_at_s: float = math.inf
+    """When it was asked, on this process's monotonic clock."""

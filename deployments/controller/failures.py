@@ -84,6 +84,26 @@ def carry_on(
     return failures
 
 
+def tried_anew(
+    failures: Mapping[str, Failure],
+    applications: Mapping[str, ApplicationState],
+    since_s: Mapping[str, float],
+) -> dict[str, Failure]:
+    """Forget failures from before somebody asked for another try.
+
+    Args:
+        failures: On record, by application, as what is returned.
+        applications: What Serve says. What it still shows as failed was not tried since.
+        since_s: When somebody asked, Unix time, by application.
+    """
+    return {
+        name: failure
+        for name, failure in failures.items()
+        if failure.failed_at_s >= since_s.get(name, 0.0)
+        or ((state := applications.get(name)) is not None and state.status == "DEPLOY_FAILED")
+    }
+
+
 def needs_deploying(
     state: ApplicationState | None, failure: Failure | None, mark: str, now_s: float
 ) -> bool:

@@ -17,7 +17,7 @@ from deployments.rollout.aftermath import Effect, Task, asked, due
 from deployments.rollout.looking import outcome
 from deployments.rollout.measurements import Measurement, measure, missed
 from deployments.rollout.plan import Hook, RulePlan, Step
-from deployments.rollout.seen import Answered, Checked
+from deployments.rollout.seen import Answered, Checked, Heard
 from deployments.rollout.state import Event, Rollout
 from deployments.schema import CANARY_ALIAS, STABLE_ALIAS
 from deployments.traffic.table import ModelRoutes
@@ -39,6 +39,7 @@ class Outside:
         client: Callable[[], MlflowClient],
         find_missing: Callable[[frozenset[tuple[str, str]]], frozenset[tuple[str, str]]],
         errands: Errands,
+        registry_errands: Errands,
         run_check: Callable[[Check], Checked],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -47,13 +48,15 @@ class Outside:
         Args:
             client: Opens the registry; blocks.
             find_missing: Those of some versions that the registry has no longer; blocks.
-            errands: Run the calls.
+            errands: Run the calls to webhooks, Prometheus and versions, which may be slow.
+            registry_errands: Run those to the registry, which must not wait for them.
             run_check: Has a version answer what was kept to check it by; blocks.
             clock: Unix seconds.
         """
         self._client = client
         self._find_missing = find_missing
         self._errands = errands
+        self._registry_errands = registry_errands
         self._run_check = run_check
         self._clock = clock
         self._told: dict[tuple[str, str, int], Answered] = {}
@@ -65,7 +68,7 @@ class Outside:
     def collect(self) -> bool:
         """Take in what errands have brought; tells whether the registry may have changed."""
         changed = False
-        for each in self._errands.finished():
+        for each in (*self._registry_errands.finished(), *self._errands.finished()):
             match each.name:
                 case ("effect", str(rollout), str(key)):
                     changed = True
@@ -98,6 +101,12 @@ class Outside:
         """New measurements of its rules; each is handed out once."""
         return self._measured.pop(rollout.id, {})
 
+    def heard(self, rollout: Rollout) -> Heard:
+        """All of these; new measurements are handed out once."""
+        return Heard(
+            self.missing, self.told(rollout), self.measured(rollout), self.checked(rollout)
+        )
+
     def done(self, rollout: Rollout) -> frozenset[str]:
         """What of its aftermath was carried out."""
         return frozenset(self._done.get(rollout.id, ()))
@@ -107,7 +116,9 @@ class Outside:
         for effect in due(rollout):
             if effect.key not in self.done(rollout):
                 name = ("effect", rollout.id, effect.key)
-                self._errands.begin(name, self._effect(rollout, effect, champion), 1.0)
+                told = effect.task is Task.TELL
+                errands = self._errands if told else self._registry_errands
+                errands.begin(name, self._effect(rollout, effect, champion), 1.0)
         for hook in asked(rollout):
             question = ("hook", rollout.id, hook.name, _step(rollout))
             self._errands.begin(question, partial(_ask, rollout, hook), ASK_S)
@@ -154,7 +165,7 @@ class Outside:
     def look_for(self, versions: frozenset[tuple[str, str]]) -> None:
         """Have the registry say which of these versions were deleted."""
         if versions:
-            self._errands.begin(("missing",), lambda: self._find_missing(versions), LOOK_S)
+            self._registry_errands.begin(("missing",), lambda: self._find_missing(versions), LOOK_S)
         else:
             self.missing = frozenset()
 
@@ -164,9 +175,10 @@ class Outside:
         self._checked = {key: each for key, each in self._checked.items() if key[0] in known}
         self._measured = {key: each for key, each in self._measured.items() if key in known}
         self._done = {key: each for key, each in self._done.items() if key in known}
-        self._errands.forget(
-            lambda name: isinstance(name, tuple) and len(name) > 1 and name[1] not in known
-        )
+        for errands in (self._errands, self._registry_errands):
+            errands.forget(
+                lambda name: isinstance(name, tuple) and len(name) > 1 and name[1] not in known
+            )
 
     def _effect(self, rollout: Rollout, effect: Effect, champion: str | None) -> Callable[[], Any]:
         model, version = rollout.model, rollout.version

@@ -1,6 +1,7 @@
 """Read from MLflow what the controller decides on: aliases, flavors and signatures."""
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -56,6 +57,7 @@ class Registry:
             pools: Those that their patterns take are of interest, too.
             more: And these versions, by model and version.
         """
+        asked_at_s = time.monotonic()
         aliases = self._aliases()
         hosted = {**matched_specs(pools, aliases), **specs}
         asked = {(model, version) for model, version in more if model in aliases}
@@ -65,7 +67,7 @@ class Registry:
             with ThreadPoolExecutor(READERS, thread_name_prefix="registry") as readers:
                 list(readers.map(lambda key: self._read(*key), unread))
         facts = {key: self._facts[key] for key in named if key in self._facts}
-        return RegistryView(aliases=aliases, versions=facts, answered=True)
+        return RegistryView(aliases, facts, answered=True, asked_at_s=asked_at_s)
 
     def aliases_of(self, model: str) -> dict[str, str] | None:
         """Versions of one model by alias, as they are now; None if it is not registered."""

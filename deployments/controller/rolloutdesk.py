@@ -11,7 +11,7 @@ from uuid import uuid4
 from deployments.controller.control import reached
 from deployments.controller.hosted import HostedModels
 from deployments.controller.registry import Registry
-from deployments.controller.rolloutrows import event_rows, rollout_of, row_of
+from deployments.controller.rolloutrows import event_rows, readable, rollout_of, row_of
 from deployments.controller.rolloutshow import event_view, rollout_view
 from deployments.controller.rolloutstarts import back_to, first_of, settings_for
 from deployments.controller.rolloutviews import (
@@ -101,15 +101,17 @@ class Desk:
         stable = _champion(model, aliases)
         said = f": {reason}" if reason else ""
         active = await reached(STORE, self._active, model)
+        goes_on = active is None or version not in {None, active.stable}
+        if goes_on:  # refused before anything is ended for it
+            history = await reached(STORE, self._history, model, 1000)
+            target = back_to(version, model, stable, history)
+            await self._require_registered(model, [target])
         if active is not None:
             # Its stable version has its requests back with the abort; others come on top.
             why = f"rolled back{said}"
             ended = await reached(STORE, self._command, model, Action.ABORT, by, why)
-            if version in {None, active.stable}:
+            if not goes_on:
                 return self._show(ended)
-        history = await reached(STORE, self._history, model, 1000)
-        target = back_to(version, model, stable, history)
-        await self._require_registered(model, [target])
         settings = settings_of(spec, self._hosted.rollouts) or RolloutSpec()
         asked = Request(
             model=model,
@@ -118,7 +120,7 @@ class Desk:
             plan=rollback_plan(settings),
             actor=by,
             reason=f"rolled back by {by}{said}",
-            follows=spec.rollout is not None,
+            follows=False,  # a new challenger waits until the good version is back
             challenger=aliases.get(CANARY_ALIAS),
         )
         return self._show(await reached(STORE, self._begin, asked))
@@ -135,6 +137,7 @@ class Desk:
     async def all(self) -> list[RolloutView]:
         """The same of every hosted model that ever had one, by name."""
         found: list[Rollout] = await reached(STORE, self._history, None, 1000)
+        found += await reached(STORE, self._unsettled)  # however long ago they began
         hosted, newest = self._hosted.specs, dict[str, Rollout]()
         for rollout in found:
             known = newest.get(rollout.model)
@@ -208,8 +211,10 @@ class Desk:
         return rollout_of(row) if row is not None else None
 
     def _history(self, model: str | None, limit: int) -> list[Rollout]:
-        read = (rollout_of(row) for row in self._rows.history(model, limit))
-        return [rollout for rollout in read if rollout is not None]
+        return readable(self._rows.history(model, limit))
+
+    def _unsettled(self) -> list[Rollout]:
+        return readable(self._rows.unsettled())
 
 
 def _require_no_split(model: str, spec: ModelSpec) -> None:

@@ -1,6 +1,7 @@
 """Rollouts as rows of the fleet store, and back: pure."""
 
 import logging
+from collections.abc import Iterable
 
 import msgspec
 
@@ -56,6 +57,12 @@ def rollout_of(row: RolloutRow) -> Rollout | None:
     except msgspec.DecodeError as error:
         logger.warning("rollout %s is of another release: %s", row.id, error)
         return None
+
+
+def readable(rows: Iterable[RolloutRow]) -> list[Rollout]:
+    """Read those that this release can read."""
+    read = map(rollout_of, rows)
+    return [rollout for rollout in read if rollout is not None]
 
 
 def _event_row(rollout: Rollout, event: Event, at_s: float) -> EventRow:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from msgspec.structs import replace
+from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.controller.checks import Checks
 from deployments.controller.counts import FleetCounts
@@ -24,15 +25,17 @@ from deployments.controller.rolloutrows import event_of, event_rows, rollout_of,
 from deployments.controller.rules import SignalRules
 from deployments.controller.shares import Asked, asked_by, versions_of
 from deployments.rollout.advance import advance
-from deployments.rollout.aftermath import checkable, is_settled, measurable, with_done
+from deployments.rollout.aftermath import Task, checkable, due, is_settled, measurable, with_done
+from deployments.rollout.analysis import Verdict
 from deployments.rollout.commands import Request, equal_arms, start
-from deployments.rollout.state import Advanced, Rollout
+from deployments.rollout.looking import outcome
+from deployments.rollout.state import Advanced, Phase, Rollout
 from deployments.rollout.strategies import plan_of
 from deployments.rolloutspec import RolloutSpec
 from deployments.rolloutspec import rollout_of as settings_of
 from deployments.schema import CANARY_ALIAS, STABLE_ALIAS
 from deployments.store.feedback import FeedbackStore
-from deployments.store.rollouts import RolloutStore
+from deployments.store.rollouts import RolloutRow, RolloutStore
 from deployments.store.store import FleetStore
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,9 @@ LEASE = "rollouts"
 
 RENEW_S = 2.0
 """Between two renewals of the lease, seconds."""
+
+MOST_LOOKED_AT = 1000
+"""Rollouts of one model in which a version is looked for."""
 
 SAVE_S = 2.0
 """Longest that new numbers are only in memory, seconds; what was decided is stored at once."""
@@ -66,7 +72,7 @@ def make_rollouts(
         cluster: Names this cluster.
         wake: Has the controller look at once; called from threads.
     """
-    outside = Outside(registry.client, registry.missing, Errands(wake), Checks().run)
+    outside = Outside(registry.client, registry.missing, Errands(wake), Errands(wake), Checks().run)
     counts = FleetCounts(store, FeedbackStore(store.engine).totals)
     return Rollouts(RolloutStore(store.engine), counts, outside, cluster)
 
@@ -100,6 +106,7 @@ class Rollouts:
         self._held: dict[str, _Held] = {}
         self._judged: set[tuple[str, str]] = set()
         self._told: dict[str, int] = {}
+        self._known_since_s: dict[str, float] = {}
         self._renew_at_s = 0.0
         self._rules = SignalRules()
         self.leads = False
@@ -147,7 +154,9 @@ class Rollouts:
         for held in list(self._held.values()):
             try:
                 self._advance(held, observed)
-            except ValueError as error:  # one that is broken must not stop the others
+            except (SQLAlchemyError, OSError):
+                raise  # the store is away, for all of them
+            except Exception as error:  # one that is broken must not stop the others
                 reason = f"cannot go on: {error}"
                 if held.rollout.reason != reason:
                     logger.exception("rollout %s %s", held.rollout.id, reason)
@@ -172,8 +181,16 @@ class Rollouts:
             if rollout is not None:
                 held[row.id] = _Held(rollout, row.revision, self._monotonic())
                 self._hear(rollout, row.revision)
+        for key, each in held.items():
+            self._known_since_s.setdefault(key, self._monotonic())
+            if not each.rollout.phase.is_final:
+                # Whatever came of them before, they are tried now.
+                self._judged -= {(each.rollout.model, it) for it in each.rollout.versions}
         self._held = held
         self._told = {key: told for key, told in self._told.items() if key in held}
+        self._known_since_s = {
+            key: since_s for key, since_s in self._known_since_s.items() if key in held
+        }
         self.is_read = True
 
     def _hear(self, rollout: Rollout, revision: int) -> None:
@@ -199,6 +216,12 @@ class Rollouts:
     ) -> Iterable[tuple[Request, float]]:
         """Rollouts that the alias `challenger` asks for."""
         active = {each.model for each in self.rollouts if not each.phase.is_final}
+        # An alias that is about to be taken away asks for nothing.
+        active |= {
+            each.model
+            for each in self.rollouts
+            if any(effect.task is Task.CLEAR for effect in due(each))
+        }
         for model, spec in observed.specs.items():
             settings = settings_of(spec, templates)
             aliases = observed.registry.aliases.get(model, {})
@@ -224,15 +247,25 @@ class Rollouts:
     def _is_judged(self, model: str, version: str) -> bool:
         if (model, version) in self._judged:
             return True
-        row = self._store.latest(model, version)
-        rollout = rollout_of(row) if row is not None else None
-        if row is None or (rollout is not None and not rollout.judged):
+        row = self._latest(model, version)
+        if row is None:
+            return False
+        rollout = rollout_of(row)
+        if rollout is not None and not _is_judged(rollout, version):
             return False
         self._judged.add((model, version))
         if row.settled:
             outcome = f"which was judged ({row.phase}): start it by name to try it again"
             logger.info("%s: %s names version %s, %s", model, CANARY_ALIAS, version, outcome)
         return True
+
+    def _latest(self, model: str, version: str) -> RolloutRow | None:
+        """The last rollout that was about a version."""
+        for row in self._store.history(model, MOST_LOOKED_AT):
+            rollout = rollout_of(row)
+            if version in ((row.version,) if rollout is None else rollout.versions):
+                return row
+        return None
 
     def _begin(self, request: Request, now_s: float) -> bool:
         created = start(request, uuid4().hex[:12], now_s)
@@ -241,6 +274,7 @@ class Rollouts:
             return False  # another controller was quicker
         logger.info("%s: rollout %s: %s", rollout.model, rollout.id, rollout.reason)
         self._held[rollout.id] = _Held(rollout, 0, self._monotonic())
+        self._known_since_s[rollout.id] = 0.0  # the registry's view is what it follows from
         self._tell(created)
         return True
 
@@ -251,11 +285,9 @@ class Rollouts:
             before,
             observed,
             self._counts.of,
-            missing=self._outside.missing,
-            told=self._outside.told(before),
-            measured=self._outside.measured(before),
-            checked=self._outside.checked(before),
+            self._outside.heard(before),
             is_judged=self._is_judged,
+            known_since_s=self._known_since_s.get(before.id, 0.0),
         )
         done = advance(before, seen)
         rollout = done.rollout
@@ -312,9 +344,18 @@ class Rollouts:
         )
 
 
+def _is_judged(rollout: Rollout, version: str) -> bool:
+    """Whether a rollout has said that a version is not to be tried again by itself."""
+    if rollout.plan.promotes or rollout.phase is not Phase.SUCCESSFUL:
+        return rollout.judged
+    # A comparison promotes nothing: what was not worse may well be rolled out after it.
+    return outcome(rollout, version)[0] == Verdict.FAILED
+
+
 def _decisions(rollout: Rollout) -> Rollout:
     """All of a rollout but what changes at every look."""
+    health = {version: replace(each, down_s=0.0) for version, each in rollout.health.items()}
     return replace(
-        rollout, clock_s=0.0, in_step_s=0.0, stalled_s=0.0, down_s=0.0, kept_s=0.0,
+        rollout, clock_s=0.0, in_step_s=0.0, stalled_s=0.0, health=health, kept_s=0.0,
         evidence={}, judgements={}, tallies={}, reason="",
     )  # fmt: skip

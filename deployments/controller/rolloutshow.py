@@ -94,7 +94,7 @@ def _verdict(rollout: Rollout) -> Literal["successful", "failed", "inconclusive"
 
 def _reason(rollout: Rollout) -> str:
     # Whoever is asked to approve should know.
-    is_away = rollout.is_down and not rollout.phase.is_final
+    is_away = any(each.is_down for each in rollout.health.values()) and not rollout.phase.is_final
     return f"{AWAY}; {rollout.reason}" if is_away else rollout.reason
 
 

@@ -1,11 +1,12 @@
 """What a rollout asks of the routing table: pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from deployments.rollout.aftermath import kept_by
 from deployments.rollout.state import Phase, Rollout
 from deployments.rollout.strategies import SHADOW
+from deployments.schema import application_name
 from deployments.traffic.table import Track
 
 WHOLE = 100
@@ -38,6 +39,9 @@ class Asked:
 
     kept: tuple[str, ...] = ()
     """Versions that stay warm after their successors were promoted."""
+
+    since_s: float = 0.0
+    """When the active one began, Unix time: failures to load its versions before count no more."""
 
 
 NOTHING_ASKED = Asked()
@@ -72,11 +76,23 @@ def asked_by(rollouts: Iterable[Rollout]) -> dict[str, Asked]:
     for rollout in rollouts:
         before = asked.get(rollout.model, NOTHING_ASKED)
         kept = kept_by(rollout)
+        shares = shares_of(rollout)
         asked[rollout.model] = Asked(
-            shares_of(rollout) or before.shares,
+            shares or before.shares,
             before.kept if kept is None else (*before.kept, kept),
+            rollout.started_at_s if shares else before.since_s,
         )
     return {model: each for model, each in asked.items() if each != NOTHING_ASKED}
+
+
+def trials_since_s(asked: Mapping[str, Asked]) -> dict[str, float]:
+    """When versions on trial began to be tried, Unix time, by application."""
+    return {
+        application_name(model, share.version): each.since_s
+        for model, each in asked.items()
+        for share in each.shares
+        if share.track is not Track.STABLE
+    }
 
 
 def versions_of(rollouts: Iterable[Rollout]) -> set[tuple[str, str]]:

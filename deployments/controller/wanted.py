@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from deployments.controller.facts import RegistryView
 from deployments.controller.shares import NOTHING_ASKED, Asked
 from deployments.schema import ModelSpec, is_version
+from deployments.traffic.split import lay_out
 from deployments.traffic.table import ModelRoutes, Track
 
 
@@ -25,6 +26,9 @@ class Wanted:
     tracks: Mapping[str, Track] = field(default_factory=dict)
     """Roles that are not to be read off the above."""
 
+    starts: Mapping[str, int] = field(default_factory=dict)
+    """Percent at which the keys of each canary begin, ready or not."""
+
     def track(self, version: str) -> Track:
         """The role of one of them."""
         if version == self.stable:
@@ -33,6 +37,11 @@ class Wanted:
         if known not in {None, Track.STABLE}:
             return known
         return Track.SHADOW if version in self.mirrors else Track.CANARY
+
+    def start(self, version: str) -> int | None:
+        """Where its keys begin; None for stable, which has what the others leave."""
+        # Ranges that begin at 0 come first in the table, where the gateways put them anyway.
+        return (self.starts.get(version) or None) if version != self.stable else None
 
 
 def wanted_versions(
@@ -62,12 +71,16 @@ def wanted_versions(
         return hosted or (model, version) in registry.versions
 
     shares = [share for share in asked.shares if is_known(share.version)]
-    if shares:
+    # Without the one that answers by default there is nothing to try another one beside.
+    if shares and shares[-1] is asked.shares[-1]:
         weights = {share.version: share.weight for share in shares}
         mirrors = {share.version: share.mirror for share in shares if share.mirror}
         stable: str | None = shares[-1].version
+        starts = _starts({share.version: share.weight for share in asked.shares[:-1]})
     else:
+        shares = []
         weights, stable = _by_spec(model, spec, registry)
+        starts = _starts_by_spec(model, spec, registry)
         mirrors = {}
     previous = before.stable if before else None
     if previous is not None and not (stable is not None and is_ready(stable)):
@@ -83,7 +96,7 @@ def wanted_versions(
         if version is not None and version not in weights:
             mirrors[version] = max(percent, mirrors.get(version, 0))
     first = [version for version in (*warm, *mirrors) if version not in weights]
-    return Wanted({**dict.fromkeys(first, 0), **weights}, stable, mirrors, tracks)
+    return Wanted({**dict.fromkeys(first, 0), **weights}, stable, mirrors, tracks, starts)
 
 
 def _by_spec(
@@ -100,6 +113,27 @@ def _by_spec(
     return weights, resolve(registry, model, spec.stable_key)
 
 
+def _starts_by_spec(model: str, spec: ModelSpec, registry: RegistryView) -> dict[str, int]:
+    percents = {key: each for key, each in spec.traffic.items() if key != spec.stable_key}
+    # By entry, so that an alias that names another version, or none, moves nobody else's keys.
+    entries: dict[str, str] = {}
+    for key in percents:
+        version = resolve(registry, model, key)
+        if version is None:
+            continue
+        if version in entries:
+            percents[key] += percents[entries[version]]
+            percents[entries[version]] = 0
+        entries[version] = key
+    starts = _starts(percents)
+    return {version: starts[key] for version, key in entries.items() if key in starts}
+
+
+def _starts(weights: Mapping[str, int]) -> dict[str, int]:
+    laid_out = zip(weights.items(), lay_out(list(weights.values())), strict=True)
+    return {name: start for (name, weight), start in laid_out if weight}
+
+
 def resolve(registry: RegistryView, model: str, key: str) -> str | None:
     """The registered version that an entry of `traffic` or `mirror` means; None for none."""
     version = key if is_version(key) else registry.aliases.get(model, {}).get(key)
@@ -114,4 +148,5 @@ def _as_before(before: ModelRoutes | None) -> Wanted:
         before.stable.version if before.stable else None,
         {route.version: route.mirror for route in before.routes if route.mirror},
         {route.version: route.track for route in before.routes},
+        {route.version: route.start for route in before.routes if route.start is not None},
     )

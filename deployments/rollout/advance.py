@@ -30,9 +30,10 @@ from deployments.rollout.endings import (
     lost,
     not_agreed,
     undecided,
+    unwell,
     with_passed,
 )
-from deployments.rollout.looking import failing, look, start_evidence, verdict
+from deployments.rollout.looking import failing, is_dropped, look, start_evidence, verdict
 from deployments.rollout.plan import Step, StepKind
 from deployments.rollout.seen import Seen
 from deployments.rollout.state import Advanced, Event, Phase, Rollout, changed
@@ -51,20 +52,24 @@ def advance(rollout: Rollout, seen: Seen) -> Advanced:
     now = look(rollout, seen)
     if now.phase.is_final:
         return Advanced(now)
-    noted = _noted(rollout, now, seen)
+    noted = _noted(rollout, now)
     after = _decide(now, seen)
     return Advanced(after.rollout, noted + after.events)
 
 
-def _noted(before: Rollout, now: Rollout, seen: Seen) -> tuple[Event, ...]:
+def _noted(before: Rollout, now: Rollout) -> tuple[Event, ...]:
     """Say that a version lost its last replica, or has one again: its requests move with it."""
-    if now.is_down == before.is_down:
-        return ()
-    if now.is_down:
-        away = ", ".join(each for each in now.versions if seen.version(each).down)
-        what = f"version {away} lost its last replica: stable has its requests until it is back"
-        return (Event("lost", str(before), str(now), what),)
-    return (Event("back", str(before), str(now), "it has a replica again, and its requests"),)
+    events = []
+    for version in now.versions:
+        is_down = now.health_of(version).is_down
+        if is_down == before.health_of(version).is_down or is_dropped(now, version):
+            continue
+        kind, what = "back", f"version {version} has a replica again, and its requests"
+        if is_down:
+            kind = "lost"
+            what = f"version {version} lost its last replica: stable has its requests meanwhile"
+        events.append(Event(kind, str(before), str(now), what))
+    return tuple(events)
 
 
 def _decide(now: Rollout, seen: Seen) -> Advanced:
@@ -76,7 +81,7 @@ def _decide(now: Rollout, seen: Seen) -> Advanced:
     why = failure(now, seen)
     if why is not None:
         return abort(now, why, seen, judged=True)
-    dropped = _without_failed_arms(now)
+    dropped = _without_failed_arms(now, seen)
     if now.paused_by:
         return dropped
     return _then(dropped, seen) if now.begun else _begin(dropped.rollout, seen)
@@ -114,24 +119,27 @@ def _not_ready(rollout: Rollout, seen: Seen) -> str | None:
     return None
 
 
-def _without_failed_arms(rollout: Rollout) -> Advanced:
-    """Take the requests from arms that are worse than allowed; the others go on."""
-    arms = tuple(
-        replace(arm, weight=0) if _is_worse(rollout, arm.version) else arm for arm in rollout.arms
-    )
-    if arms == rollout.arms:
+def _without_failed_arms(rollout: Rollout, seen: Seen) -> Advanced:
+    """Take the requests from arms that are worse than allowed, or away; the others go on."""
+    if not rollout.begun:
         return Advanced(rollout)
-    worse = [
-        f"version {new.version} is worse than allowed: {failing(rollout, new.version)}"
-        for old, new in zip(rollout.arms, arms, strict=True)
-        if new != old
-    ]
-    return changed(rollout, "dropped", arms=arms, reason="; ".join(worse))
+    failed = {
+        arm.version: why
+        for arm in rollout.arms
+        if arm.weight and (why := _failed_arm(rollout, arm.version, seen)) is not None
+    }
+    if not failed:
+        return Advanced(rollout)
+    arms = tuple(replace(arm, weight=0) if arm.version in failed else arm for arm in rollout.arms)
+    return changed(rollout, "dropped", arms=arms, reason="; ".join(failed.values()))
 
 
-def _is_worse(rollout: Rollout, version: str) -> bool:
-    judgement = rollout.judgements.get(version)
-    return rollout.plan.background and judgement is not None and judgement.verdict is Verdict.FAILED
+def _failed_arm(rollout: Rollout, version: str, seen: Seen) -> str | None:
+    why = unwell(rollout, version, seen)
+    if why is not None:
+        return f"version {version} is dropped: {why}"
+    worse = failing(rollout, version) if rollout.plan.background else None
+    return f"version {version} is worse than allowed: {worse}" if worse is not None else None
 
 
 def _walk(rollout: Rollout, seen: Seen) -> Advanced:
@@ -182,6 +190,8 @@ def _pause(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
 
 def _analysis(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
     outcome, reason = verdict(rollout)
+    if outcome is Verdict.FAILED and not rollout.plan.promotes:
+        return finish(rollout, seen, reason)  # with what it found
     asked = not_agreed(rollout, seen, "rollout")
     if outcome is Verdict.SUCCESSFUL and asked is None:
         if rollout.in_step_s >= (step.value or 0.0):
@@ -209,14 +219,19 @@ def _check(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
 
 
 def _follow(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
-    """Raise the weight towards the share of ready replicas, by a surge at a time."""
+    """Follow the share of ready replicas: down at once, up by a surge at a time."""
     it = seen.version(rollout.version)
     ready = WHOLE * min(it.replicas, it.wanted) // max(1, it.wanted)
     surge = round(step.value or WHOLE)
     weight = min(ready, rollout.weight + surge)
     is_time = rollout.weight == 0 or rollout.in_step_s >= SURGE_S
+    reason = f"{it.replicas} of {it.wanted} replicas are ready"
+    if weight < rollout.weight:
+        # It still has to get on within its deadline, which is not put off by this.
+        return changed(
+            rollout, "step", weight=weight, epoch=rollout.epoch + 1, in_step_s=0.0, reason=reason
+        )
     if weight > rollout.weight and is_time:
-        reason = f"{it.replicas} of {it.wanted} replicas are ready"
         if weight == WHOLE:
             return _next(rollout, seen, reason, epoch=rollout.epoch + 1)
         return changed(
@@ -224,18 +239,18 @@ def _follow(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
             reason=reason,
         )  # fmt: skip
     if rollout.stalled_s >= rollout.plan.progress_deadline_s:
-        return undecided(rollout, f"{it.replicas} of {it.wanted} replicas are ready", seen)
+        return undecided(rollout, reason, seen)
     return Advanced(rollout)
 
 
 def _compare(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
     """Wait for a verdict on every version, or for the end of the time."""
     outcome, reason = verdict(rollout)
-    dropped = [arm.version for arm in rollout.arms if not arm.weight]
+    dropped = [arm.version for arm in rollout.arms if is_dropped(rollout, arm.version)]
     if dropped and len(dropped) == len(rollout.arms):
-        return finish(rollout, seen, "every version was worse than allowed")
+        return finish(rollout, seen, "every version was dropped")
     if dropped:
-        reason += f"; worse than allowed: version {', '.join(dropped)}"
+        reason += f"; dropped: version {', '.join(dropped)}"
     if step.value is not None and rollout.in_step_s >= step.value:
         return finish(rollout, seen, f"after {step.value:g} s: {reason}")
     if step.value is None and outcome is not Verdict.INCONCLUSIVE:

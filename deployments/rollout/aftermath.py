@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from msgspec.structs import replace
 
-from deployments.rollout.measurements import next_at_s
+from deployments.rollout.measurements import is_due
 from deployments.rollout.plan import Hook, RulePlan, Step, StepKind
 from deployments.rollout.state import Phase, Rollout
 
@@ -51,7 +51,10 @@ def due(rollout: Rollout) -> tuple[Effect, ...]:
         return (Effect(Task.PROMOTE),)
     if not rollout.phase.is_final:
         return ()
-    effects = [Effect(Task.CLEAR), Effect(Task.TAG)]
+    # What was superseded, or lost its alias, says nothing against the version: if `challenger`
+    # names it again by now, somebody wants it tried again.
+    effects = [Effect(Task.CLEAR)] if rollout.judged else []
+    effects.append(Effect(Task.TAG))
     effects += [Effect(Task.TELL, hook) for hook in rollout.plan.hooks_of("post-rollout")]
     return tuple(effect for effect in effects if effect.key not in rollout.done)
 
@@ -76,9 +79,11 @@ def is_settled(rollout: Rollout) -> bool:
 
 def asked(rollout: Rollout) -> tuple[Hook, ...]:
     """Webhooks whose answers decide something at present."""
-    if rollout.phase.is_final or rollout.phase is Phase.PROMOTING or rollout.paused_by:
+    if rollout.phase.is_final or rollout.phase is Phase.PROMOTING:
         return ()
     plan, step = rollout.plan, rollout.current
+    if rollout.paused_by:
+        return plan.hooks_of("rollback")  # whoever has paused it wants to be saved, too
     if not rollout.begun:
         # Who begins asks for leave first, and takes a yes for an answer.
         for kind in ("confirm-rollout", "pre-rollout"):
@@ -107,7 +112,5 @@ def measurable(rollout: Rollout, now_s: float) -> tuple[RulePlan, ...]:
     return tuple(
         plan
         for plan in rollout.plan.rules
-        if (at_s := next_at_s(plan.rule, rollout.measurements.get(plan.name, ()), now_s))
-        is not None
-        and at_s <= now_s
+        if is_due(plan.rule, rollout.measurements.get(plan.name, ()), now_s)
     )

@@ -88,20 +88,26 @@ def _unfollowed(rollout: Rollout, seen: Seen) -> str | None:
 
 def failure(rollout: Rollout, seen: Seen) -> str | None:
     """Why a rollout must be aborted now; None where nothing speaks for it."""
-    for version in rollout.versions:
-        it = seen.version(version)
-        if it.failed:
-            return f"version {version} could not be loaded: {it.reason}"
-    if rollout.deaths > MOST_DEATHS:
-        return f"it died {rollout.deaths} times: {_last_words(rollout, seen)}"
-    if rollout.down_s >= NOT_READY_S:
-        return f"it had no replica for {rollout.down_s:.0f} s: {_last_words(rollout, seen)}"
+    # Of an A/B test that goes on, an arm that is not well is dropped, and the others stay.
+    if not (rollout.arms and rollout.begun):
+        for version in rollout.versions:
+            why = unwell(rollout, version, seen)
+            if why is not None:
+                return why
     return _judged_worse(rollout) or _told_to_stop(rollout, seen)
 
 
-def _last_words(rollout: Rollout, seen: Seen) -> str:
-    reasons = [seen.version(version).reason for version in rollout.versions]
-    return next((reason for reason in reasons if reason), "its replicas died")
+def unwell(rollout: Rollout, version: str, seen: Seen) -> str | None:
+    """Why a version cannot be tried any longer, whatever it answers; None while it can."""
+    it, health = seen.version(version), rollout.health_of(version)
+    last_words = it.reason or "its replicas died"
+    if it.failed:
+        return f"version {version} could not be loaded: {it.reason}"
+    if health.deaths > MOST_DEATHS:
+        return f"it died {health.deaths} times: {last_words}"
+    if health.down_s >= NOT_READY_S:
+        return f"it had no replica for {health.down_s:.0f} s: {last_words}"
+    return None
 
 
 def _judged_worse(rollout: Rollout) -> str | None:
@@ -141,7 +147,8 @@ def undecided(rollout: Rollout, waiting: str, seen: Seen) -> Advanced:
     # What never took requests cannot be given all of them.
     action = rollout.plan.on_deadline if rollout.begun else "abort"
     if action == "promote":
-        return finish(rollout, seen, reason)
+        # Past all steps, which is where those are asked who have to agree.
+        return finish(replace(rollout, step=len(rollout.plan.steps)), seen, reason)
     if action == "hold":
         if rollout.reason.startswith(reason.partition(":")[0]):
             return Advanced(rollout)

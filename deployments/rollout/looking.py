@@ -18,7 +18,7 @@ from deployments.rollout.measurements import (
 from deployments.rollout.plan import StepKind, resolve_signals
 from deployments.rollout.seen import Seen
 from deployments.rollout.signals import Counts, Kind
-from deployments.rollout.state import Phase, Rollout
+from deployments.rollout.state import Health, Phase, Rollout
 
 TICK_S = 0.5
 """Time between two looks at a rollout that is on its way, seconds."""
@@ -73,7 +73,7 @@ def verdict(rollout: Rollout) -> tuple[Verdict, str]:
         for version, judgement in rollout.judgements.items()
         for finding in judgement.findings
         if finding.verdict is Verdict.FAILED or _can_have_numbers(rollout, finding.signal)
-        if not _is_dropped(rollout, version)
+        if not is_dropped(rollout, version)
     ]
     if rollout.plan.signals and not rollout.signals and not rollout.plan.rules:
         return Verdict.INCONCLUSIVE, "no signal can be judged: each was left out"
@@ -121,16 +121,19 @@ def _timed(rollout: Rollout, elapsed_s: float, now_s: float) -> Rollout:
 def _health(rollout: Rollout, seen: Seen, elapsed_s: float) -> Rollout:
     if not rollout.begun:
         return rollout
-    fares = [seen.version(version) for version in rollout.versions]
-    if not any(it.down for it in fares):
-        return replace(rollout, is_down=False, down_s=0.0)
-    is_away = rollout.is_down and any(it.down and not it.replicas for it in fares)
-    return replace(
-        rollout,
-        is_down=True,
-        down_s=rollout.down_s + elapsed_s if is_away else 0.0,
-        deaths=rollout.deaths + (not rollout.is_down),
-    )
+    health = {
+        version: _fared(rollout.health_of(version), elapsed_s, down=seen.version(version).down)
+        for version in rollout.versions
+    }
+    return replace(rollout, health=health)
+
+
+def _fared(before: Health, elapsed_s: float, *, down: bool) -> Health:
+    if not down:
+        return replace(before, is_down=False, down_s=0.0)
+    if before.is_down:
+        return replace(before, down_s=before.down_s + elapsed_s)
+    return Health(is_down=True, deaths=before.deaths + 1)
 
 
 def _measured(rollout: Rollout, seen: Seen) -> Rollout:
@@ -197,5 +200,6 @@ def _can_have_numbers(rollout: Rollout, signal: str) -> bool:
     return rollout.weight > 0 or bool(rollout.arms)
 
 
-def _is_dropped(rollout: Rollout, version: str) -> bool:
+def is_dropped(rollout: Rollout, version: str) -> bool:
+    """Whether a version is an arm that has lost its requests for good."""
     return any(arm.version == version and arm.weight == 0 for arm in rollout.arms)

@@ -196,16 +196,18 @@ def assess(rule: Rule, measurements: Sequence[Measurement]) -> Assessment:
     return Assessment(rule.name, phase, f"{rule.name}: {reason}", rule.dry_run)
 
 
-def next_at_s(rule: Rule, measurements: Sequence[Measurement], started_s: float) -> float | None:
-    """When to measure next; None once the rule is decided.
+def is_due(rule: Rule, measurements: Sequence[Measurement], now_s: float) -> bool:
+    """Whether to measure now; never again once the rule is decided.
 
-    A single measurement that could not be had is tried again after as long as Argo waits.
+    A single measurement that could not be had is tried again after as long as Argo waits. One that
+    seems to lie in the future was taken before the clock was set back: it holds nothing up.
     """
     if assess(rule, measurements).phase is not Phase.RUNNING:
-        return None
+        return False
     if not measurements:
-        return started_s
-    return measurements[-1].at_s + (rule.interval_s or ERROR_RETRY_S)
+        return True
+    since_s = now_s - measurements[-1].at_s
+    return since_s < 0.0 or since_s >= (rule.interval_s or ERROR_RETRY_S)
 
 
 def _count(measurements: Sequence[Measurement], phase: Phase) -> int:

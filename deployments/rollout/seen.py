@@ -20,7 +20,7 @@ class VersionSeen:
     """Why it is not ready, or not well."""
 
     failed: bool = False
-    """Whether it could not be loaded."""
+    """Whether it could not be loaded since its rollout began."""
 
     replicas: int = 0
     """Running ones."""
@@ -29,7 +29,7 @@ class VersionSeen:
     """Replicas at full size."""
 
     down: bool = False
-    """Whether it has lost its last replica, or Serve calls it unhealthy."""
+    """Whether it has no replica that answers."""
 
 
 UNKNOWN = VersionSeen(reason="not looked at yet")
@@ -54,6 +54,23 @@ class Checked:
 
     words: str = ""
     """What is wrong with the first of these; or why there was nothing to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was said of one rollout outside the fleet."""
+
+    missing: frozenset[tuple[str, str]] = frozenset()
+    """Deleted versions of any model, by model and version."""
+
+    told: Mapping[str, Answered] = field(default_factory=dict)
+    """Last answers of its webhooks, by name."""
+
+    measured: Mapping[str, tuple[Measurement, ...]] = field(default_factory=dict)
+    """New measurements, by rule."""
+
+    checked: Checked | None = None
+    """What came of its present step's check; None while nothing has."""
 
 
 @dataclass(frozen=True, slots=True)

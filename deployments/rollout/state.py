@@ -45,6 +45,22 @@ class Arm(msgspec.Struct, frozen=True):
     """Percent of requests."""
 
 
+class Health(msgspec.Struct, frozen=True):
+    """How a version on trial has fared since its rollout began."""
+
+    is_down: bool = False
+    """Whether it has no replica."""
+
+    down_s: float = 0.0
+    """For how long it has had none, seconds."""
+
+    deaths: int = 0
+    """How often it lost its last one."""
+
+
+WELL = Health()
+
+
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """How one model moves from one version to another."""
 
@@ -96,12 +112,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     stalled_s: float = 0.0
     """How long it has waited for a version to load, or for a verdict."""
 
-    is_down: bool = False
-    down_s: float = 0.0
-    """How long the version has had no replica."""
-
-    deaths: int = 0
-    """How often it lost its last replica, or Serve called it unhealthy."""
+    health: Mapping[str, Health] = {}
+    """By version on trial."""
 
     kept_s: float = 0.0
     """How long the old version has been kept since the promotion."""
@@ -136,6 +148,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     def versions(self) -> tuple[str, ...]:
         """Those on trial."""
         return tuple(arm.version for arm in self.arms) or (self.version,)
+
+    def health_of(self, version: str) -> Health:
+        """How a version on trial has fared."""
+        return self.health.get(version, WELL)
 
     @property
     def current(self) -> Step | None:

@@ -112,12 +112,6 @@ class RolloutStore:
         rows = self._rows(select(rollouts).where(rollouts.c.id == rollout))
         return rows[0] if rows else None
 
-    def latest(self, model: str, version: str) -> RolloutRow | None:
-        """The last rollout that was about a version; None when it never had one."""
-        query = _newest().where(rollouts.c.model == model, rollouts.c.version == version)
-        rows = self._rows(query.limit(1))
-        return rows[0] if rows else None
-
     def history(self, model: str | None = None, limit: int = 100) -> list[RolloutRow]:
         """The last rollouts, of one model or of all; newest first."""
         query = _newest().limit(limit)

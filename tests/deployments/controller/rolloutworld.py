@@ -3,6 +3,7 @@
 Whatever is outside is done at once and in turn, so that a test says what happens when.
 """
 
+import math
 import shutil
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
 
 from deployments.controller.checks import Check
 from deployments.controller.decide import Decision, Observation, decide
@@ -101,6 +103,25 @@ class FakeRegistry:
         self.tags.setdefault((model, version), {})[key] = value
 
 
+class FlakyStore:
+    """The rows of rollouts, in a store that may go away between any two calls."""
+
+    def __init__(self, rows: RolloutStore) -> None:
+        self._rows = rows
+        self.calls_left: float = math.inf
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._rows, name)
+
+        def call(*arguments: Any, **more: Any) -> Any:
+            if self.calls_left <= 0:
+                raise OperationalError(name, {}, ConnectionRefusedError("nobody listens"))
+            self.calls_left -= 1
+            return found(*arguments, **more)
+
+        return call
+
+
 class FakeCounts:
     """What the judge is shown."""
 
@@ -159,7 +180,9 @@ class World:
         self.store = FleetStore(f"sqlite:///{database}", "test")
         self.rows = RolloutStore(self.store.engine, lambda: self.monotonic_s)
         self.clusters: dict[str, Cluster] = {}
-        self.is_store_away = False
+        self.flaky = FlakyStore(self.rows)
+        self.view: RegistryView | None = None
+        """What controllers saw of the registry last; None: they look at every tick."""
         self.checks: list[Check] = []
         """Those that were asked for; what comes of each is below."""
         self.checked = Checked(asked=8, bad=0)
@@ -180,7 +203,7 @@ class World:
         self.monotonic_s += max(0.0, seconds)
         it = self.cluster(name)
         observed = self._observed(it)
-        if not self.is_store_away:
+        with suppress(OperationalError):  # as the controller does: it goes by what it knows
             it.rollouts.tick(observed, self.templates)
         decision = decide(replace(observed, asked=it.rollouts.asked))
         it.table, it.failures, it.decision = decision.table, dict(decision.failures), decision
@@ -219,17 +242,24 @@ class World:
     def _controller(self, name: str) -> Rollouts:
         registry: Any = self.registry
         errands: Any = Errands()
+        to_registry: Any = Errands()
         counts: Any = self.counts
+        rows: Any = self.flaky
         outside = Outside(
-            lambda: registry, registry.missing, errands, self._run_check, lambda: self.now_s
+            lambda: registry,
+            registry.missing,
+            errands,
+            to_registry,
+            self._run_check,
+            lambda: self.now_s,
         )
-        return Rollouts(self.rows, counts, outside, name, lambda: self.monotonic_s)
+        return Rollouts(rows, counts, outside, name, lambda: self.monotonic_s)
 
     def _observed(self, it: Cluster) -> Observation:
         routed = {r.host for m in it.table.models.values() for r in m.routes}
         return Observation(
             specs=self.specs,
-            registry=self.registry.view(),
+            registry=self.view or self.registry.view(),
             applications=dict(it.applications),
             failures=it.failures,
             table=it.table,

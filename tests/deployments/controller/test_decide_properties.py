@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from deployments.schema import ModelSpec, parse_application_name
 from deployments.traffic.table import EMPTY, RouteState, Track
 from deployments.userconfig import PoolSpec
 from tests.deployments.controller.observations import DEADLINE_S, NOW_S, PLAIN
+from tests.deployments.traffic.keys import owners
 from tests.fakes import SIGNATURE
 from tests.properties import examples
 
@@ -105,6 +107,8 @@ def test_what_holds_for_any_two_ticks(first: Observation, then: Observation) -> 
             assert route.mirror == 0 or route.track is Track.SHADOW
             assert route.weight == 0 or route.track is not Track.SHADOW
             routed.add(route.host)
+        answered = Counter(owners(routes.routes))
+        assert answered == Counter({route.version: route.weight for route in routes.routes})
         if routes.ready:
             assert routes.stable is not None
             assert routes.stable.state is RouteState.READY

@@ -20,7 +20,7 @@ def test_a_version_is_checked_once_the_table_has_it() -> None:
 
     errands: Any = Errands()
     nobody: Any = None  # is not asked
-    outside = Outside(nobody, nobody, errands, run_check)
+    outside = Outside(nobody, nobody, errands, errands, run_check)
     rollout, step = begun(a_plan()), Step(StepKind.CHECK)
     stable, canary = make_route("m"), make_route("m", "2", weight=0)
 

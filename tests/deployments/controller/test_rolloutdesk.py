@@ -7,19 +7,9 @@ from typing import Any
 
 import pytest
 
-from deployments.controller.hosted import HostedModels
-from deployments.controller.rolloutdesk import Desk
-from deployments.controller.rolloutviews import CommandName, RolloutView, StartRequest
 from deployments.errors import ConflictError, FleetError, MalformedRequestError, NotFoundError
-from deployments.schema import ModelSpec
-from tests.deployments.controller.rolloutworld import FakeRegistry, World, copied, migrated
-
-STEPS = {"steps": [{"setWeight": 20}, {"pause": {}}], "keep_previous_s": 5}
-SPECS = {
-    "m": ModelSpec(),
-    "split": ModelSpec(traffic={"champion": 90, "challenger": 10}),
-    "orphan": ModelSpec(),
-}
+from tests.deployments.controller.offices import STEPS, Office, open_office
+from tests.deployments.controller.rolloutworld import copied, migrated
 
 
 @pytest.fixture(scope="module")
@@ -27,49 +17,10 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return migrated(tmp_path_factory.mktemp("stores"))
 
 
-class Office:
-    """A desk beside a controller that hosts model `m`, champion 1."""
-
-    def __init__(self, database: Path) -> None:
-        registry = FakeRegistry(m={"champion": "1"}, split={"champion": "1"}, orphan={})
-        self.world = World(database, SPECS, registry)
-        hosted = HostedModels(self.world.store)
-        hosted.configure(SPECS)
-        self.woken = 0
-        anything: Any = registry
-        self.desk = Desk(
-            hosted, anything, self.world.rows, lambda: self.world.cluster().table, self._wake,
-            lambda: self.world.now_s,
-        )  # fmt: skip
-        self.world.run(most=3)
-
-    def _wake(self) -> None:
-        self.woken += 1
-
-    def start(self, model: str = "m", **request: Any) -> RolloutView:
-        return asyncio.run(self.desk.start(model, StartRequest(**request), "ada"))
-
-    def command(self, command: CommandName, reason: str = "") -> RolloutView:
-        return asyncio.run(self.desk.command("m", command, reason, "ada"))
-
-    def rollback(self, version: str | None = None) -> RolloutView:
-        return asyncio.run(self.desk.rollback("m", version, "it is bad", "ada"))
-
-    def current(self) -> RolloutView:
-        return asyncio.run(self.desk.current("m"))
-
-    def promoted(self, version: str) -> None:
-        self.start(version=version, rollout=STEPS)
-        self.world.run(most=3)
-        self.command("promote")
-        self.world.run(most=3)
-
-
 @pytest.fixture
 def office(empty: Path, tmp_path: Path) -> Iterator[Office]:
-    office = Office(copied(empty, tmp_path / "store.db"))
-    yield office
-    office.world.store.close()
+    with open_office(copied(empty, tmp_path / "store.db")) as office:
+        yield office
 
 
 def test_a_rollout_is_started_approved_and_promoted(office: Office) -> None:
@@ -125,6 +76,16 @@ def test_a_rollback_of_what_is_on_its_way_is_its_abort(office: Office) -> None:
 
     assert (ended.phase, ended.reason) == ("aborted", "aborted by ada: rolled back: it is bad")
     assert office.world.weights() == {"1": 100}
+
+
+def test_a_rollback_to_what_is_not_registered_ends_nothing(office: Office) -> None:
+    office.start(version="2", rollout=STEPS)
+    office.world.run(most=4)
+
+    with pytest.raises(NotFoundError, match="99"):
+        office.rollback("99")
+
+    assert office.current().phase == "paused"
 
 
 def test_a_rollback_to_any_version_loads_it_first(office: Office) -> None:

@@ -1,6 +1,7 @@
 """Whatever happens, in whatever order: what must hold of rollouts holds at every tick."""
 
 import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from deployments.controller.decide import Decision
 from deployments.controller.failures import ApplicationState
 from deployments.controller.rolloutrows import event_rows, row_of
-from deployments.rollout.commands import Action, command
+from deployments.rollout.commands import Action, Request, command, equal_arms, start
+from deployments.rollout.strategies import plan_of
+from deployments.rolloutspec import RolloutSpec
 from deployments.schema import ModelSpec
 from deployments.traffic.table import RouteState
 from tests.deployments.controller.rolloutworld import FakeRegistry, World, copied, migrated
@@ -26,6 +29,7 @@ STRATEGIES: list[dict[str, Any]] = [
     {"strategy": "shadow", "duration_s": 5},
     {"strategy": "ab", "duration_s": 10},
 ]
+SHORT = {"progress_deadline_s": 20, "keep_previous_s": 5}
 NUMBERS = itertools.count()
 UNHEALTHY = ApplicationState("UNHEALTHY", 0, "a replica died")
 NAMES = st.sampled_from(["one", "two"])
@@ -85,9 +89,36 @@ def asked(action: Action) -> Happening:
     return happen
 
 
-def away(store: bool, registry: bool) -> Happening:
+def started(version: str, strategy: dict[str, Any]) -> Happening:
+    """Somebody starts a rollout by name."""
+
     def happen(world: World) -> None:
-        world.is_store_away, world.registry.is_away = store, registry
+        stable = world.registry.aliases["m"].get("champion")
+        if stable in {None, version} or ("m", version) not in world.registry.versions:
+            return
+        plan = plan_of(RolloutSpec.load({**strategy, **SHORT}))
+        request = Request("m", equal_arms([version]), stable, plan, "ada", "asked", True, None)
+        begun = start(request, f"r{next(NUMBERS)}", world.now_s)
+        world.rows.begin(row_of(begun.rollout), event_rows(begun, world.now_s))
+
+    return happen
+
+
+def away(store_calls: float, registry: bool) -> Happening:
+    """The store answers so many calls more, and the registry none."""
+
+    def happen(world: World) -> None:
+        world.flaky.calls_left, world.registry.is_away = store_calls, registry
+
+    return happen
+
+
+def crashes_amid_a_tick(name: str, store_calls: int) -> Happening:
+    def happen(world: World) -> None:
+        before, world.flaky.calls_left = world.flaky.calls_left, store_calls
+        world.tick(name)
+        world.crash(name)
+        world.flaky.calls_left = before
 
     return happen
 
@@ -106,7 +137,9 @@ HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     st.just(recovers),
     st.builds(served, st.sampled_from([0, 0, 0, 1]), st.sampled_from([0, 0, 1])),
     st.builds(asked, st.sampled_from(list(Action))),
-    st.builds(away, st.booleans(), st.booleans()),
+    st.builds(away, st.sampled_from([0, 1, 3, 9, math.inf, math.inf]), st.booleans()),
+    st.builds(crashes_amid_a_tick, NAMES, st.integers(0, 8)),
+    st.builds(started, st.sampled_from(["1", "2", "3"]), st.sampled_from(STRATEGIES)),
     st.just(lambda world: world.registry.remove("m", "3")),
 )  # fmt: skip
 
@@ -147,7 +180,7 @@ def ends_are_written_down(world: World) -> None:
 
 def peace(world: World) -> None:
     """Everything works again and everybody agrees: then every rollout comes to an end."""
-    world.is_store_away = world.registry.is_away = False
+    world.flaky.calls_left, world.registry.is_away = math.inf, False
     recovers(world)
     world.registry.aliases["m"].setdefault("champion", "1")
     for _ in range(40):
@@ -176,7 +209,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.ray
-@examples(30)
+@examples(60)
 @given(
     strategy=st.sampled_from(STRATEGIES),
     begun=st.sampled_from([0, 5]),
@@ -185,9 +218,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_whatever_happens(
     strategy: dict[str, Any], begun: int, happenings: list[Happening], empty: Path
 ) -> None:
-    spec = ModelSpec.load(
-        {"rollout": {**strategy, "progress_deadline_s": 20, "keep_previous_s": 5}}
-    )
+    spec = ModelSpec.load({"rollout": {**strategy, **SHORT}})
     path = copied(empty, empty.with_name(f"{next(NUMBERS)}.db"))
     world = Watched(path, {"m": spec}, FakeRegistry(m={"champion": "1"}))
     world.run(most=3)

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from deployments.controller.rolloutshow import rollout_view
 from deployments.rollout.analysis import Judgement, Verdict
-from deployments.rollout.state import Arm, Phase, Rollout
+from deployments.rollout.state import Arm, Health, Phase, Rollout
 from tests.deployments.rollout.scenes import a_plan, begun
 
 
@@ -18,7 +18,7 @@ def test_whoever_is_asked_to_approve_sees_that_the_version_is_away() -> None:
         begun(a_plan()), begun=True, phase=Phase.PAUSED, reason="waits until somebody approves"
     )
 
-    away = rollout_view(replace(waits, is_down=True), None)
+    away = rollout_view(replace(waits, health={waits.version: Health(is_down=True)}), None)
 
     assert rollout_view(waits, None).reason == "waits until somebody approves"
     assert away.reason == (

@@ -85,7 +85,7 @@ def test_a_paused_rollout_goes_on_where_it_was() -> None:
 
 def test_the_aftermath_is_due_until_it_was_done() -> None:
     plan = replace(with_hooks(PLAN, "post-rollout"), keep_previous_s=60.0)
-    over = replace(WAITING, plan=plan, phase=Phase.SUCCESSFUL, clock_s=NOW_S)
+    over = replace(WAITING, plan=plan, phase=Phase.SUCCESSFUL, judged=True, clock_s=NOW_S)
     assert [effect.key for effect in due(over)] == ["clear", "tag", "tell:gate"]
     assert kept_by(over) == "1"
 

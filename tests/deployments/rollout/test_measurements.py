@@ -12,9 +12,9 @@ from deployments.rollout.measurements import (
     Phase,
     Rule,
     assess,
+    is_due,
     measure,
     missed,
-    next_at_s,
     result_of,
 )
 from deployments.rollout.signals import Kind, Signal, Sums
@@ -128,18 +128,30 @@ def test_verdict_of_an_assessment(letters: str, verdict: Verdict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "letters", "next_s"),
+    ("rule", "letters", "from_s"),
     [
-        pytest.param(THRICE, "", 5.0, id="at-once"),
         pytest.param(THRICE, "ss", 20.0, id="an-interval-later"),
-        pytest.param(THRICE, "sss", None, id="over"),
-        pytest.param(THRICE, "ff", None, id="decided-early"),
         pytest.param(THRICE, "e", 10.0, id="error-with-an-interval"),
         pytest.param(ONCE, "e", ERROR_RETRY_S, id="error-without-an-interval"),
     ],
 )
-def test_next_measurement(rule: Rule, letters: str, next_s: float | None) -> None:
-    assert next_at_s(rule, measurements(letters), started_s=5.0) == next_s
+def test_a_measurement_is_due_an_interval_after_the_last(
+    rule: Rule, letters: str, from_s: float
+) -> None:
+    taken = measurements(letters)
+
+    assert not is_due(rule, taken, from_s - 0.1)
+    assert is_due(rule, taken, from_s)
+
+
+def test_the_first_measurement_is_due_at_once_and_none_once_the_rule_is_decided() -> None:
+    assert is_due(THRICE, (), 0.0)
+    assert not is_due(THRICE, measurements("sss"), 1e9)
+    assert not is_due(THRICE, measurements("ff"), 1e9)
+
+
+def test_a_clock_that_is_set_back_holds_no_measurement_up() -> None:
+    assert is_due(THRICE, measurements("ss"), -3600.0)
 
 
 def test_several_measurements_need_an_interval() -> None:

@@ -118,15 +118,6 @@ class RolloutsContract:
         assert rollouts.unsettled() == []
         assert [row.id for row in rollouts.history(limit=1)] == ["r1"]
 
-    def test_the_last_rollout_of_a_version_is_found(self, rollouts: RolloutStore) -> None:
-        for number, version in enumerate(["2", "2", "3"]):
-            each = replace(ROW, id=f"r{number}", version=version, started_at_s=float(number))
-            rollouts.begin(replace(each, active=False), [])
-
-        assert [
-            found and found.id for found in (rollouts.latest("wine", v) for v in ("2", "3", "4"))
-        ] == ["r1", "r2", None]
-
     def test_a_write_on_an_old_revision_is_refused_with_its_events(
         self, rollouts: RolloutStore
     ) -> None:
