@@ -53,6 +53,14 @@ class CheckpointFile:
         self._last_s = now_s
 
 
+def drop_checkpoint(folder: Path, number: int) -> None:
+    """Forget the checkpoint of a trial that has ended for good; nets may be large."""
+    path = checkpoint_path(folder, number)
+    with suppress(OSError):
+        for each in (path, path.with_suffix(".part")):
+            each.unlink(missing_ok=True)
+
+
 def checkpoint_path(folder: Path, number: int) -> Path:
     """Say where a trial's checkpoint lies in a sweep's folder."""
     return folder / FOLDER / f"{number:06d}.msgpack"

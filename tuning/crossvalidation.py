@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from statistics import fmean, pstdev
-from typing import Protocol
+from typing import Protocol, overload
 
 import pandas as pd
 
@@ -159,17 +159,42 @@ def _ended(reports: Sequence[Report]) -> Sequence[Report]:
 
 def cut_folds(
     rows: Rows, labels: Labels, folds: Sequence[tuple[Positions, Positions]]
-) -> list[Fold]:
-    """Cut training rows into folds, by the positions that each fits and validates."""
-    return [
-        Fold(
-            rows=take_rows(rows, fit),
-            labels=labels[fit],
-            validation_rows=take_rows(rows, validate),
-            validation_labels=labels[validate],
+) -> Sequence[Fold]:
+    """Cut training rows into folds, by the positions that each fits and validates.
+
+    Each is cut when it is asked for, and not kept: together they would hold the rows as many
+    times as there are folds.
+    """
+    return _Folds(rows, labels, folds)
+
+
+class _Folds(Sequence[Fold]):
+    def __init__(
+        self, rows: Rows, labels: Labels, folds: Sequence[tuple[Positions, Positions]]
+    ) -> None:
+        self._rows = rows
+        self._labels = labels
+        self._folds = folds
+
+    def __len__(self) -> int:
+        return len(self._folds)
+
+    @overload
+    def __getitem__(self, place: int) -> Fold: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "_Folds": ...
+
+    def __getitem__(self, place: int | slice) -> "Fold | _Folds":
+        if isinstance(place, slice):
+            return _Folds(self._rows, self._labels, self._folds[place])
+        fit, validate = self._folds[place]
+        return Fold(
+            rows=take_rows(self._rows, fit),
+            labels=self._labels[fit],
+            validation_rows=take_rows(self._rows, validate),
+            validation_labels=self._labels[validate],
         )
-        for fit, validate in folds
-    ]
 
 
 def take_rows(rows: Rows, positions: Positions) -> Rows:

@@ -19,7 +19,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from tuning.book import Book
-from tuning.checkpoints import FOLDER
+from tuning.checkpoints import FOLDER, drop_checkpoint
 from tuning.folds import Split
 from tuning.interruption import as_event
 from tuning.ledger import Trial, TrialState
@@ -100,7 +100,7 @@ def run_trials(
                 book.n_to_run if evolves else max_concurrent,
             ),
             scheduler=Population(task) if evolves else RuledScheduler(rule, book),
-            callbacks=[BookKeeper(book, rule, guard), _NoReport()],
+            callbacks=[BookKeeper(book, rule, guard, folder), _NoReport()],
             num_samples=book.n_to_run,
             resources_per_trial=_reserved(spec.resources),
             reuse_actors=True,
@@ -223,10 +223,11 @@ class BookSearcher(Searcher):
 class BookKeeper(tune.Callback):
     """Writes into the book what Tune hears from its actors, and tells the rule of ends."""
 
-    def __init__(self, book: Book, rule: Rule, guard: Guard) -> None:
+    def __init__(self, book: Book, rule: Rule, guard: Guard, folder: Path) -> None:
         self._book = book
         self._rule = rule
         self._guard = guard
+        self._folder = folder
         self._errors: dict[int, str] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -262,6 +263,7 @@ class BookKeeper(tune.Callback):
     def _end(self, number: int, error: str | None) -> None:
         with self._guard():
             self._book.end(number, error)
+            drop_checkpoint(self._folder, number)
         self._rule.learn(self._book.trial(number))
 
 

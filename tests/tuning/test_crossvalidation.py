@@ -3,9 +3,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
-from tuning.crossvalidation import Checkpoint, Report, cross_validate, fold_scores, mean_and_std
+from tuning.crossvalidation import (
+    Checkpoint,
+    Report,
+    cross_validate,
+    cut_folds,
+    fold_scores,
+    mean_and_std,
+)
 from tuning.space import Params
 from tuning.trainers.trainer import Fold, Metrics, Trainer
 
@@ -80,6 +88,19 @@ def test_trainer_that_owes_a_report_raises(script: Any, fault: str) -> None:
 
 def test_std_is_that_of_the_folds_themselves() -> None:
     assert mean_and_std([1.0, 3.0]) == (2.0, 1.0)
+
+
+def test_a_fold_is_cut_when_it_is_asked_for() -> None:
+    rows, labels = np.arange(8.0).reshape(4, 2), np.arange(4)
+    positions = (np.array([0, 1]), np.array([2, 3])), (np.array([2, 3]), np.array([0, 1]))
+
+    folds = cut_folds(rows, labels, positions)
+    rows[0] = 9.0  # what was cut already would not show it
+
+    assert len(folds) == 2
+    assert np.asarray(folds[0].rows).tolist() == [[9.0, 9.0], [2.0, 3.0]]
+    assert folds[1].validation_labels.tolist() == [0, 1]
+    assert [fold.labels.tolist() for fold in folds[1:]] == [[2, 3]]
 
 
 class EpochTrainer:

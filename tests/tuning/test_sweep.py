@@ -16,6 +16,8 @@ from tests.documents import REPOSITORY
 from tests.tuning.retention import N_TRIALS
 from tests.tuning.trials import reports, trial
 from tuning.book import Book
+from tuning.checkpoints import CheckpointFile, checkpoint_path
+from tuning.crossvalidation import Checkpoint
 from tuning.ledger import Ledger, TrialState
 from tuning.quiet import SILENCE
 from tuning.spec import SweepSpec, check_sweep
@@ -135,7 +137,7 @@ def test_a_trial_whose_process_died_is_told_why_if_ray_knows(tmp_path: Path, tol
     file.write_text("worker 1 of 2 workers died: SIGKILL")
     lost = SimpleNamespace(config={"number": 0}, error_file=str(file) if told else None)
 
-    BookKeeper(book, Never(), Guard(threading.Event())).on_trial_error(0, [], lost)
+    BookKeeper(book, Never(), Guard(threading.Event()), tmp_path).on_trial_error(0, [], lost)
 
     assert book.trial(0).state is TrialState.FAILED
     expected = "worker 1 of 2 workers died: SIGKILL" if told else "the trial's process died"
@@ -148,11 +150,12 @@ def test_a_full_disk_ends_the_sweep_and_is_not_lost(tmp_path: Path) -> None:
     guard = Guard(stop)
     searcher = BookSearcher(book, guard)
     assert searcher.suggest("a")["number"] == 0
+    keep_checkpoint(tmp_path, 0)
     for number in (0, 1):
         (tmp_path / "trials" / f"{number:06d}.part").symlink_to("/dev/full")
 
     assert searcher.suggest("b") == Searcher.FINISHED
-    keeper = BookKeeper(book, Never(), guard)
+    keeper = BookKeeper(book, Never(), guard, tmp_path)
     ended = SimpleNamespace(config={"number": 0}, run_metadata=SimpleNamespace())
     keeper.on_trial_complete(0, [], ended)
 
@@ -162,6 +165,26 @@ def test_a_full_disk_ends_the_sweep_and_is_not_lost(tmp_path: Path) -> None:
     # What was written before is whole: the next resume runs that trial.
     (left,) = Ledger(tmp_path).trials()
     assert (left.number, left.state) == (0, TrialState.RUNNING)
+    assert checkpoint_path(tmp_path, 0).exists()
+
+
+def keep_checkpoint(folder: Path, number: int) -> None:
+    CheckpointFile(checkpoint_path(folder, number), 0.0, {}).offer(
+        lambda: Checkpoint(reports(0.5, of=2))
+    )
+
+
+def test_the_checkpoint_of_a_trial_goes_with_its_end(tmp_path: Path) -> None:
+    guard = Guard(threading.Event())
+    book = Book(2, Ledger(tmp_path), make_suggestions(SPEC), [])
+    for number in range(2):
+        BookSearcher(book, guard).suggest(str(number))
+        keep_checkpoint(tmp_path, number)
+    ended = SimpleNamespace(config={"number": 0}, run_metadata=SimpleNamespace())
+
+    BookKeeper(book, Never(), guard, tmp_path).on_trial_complete(0, [], ended)
+
+    assert [checkpoint_path(tmp_path, number).exists() for number in range(2)] == [False, True]
 
 
 def test_tune_lets_go_of_trials_that_have_ended(tmp_path: Path) -> None:
