@@ -6,7 +6,9 @@ be gone: else a scrape could show what the store knew before the last report.
 """
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -37,15 +39,22 @@ class FleetCounters:
     `merged` from the event loop.
     """
 
-    def __init__(self, store: FleetStore, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: FleetStore,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._monotonic = monotonic
         self._started_at_s = clock()
         self._flushing = threading.Lock()
         self._latest: dict[str, tuple[Snapshot, float]] = {}
         self._shown: dict[str, tuple[Snapshot, float]] = {}
         self._persisted: dict[str, int] = {}
         self._restored: set[str] = set()
+        self._heard_at_s: dict[str, float] = {}
         self._swept_at_s = -SWEEP_S
 
     def restore(self) -> None:
@@ -63,6 +72,7 @@ class FleetCounters:
         if known is not None and known[0].sequence >= snapshot.sequence:
             return
         self._latest[snapshot.gateway] = (snapshot, self._clock())
+        self._heard_at_s[snapshot.gateway] = self._monotonic()
         self._restored.discard(snapshot.gateway)
 
     def flush(self) -> None:
@@ -105,7 +115,14 @@ class FleetCounters:
 
     def _forget(self, latest: dict[str, tuple[Snapshot, float]]) -> None:
         horizon_s = self._clock() - FORGET_AFTER_S
-        forgotten = [gateway for gateway, (_, at_s) in latest.items() if at_s < horizon_s]
+        # A clock that was set forward makes none that lives look long gone: it would be counted
+        # twice, among the past and with all that it reports next.
+        gone_s = self._monotonic() - GONE_AFTER_S
+        forgotten = [
+            gateway
+            for gateway, (_, at_s) in latest.items()
+            if at_s < horizon_s and self._heard_at_s.get(gateway, -math.inf) < gone_s
+        ]
         if not forgotten:
             return
         self._store.forget_counters(forgotten, fold)
@@ -114,6 +131,7 @@ class FleetCounters:
             self._latest.pop(gateway, None)
             self._persisted.pop(gateway, None)
             self._restored.discard(gateway)
+            self._heard_at_s.pop(gateway, None)
 
     def _sweep(self) -> None:
         now_s = self._clock()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -55,8 +56,14 @@ def rollout_of(row: RolloutRow) -> Rollout | None:
     try:
         return decode_rollout(row.body)
     except msgspec.DecodeError as error:
-        logger.warning("rollout %s is of another release: %s", row.id, error)
+        _warn_once(row.id, str(error))
         return None
+
+
+@lru_cache(maxsize=1000)
+def _warn_once(rollout: str, error: str) -> None:
+    """Rows are read at every tick."""
+    logger.warning("rollout %s is of another release: %s", rollout, error)
 
 
 def readable(rows: Iterable[RolloutRow]) -> list[Rollout]:

@@ -25,8 +25,11 @@ def settings_for(
     if request.versions is None:
         return settings
     if request.rollout is None and settings.strategy != AB:
-        # Arms say what is meant; what the model's versions are judged by stands.
-        return RolloutSpec(strategy="ab", analysis=settings.analysis, webhooks=settings.webhooks)
+        # Arms say what is meant; what the model's versions are judged by stands, but for rules
+        # that are about one version.
+        rules = [rule for rule in settings.analysis.rules if rule.signal is None]
+        analysis = settings.analysis.model_copy(update={"rules": rules})
+        return RolloutSpec(strategy="ab", analysis=analysis, webhooks=settings.webhooks)
     if settings.strategy != AB:
         raise MalformedRequestError(
             f"versions: arms are for the strategy 'ab', not {settings.strategy!r}"

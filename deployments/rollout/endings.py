@@ -165,10 +165,16 @@ def finish(rollout: Rollout, seen: Seen, reason: str, actor: str = CONTROLLER) -
         )  # fmt: skip
     waiting = not_agreed(rollout, seen, "confirm-promotion")
     if waiting is not None:
-        if waiting == rollout.reason:
-            return Advanced(rollout)
+        if _is_waiting(rollout):
+            # It says why, which may be another reason at each call: the log has the first one.
+            return Advanced(replace(rollout, reason=waiting))
         return changed(rollout, "waiting", reason=waiting)
     return promote(rollout, reason, actor)
+
+
+def _is_waiting(rollout: Rollout) -> bool:
+    hooks = rollout.plan.hooks_of("confirm-promotion")
+    return any(f"webhook {hook.name!r}" in rollout.reason for hook in hooks)
 
 
 def promote(rollout: Rollout, reason: str, actor: str) -> Advanced:

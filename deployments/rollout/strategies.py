@@ -69,8 +69,13 @@ def rollback_plan(spec: RolloutSpec) -> Plan:
 
 
 def faults(spec: RolloutSpec) -> Iterator[str]:
-    """Find conditions that cannot be read, as `analysis.rules[0]...: what is wrong`."""
+    """Find rules that cannot be followed, as `analysis.rules[0]...: what is wrong`."""
     for index, rule in enumerate(spec.analysis.rules):
+        if spec.strategy == AB and rule.signal is not None:
+            yield (
+                f"analysis.rules[{index}].signal: {rule.signal!r}: a rule on a signal is about one"
+                " version, and ab has several, allowed: a query, or the signal alone"
+            )
         for key, text in (
             ("successCondition", rule.success_condition),
             ("failureCondition", rule.failure_condition),

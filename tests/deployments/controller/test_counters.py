@@ -64,7 +64,7 @@ def shown(counters: FleetCounters) -> dict[str, float]:
 
 
 def started(store: FleetStore, clock: FakeClock) -> FleetCounters:
-    counters = FleetCounters(store, clock)
+    counters = FleetCounters(store, clock, clock)
     counters.restore()
     return counters
 
@@ -177,6 +177,20 @@ def test_a_gateway_is_forgotten_after_a_day() -> None:
     assert shown(counters) == {}
     assert store.rows == {}
     assert shown(started(store, clock)) == {}
+
+
+def test_a_clock_set_forward_forgets_none_that_lives() -> None:
+    store, clock, monotonic = MemoryStore(), FakeClock(), FakeClock()
+    counters = FleetCounters(store, clock, monotonic)
+    counters.report(counted("a"))
+    counters.flush()
+
+    clock.advance(FORGET_AFTER_S + 1.0)
+    monotonic.advance(1.0)
+    assert shown(counters) == {"a": 1}
+
+    monotonic.advance(GONE_AFTER_S)
+    assert shown(counters) == {}
 
 
 class Fleet:

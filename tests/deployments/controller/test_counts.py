@@ -125,7 +125,7 @@ class TestFleetCounts:
         self, url: str, clock: FakeClock
     ) -> None:
         for cluster in ("one", "two"):
-            counters = FleetCounters(FleetStore(url, cluster, clock), clock)
+            counters = FleetCounters(FleetStore(url, cluster, clock), clock, clock)
             counters.report(counted((V2, "200", None, 5)))
             counters.flush()
         heard = {
@@ -146,7 +146,7 @@ class TestFleetCounts:
         self, url: str, clock: FakeClock
     ) -> None:
         store = FleetStore(url, "one", clock)
-        counters = FleetCounters(store, clock)
+        counters = FleetCounters(store, clock, clock)
         counts = FleetCounts(store, nothing_heard)
         gateway = Counters("a")
 
@@ -165,18 +165,18 @@ class TestFleetCounts:
         assert now() == 7
         assert [snapshot.gateway for snapshot in counters.merged()] == ["b"]
 
-        again = FleetCounters(store, clock)
+        again = FleetCounters(store, clock, clock)
         again.restore()
         counters = again
         assert now() == 7
         assert "past" not in [snapshot.gateway for snapshot in again.merged()]
 
     def test_counts_outlive_a_cluster(self, url: str, clock: FakeClock) -> None:
-        old = FleetCounters(FleetStore(url, "old", clock), clock)
+        old = FleetCounters(FleetStore(url, "old", clock), clock, clock)
         old.report(counted((V2, "200", None, 5)))
         old.flush()
         store = FleetStore(url, "one", clock)
-        counters = FleetCounters(store, clock)
+        counters = FleetCounters(store, clock, clock)
         counts = FleetCounts(store, nothing_heard)
         gateway = Counters("b")
         gateway.add(REQUESTS, (*V2, "500"), 2)

@@ -99,6 +99,16 @@ def test_a_rollback_to_any_version_loads_it_first(office: Office) -> None:
     assert office.world.weights() == {"1": 0, "7": 100}
 
 
+def test_a_rule_on_a_signal_is_about_one_version(office: Office) -> None:
+    rule = {"name": "few", "signal": "errors", "successCondition": "result[0] < 0.1"}
+    analysis = {"signals": {"errors": {"kind": "errors"}}, "rules": [rule]}
+
+    with pytest.raises(
+        MalformedRequestError, match=r"rollout.analysis.rules\[0\].signal: 'errors'"
+    ):
+        office.start(versions=["2", "3"], rollout={"strategy": "ab", "analysis": analysis})
+
+
 def test_arms_of_an_ab_test(office: Office) -> None:
     office.start(versions=["2", "3"])
     office.world.run(most=4)

@@ -10,7 +10,7 @@ from deployments.rollout.aftermath import asked
 from deployments.rollout.looking import MOST_ELAPSED_S, outcome
 from deployments.rollout.measurements import Measurement
 from deployments.rollout.measurements import Phase as RulePhase
-from deployments.rollout.seen import Checked, Seen, VersionSeen
+from deployments.rollout.seen import Answered, Checked, Seen, VersionSeen
 from deployments.rollout.signals import Counts
 from deployments.rollout.state import (
     Advanced,
@@ -320,6 +320,18 @@ def test_a_check_comes_before_any_request(
     assert after.phase is phase
     assert reason in after.reason
     assert after.judged == (phase is not Phase.PROGRESSING)
+
+
+def test_a_webhook_that_words_its_no_anew_each_time_is_one_event() -> None:
+    rollout = at_half(plan=with_hooks(PLAN, "confirm-promotion"), approved=True)
+    kinds: list[str] = []
+    for number in range(3):
+        no = Answered(False, True, f"webhook 'gate' answered 403: {number} of 3 have agreed")
+        done = advance(rollout, later(seen(told={"gate": no}), rollout))
+        rollout, kinds = done.rollout, [*kinds, *(event.kind for event in done.events)]
+
+    assert kinds.count("waiting") == 1
+    assert "2 of 3 have agreed" in rollout.reason
 
 
 def test_whoever_may_call_for_a_rollback_is_heard_during_a_pause_by_hand() -> None:
