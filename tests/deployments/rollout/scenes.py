@@ -60,6 +60,11 @@ def seen(**changes: Any) -> Seen:
     return replace(Seen(NOW_S, "1", None, versions=ready, edges=EDGES), **changes)
 
 
+def of(*versions: VersionSeen) -> dict[str, VersionSeen]:
+    """How versions 2, 3 and so on fare beside a stable one that is well."""
+    return {"1": READY} | {str(n): each for n, each in enumerate(versions, start=2)}
+
+
 def counted(canary: Counts, stable: Counts = GOOD, **changes: Any) -> Seen:
     return seen(counts={"1": stable, "2": canary, "3": canary}, **changes)
 
