@@ -1,17 +1,12 @@
 """A sweep from its first line to its registered version, resumable after every step."""
 
-import traceback
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import ray
-from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
-from msgspec import structs
 
 from tuning.abandoning import abandon_run
 from tuning.background import Background
@@ -19,52 +14,26 @@ from tuning.book import Book, Observer
 from tuning.budget import Account
 from tuning.cluster import Cluster, ray_cluster, require_room
 from tuning.console import SweepConsole
-from tuning.crossvalidation import fold_scores, mean_and_std
-from tuning.errors import (
-    ConfigError,
-    NotBetterError,
-    SweepError,
-    TrackingError,
-    TuningError,
-)
-from tuning.flavors import require_flavor
+from tuning.errors import ConfigError, NotBetterError, SweepError
 from tuning.gauges import SweepGauges, repeated
-from tuning.goals import feasible, pareto_set
 from tuning.home import Home
-from tuning.ledger import Ledger, Manifest, Outcome, Trial, TrialState, locked
-from tuning.mlflowfaults import MLFLOW_ERRORS, reachable
-from tuning.probes import without_password
+from tuning.ledger import Ledger, Manifest, Outcome, Trial, locked
+from tuning.mlflowfaults import reachable
 from tuning.progress import Progress, show_outcome
-from tuning.quiet import muted_stderr
-from tuning.refit import Fit, remote_fit
-from tuning.registry import (
-    HOLDOUT_SCORE,
-    Winner,
-    find_version,
-    get_version,
-    give_alias,
-    open_registry,
-    register,
-)
-from tuning.reporting.facts import Ending, write_ending
-from tuning.reporting.making import REPORT_FILE, new_ending, note_fitted, write_report
+from tuning.refit import remote_fit
+from tuning.registration import Registration
+from tuning.registry import get_version, open_registry
 from tuning.runs import SPEC_FILE, plain_spec
-from tuning.selecting.champion import Contender, judge_contender
-from tuning.selection import select
 from tuning.spec import SweepSpec, Task
 from tuning.suggestion import make_suggestions
 from tuning.sweep import make_workload, run_trials
 from tuning.tracing import traced_sweep
-from tuning.tracking import Tracker
-from tuning.trainers.factory import in_one_line
+from tuning.tracking import REFUSED, Tracker
 from tuning.warmstart import load_priors
 from tuning.workload import fit_winner
 
 if TYPE_CHECKING:
     from tuning.sweeptraces import SweepTraces
-
-REFUSED = "rayfleet.refused"
-"""Tag of a sweep's run: why nothing was registered."""
 
 
 def run_sweep(
@@ -260,136 +229,18 @@ class _Run:
         # process would only import the framework that this one needs anyway, to log.
         here = cluster.own and not spec.resources.gang
         fit = partial(fit_winner, workload) if here else remote_fit(shared, spec.resources)
-        return self._register(tracker, progress, book.trials, fit)
-
-    def _report(self, tracker: Tracker, outcome: Outcome | None) -> None:
-        """Write the page about the sweep, here and into MLflow; it is no reason to fail."""
-        try:
-            manifest = replace(self.manifest, outcome=outcome)
-            report = write_report(self.ledger, manifest)
-        except Exception as error:  # noqa: BLE001, as above
-            self.console.print(f"no report: {in_one_line(error)}", markup=False)
-            return
-        tracker.attach(REPORT_FILE, report.html)
-        self.console.print(f"report: {report.path}", markup=False, soft_wrap=True)
-
-    def _register(
-        self, tracker: Tracker, progress: Progress, trials: list[Trial], fit: Fit
-    ) -> tuple[Outcome, Trial]:
-        spec = self.task.spec
-        winner = self._winner(tracker, progress, trials)
-        tracker.flush()
-        try:
-            version, alias = self._version(tracker, progress, winner, fit)
-        except MLFLOW_ERRORS as error:
-            reason = str(error).partition("\n")[0][:200]
-            shown = without_password(self.home.registry_uri)
-            raise TrackingError(
-                f"MLflow at {shown} failed while {spec.model!r} was registered: "
-                f"{reason}; the same command goes on from there"
-            ) from None
-        except (TuningError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # noqa: BLE001, a user's own code, or a model of no flavor
-            tracker.attach("traceback.txt", traceback.format_exc())
-            cause = getattr(error, "cause", None) or error  # Ray's error wraps the trainer's
-            raise SweepError(
-                f"{spec.name}: trial {winner.number} won, but its refit on all training rows "
-                f"could not be registered: {in_one_line(cause)}; the traceback is in MLflow, "
-                f"under run {tracker.parent_id}"
-            ) from None
-        holdout_score = float(version.tags[HOLDOUT_SCORE])
-        outcome = Outcome(
-            model=version.name,
-            version=str(version.version),
-            alias=alias,
-            trial=winner.number,
-            holdout_score=holdout_score,
-            sweep_run_id=tracker.parent_id,
+        registration = Registration(
+            self.task,
+            self.ledger,
+            self.manifest,
+            self.home,
+            self.console,
+            self.where,
+            self.force,
+            tracker,
+            progress,
         )
-        self._report(tracker, outcome)
-        self._summarize(tracker, winner, holdout_score)
-        return outcome, winner
-
-    def _winner(self, tracker: Tracker, progress: Progress, trials: list[Trial]) -> Trial:
-        spec = self.task.spec
-        kept = feasible(trials, spec.limits)
-        if spec.objectives:
-            kept = pareto_set(kept, spec.goals)
-            tracker.note_pareto(kept)
-            progress.say(f"Pareto set: trials {', '.join(str(each.number) for each in kept)}")
-        winner = select(kept, metric=spec.metric, mode=spec.mode)
-        if winner is not None:
-            return winner
-        complete = sum(trial.state is TrialState.COMPLETE for trial in trials)
-        if complete:
-            raise SweepError(
-                f"{spec.name}: none of {complete} completed trials keeps to "
-                f"{', '.join(spec.constraints)}, nothing was registered; what they measured is "
-                f"in MLflow, under run {tracker.parent_id}"
-            )
-        raise SweepError(
-            f"{spec.name}: none of {len(trials)} trials completed, nothing was registered; "
-            f"their tracebacks are in MLflow, under run {tracker.parent_id}; --restart runs anew"
-        )
-
-    def _version(
-        self, tracker: Tracker, progress: Progress, winner: Trial, fit: Fit
-    ) -> tuple[ModelVersion, str]:
-        """Find or make the sweep's version, and give it its alias."""
-        spec = self.task.spec
-        client = open_registry(self.home)
-        version = find_version(client, spec.model, tracker.parent_id)
-        if version is None:
-            progress.say(f"fitting trial {winner.number} on all training rows")
-            fitted = cache(partial(fit, winner.params, *self.task.holdout_rows, winner.segments))
-            with muted_stderr():
-                require_flavor(self.task.trainer.flavor).prepare()
-                self._require_better(client, tracker, winner, lambda: fitted()[0])
-                model, holdout = fitted()
-            if spec.metric not in holdout:
-                raise KeyError(f"score() reports no {spec.metric!r}")
-            run_ids = tracker.run_id(winner), tracker.parent_id
-            progress.say("registering")
-            with muted_stderr():
-                note_fitted(self.ledger, self._ending(tracker, winner), self.task, model, holdout)
-                version = register(client, self.task, Winner(winner, *run_ids, model, holdout))
-        return version, give_alias(client, version)
-
-    def _ending(self, tracker: Tracker, winner: Trial) -> Ending:
-        return new_ending(self.task, self.where, tracker.parent_id, tracker.run_id(winner))
-
-    def _require_better(
-        self, client: MlflowClient, tracker: Tracker, winner: Trial, model: Callable[[], Any]
-    ) -> None:
-        spec = self.task.spec
-        if spec.require_better is None or self.force:
-            return
-        contender = Contender(
-            task=self.task,
-            trial_run_id=tracker.run_id(winner),
-            scores=list(fold_scores(winner.reports, spec.metric).values()),
-            metric=spec.metric,
-            sign=1.0 if spec.mode == "max" else -1.0,
-            model=model,
-        )
-        verdict = judge_contender(client, spec.model, contender, spec.require_better)
-        if not verdict.better:
-            tracker.summarize({}, {REFUSED: verdict.reason})
-            ending = self._ending(tracker, winner)
-            write_ending(self.ledger.folder, structs.replace(ending, refused=verdict.reason))
-            self._report(tracker, None)
-            raise NotBetterError(
-                f"{spec.name}: trial {winner.number} won, but nothing was registered: "
-                f"{verdict.reason}; --force registers it nevertheless"
-            )
-
-    def _summarize(self, tracker: Tracker, winner: Trial, holdout_score: float) -> None:
-        metric = self.task.spec.metric
-        mean, std = mean_and_std(fold_scores(winner.reports, metric).values())
-        metrics = {f"{metric}_mean": mean, f"{metric}_std": std, f"{metric}_holdout": holdout_score}
-        tracker.summarize(metrics, {"rayfleet.trial_id": str(winner.number)})
-        tracker.finish("FINISHED")
+        return registration.register(book.trials, fit)
 
 
 def _opening(spec: SweepSpec, earlier: list[Trial]) -> str:

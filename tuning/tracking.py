@@ -40,6 +40,9 @@ TRACEBACK = "rayfleet.traceback"
 PARETO = "rayfleet.pareto"
 SCHEDULE = "rayfleet.schedule"
 PARAMS = "rayfleet.params"
+REFUSED = "rayfleet.refused"
+"""Of a sweep's run: why nothing was registered."""
+
 DATA_HASH = "rayfleet.data_hash"
 GIT_COMMIT = "rayfleet.git_commit"
 
