@@ -181,9 +181,11 @@ def assess(rule: Rule, measurements: Sequence[Measurement]) -> Assessment:
     taken = len(measurements) - _count(measurements, Phase.ERROR)
     if failed > rule.failure_limit:
         phase, reason = Phase.FAILED, f"failed ({failed}) > failureLimit ({rule.failure_limit})"
+        reason += _last(measurements, Phase.FAILED)
     elif inconclusive > rule.inconclusive_limit:
         phase = Phase.INCONCLUSIVE
         reason = f"inconclusive ({inconclusive}) > inconclusiveLimit ({rule.inconclusive_limit})"
+        reason += _last(measurements, Phase.INCONCLUSIVE)
     elif errors > rule.consecutive_error_limit:
         phase = Phase.ERROR
         limit = rule.consecutive_error_limit
@@ -208,6 +210,15 @@ def is_due(rule: Rule, measurements: Sequence[Measurement], now_s: float) -> boo
         return True
     since_s = now_s - measurements[-1].at_s
     return since_s < 0.0 or since_s >= (rule.interval_s or ERROR_RETRY_S)
+
+
+def _last(measurements: Sequence[Measurement], phase: Phase) -> str:
+    """What the last measurement of a phase was, for the reason; nothing where it had no value."""
+    value = next(each.value for each in reversed(measurements) if each.phase is phase)
+    if value is None:
+        return ""
+    values = value if isinstance(value, Sequence) else (value,)
+    return f", last {', '.join('none' if each is None else f'{each:.4g}' for each in values)}"
 
 
 def _count(measurements: Sequence[Measurement], phase: Phase) -> int:

@@ -120,7 +120,7 @@ def test_rules_ask_prometheus(empty: Path, tmp_path: Path, value: str, phase: st
 
     assert world.last().phase == phase
     if phase == "aborted":
-        assert world.last().reason == "p99: failed (2) > failureLimit (1)"
+        assert world.last().reason == "p99: failed (2) > failureLimit (1), last 0.5"
     world.store.close()
 
 
@@ -140,7 +140,7 @@ def test_rules_on_a_signal_see_what_was_counted_meanwhile(
 
     assert world.last().phase == phase
     if phase == "aborted":
-        assert world.last().reason == "few: failed (1) > failureLimit (0)"
+        assert world.last().reason == "few: failed (1) > failureLimit (0), last 0.06, 0"
     world.store.close()
 
 

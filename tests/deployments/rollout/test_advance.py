@@ -328,7 +328,7 @@ def test_threshold_rules_in_argo_s_words(phases: list[str], phase: Phase) -> Non
 
     assert done.phase is phase
     if phase is Phase.ABORTED:
-        assert done.reason == "p99: failed (2) > failureLimit (1)"
+        assert done.reason == "p99: failed (2) > failureLimit (1), last 1"
 
 
 def test_where_every_signal_is_left_out_an_analysis_waits() -> None:
