@@ -31,7 +31,7 @@ from tuning.reporting.making import REPORT_FILE, new_ending, note_fitted, write_
 from tuning.selecting.champion import Contender, judge_contender
 from tuning.selection import select
 from tuning.spec import Task
-from tuning.tracking import REFUSED, Tracker
+from tuning.tracking import REFUSED, TRIAL_ID, Tracker
 from tuning.trainers.factory import in_one_line
 
 
@@ -90,6 +90,9 @@ class Registration:
                 f"could not be registered: {in_one_line(cause)}; the traceback is in MLflow, "
                 f"under run {self.tracker.parent_id}"
             ) from None
+        # One that an earlier process registered is its own trial's, whichever would win by now.
+        made_of = version.tags[TRIAL_ID]
+        winner = next((trial for trial in trials if str(trial.number) == made_of), winner)
         holdout_score = float(version.tags[HOLDOUT_SCORE])
         outcome = Outcome(
             model=version.name,

@@ -17,6 +17,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_USER
 
 from tuning.errors import ConfigError, TrackingError
@@ -233,6 +234,8 @@ class Tracker:
             Param(key, value[:PARAM_LENGTH]) for key, value in _flat(self._manifest.spec).items()
         ]
         self._client.log_batch(run_id, params=params)
+        # What an earlier attempt was refused for is settled by this one.
+        self._drop_tag(run_id, REFUSED)
         self._client.update_run(run_id, status="RUNNING")
         return run_id
 
@@ -265,6 +268,13 @@ class Tracker:
         }
         if trial.state is not TrialState.RUNNING:
             self._outbox.put(partial(self._end, trial))
+
+    def _drop_tag(self, run_id: str, key: str) -> None:
+        try:
+            self._client.delete_tag(run_id, key)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
 
     def _begin(self, trial: Trial) -> None:
         number = str(trial.number)

@@ -21,7 +21,7 @@ from tuning.exploring import Segment
 from tuning.ledger import Manifest, Prior, Trial, TrialState
 from tuning.scheduler import SchedulerSpec
 from tuning.spec import SweepSpec
-from tuning.tracking import PARAMS, PARETO, SCHEDULE, Tracker
+from tuning.tracking import PARAMS, PARETO, REFUSED, SCHEDULE, Tracker
 from tuning.warmstart import load_priors
 
 SPEC = SweepSpec.model_validate(
@@ -243,6 +243,20 @@ def test_runs_that_a_user_nested_below_the_sweep_are_left_alone(
 
     assert second.parent_id == first.parent_id
     assert client.get_run(nested.info.run_id).info.status == "RUNNING"
+
+
+def test_a_sweep_that_goes_on_is_not_shown_as_refused(
+    client: MlflowClient, open_tracker: Callable[..., Tracker]
+) -> None:
+    refused = open_tracker()
+    refused.summarize({}, {REFUSED: "no better than the champion"})
+    refused.close()
+    assert REFUSED in client.get_run(refused.parent_id).data.tags
+
+    forced = open_tracker()
+
+    assert forced.parent_id == refused.parent_id
+    assert REFUSED not in client.get_run(forced.parent_id).data.tags
 
 
 def test_pruned_trial_is_told_from_a_complete_one(
