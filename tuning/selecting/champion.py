@@ -6,7 +6,8 @@ models answer for rows of the new hold-out that the champion was never fitted on
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -20,12 +21,16 @@ from tuning.crossvalidation import cross_validate, cut_folds, fold_scores, take_
 from tuning.data import Labels, Rows
 from tuning.errors import ConfigError
 from tuning.flavors import require_flavor
+from tuning.folds import Positions
+from tuning.mlflowfaults import MLFLOW_ERRORS
 from tuning.registry import CHAMPION, CLASSES, SWEEP_RUN_ID, TRIAL_RUN_ID
 from tuning.runs import fold_values, read_artifact, recorded_spec
 from tuning.seen import ROWS_FILE, decode_hashes, row_hashes
+from tuning.selecting.columns import strange_columns
 from tuning.space import Params
 from tuning.spec import SweepSpec, Task, check_sweep
 from tuning.tracking import DATA_HASH, PARAMS
+from tuning.trainers.factory import in_one_line
 
 MOST_PARTS = 10
 """Parts into which a hold-out is cut; each is one pair of scores."""
@@ -84,7 +89,7 @@ def judge_contender(
     """Compare with the version that the alias `champion` names.
 
     Raises:
-        Exception: Whatever MLflow's stores or a trainer raise.
+        Exception: Whatever MLflow's stores raise, or the contender's trainer.
     """
     registered = client.search_registered_models(f"name = '{model}'")
     number = registered[0].aliases.get(CHAMPION) if registered else None
@@ -173,7 +178,10 @@ def _on_our_folds(task: Task, spec: SweepSpec, params: Params, metric: str) -> t
         raise _IncomparableError(f"its trainer {spec.trainer!r} never reports {metric!r}")
     rows, labels = other.training_rows
     folds = cut_folds(rows, labels, other.split.folds)
-    reports = list(cross_validate(other.trainer, params, folds, metric=metric, epochs=spec.epochs))
+    with _answering():
+        reports = list(
+            cross_validate(other.trainer, params, folds, metric=metric, epochs=spec.epochs)
+        )
     return tuple(fold_scores(reports, metric).values())
 
 
@@ -184,6 +192,34 @@ def _on_new_rows(
     task = contender.task
     if json.loads(champion.tags.get(CLASSES, "[]")) != list(task.table.classes):
         raise _IncomparableError("it knows other classes")
+    other = check_sweep(
+        spec.model_copy(update={"data": task.spec.data, "folds": task.spec.folds}),
+        where=f"sweep {spec.name}",
+    )
+    uri = f"models:/{champion.name}/{champion.version}"
+    # First, as rows with other columns all look new.
+    strange = strange_columns(uri, task.table.columns, other.holdout_rows[0])
+    if strange is not None:
+        raise _IncomparableError(strange)
+    new, parts = _new_parts(client, champion, task)
+    with _answering():
+        model = require_flavor(other.trainer.flavor).load(uri)
+        theirs = [
+            _score(other, model, *_picked(other.holdout_rows, new[part]), contender.metric)
+            for part in parts
+        ]
+    model = contender.model()
+    ours = [
+        _score(task, model, *_picked(task.holdout_rows, new[part]), contender.metric)
+        for part in parts
+    ]
+    return ours, theirs
+
+
+def _new_parts(
+    client: MlflowClient, champion: ModelVersion, task: Task
+) -> tuple[Positions, list[Any]]:
+    """Find the hold-out rows that the champion was not fitted on, and cut them into parts."""
     content = read_artifact(client, champion.tags[SWEEP_RUN_ID], ROWS_FILE)
     if content is None:
         raise _IncomparableError(f"its sweep's run has no {ROWS_FILE!r}, which says what it saw")
@@ -196,21 +232,23 @@ def _on_new_rows(
             f"{len(new)} of {len(held)} hold-out rows are new to it, with "
             f"{'two of each class' if task.table.classes else 'four'} at least needed"
         )
-    other = check_sweep(
-        spec.model_copy(update={"data": task.spec.data, "folds": task.spec.folds}),
-        where=f"sweep {spec.name}",
-    )
-    uri = f"models:/{champion.name}/{champion.version}"
-    theirs = require_flavor(other.trainer.flavor).load(uri)
-    sides = (task, contender.model()), (other, theirs)
-    ours, others = (
-        [
-            _score(side, model, *_picked(side.holdout_rows, new[part]), contender.metric)
-            for part in parts
-        ]
-        for side, model in sides
-    )
-    return ours, others
+    return new, parts
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn what the champion's code raises in the block into a reason.
+
+    Raises:
+        _IncomparableError: It raised something.
+        Exception: MLflow did.
+    """
+    try:
+        yield
+    except (_IncomparableError, *MLFLOW_ERRORS):
+        raise
+    except Exception as error:  # a user's own code may raise anything
+        raise _IncomparableError(f"it fails on these rows: {in_one_line(error)}") from error
 
 
 def _parts(labels: Labels) -> list[Any]:

@@ -61,6 +61,8 @@ def run_selection(
         NotBetterError: The rules want better than the champion, and the winner is not.
     """
     client = open_runs(home)
+    # The champion is loaded by MLflow's own functions, which look where they were told to.
+    registry = open_registry(home)
     with reachable(home):
         ranked = rank(read_candidates(client, spec), spec)
         show_ranking(console, ranked, spec.metric)
@@ -87,7 +89,7 @@ def run_selection(
             console.print("nothing was registered: --dry-run", markup=False)
             return
         with muted_stderr():
-            version = elected.register(open_registry(home))
+            version = elected.register(registry)
             alias = give_alias(client, version)
     console.print(_outcome(spec, winner, version, alias))
 

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -176,6 +177,9 @@ def test_where_the_data_changed_rows_decide_that_the_champion_never_saw(
     sweep(home, "before", data=data, n_trials=1, register_as="iris", **before)
     frame.to_csv(path, index=False)
     sweep(home, "after", data=data, space=TREES)
+    # A process that only selects has told MLflow nothing yet, which then looks where it likes.
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/elsewhere.db")
+    mlflow.set_registry_uri(f"sqlite:///{tmp_path}/elsewhere.db")
 
     _, shown = elect(home, sweeps=["after"], require_better={})
 
@@ -196,6 +200,46 @@ def test_the_same_rows_under_other_labels_are_nothing_new(home: Home, tmp_path: 
 
     with pytest.raises(NotBetterError, match=r"of 40 hold-out rows are new to it, with two of"):
         elect(home, sweeps=["after"], require_better={})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param({"x3": None}, "it knows other columns: 'x3' is gone", id="one-less"),
+        pytest.param({"x4": 1.0}, "it knows other columns: 'x4' is new", id="one-more"),
+        pytest.param({"x3": "far"}, "its columns are of other types", id="text-now"),
+    ],
+)
+def test_a_champion_that_knows_other_columns_cannot_be_compared(
+    home: Home, tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    path = tmp_path / "rows.csv"
+    frame = make_frame(Recipe(n_rows=200, n_numbers=4, seed=3))
+    data = {"path": str(path), "target": "label"}
+    frame.to_csv(path, index=False)
+    sweep(home, "before", data=data, space=STUMPS, n_trials=1, register_as="iris")
+    # The same rows, which pass for new ones.
+    frame.assign(**change).dropna(axis="columns").to_csv(path, index=False)
+    sweep(home, "after", data=data, space=TREES, n_trials=1)
+
+    with pytest.raises(NotBetterError) as refused:
+        elect(home, sweeps=["after"], require_better={})
+
+    assert f"cannot be compared with the champion, version 1: {reason};" in str(refused.value)
+
+
+def test_a_champion_that_fails_on_our_folds_cannot_be_compared(home: Home) -> None:
+    many = {"estimator": "knn", "n_neighbors": 80}
+    sweep(home, "before", space=many, n_trials=1, register_as="iris")
+    sweep(home, "after", space=TREES, n_trials=1, folds={"n_splits": 2})
+
+    with pytest.raises(NotBetterError) as refused:
+        elect(home, sweeps=["after"], require_better={})
+
+    # Half of 120 rows are fewer than 80.
+    assert "version 1: it fails on these rows: ValueError: Expected n_neighbors" in str(
+        refused.value
+    )
 
 
 def test_a_champion_that_no_sweep_made_cannot_be_compared(home: Home) -> None:
