@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import yaml
+
 from kuberay.checks.capacity import check_capacity
 from kuberay.checks.embedded import check_embedded
 from kuberay.checks.jobs import check_jobs
@@ -82,7 +84,7 @@ def faults_of(objects: Sequence[Manifest], project: Project) -> Iterator[Fault]:
     for check in CHECKS:
         try:
             yield from check(objects, project)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
             # The checks read objects as the schemas have them, and these may be broken, or missing.
             yield Fault(check.__name__, f"stops at {error!r}: an object has not its kind's form")
 

@@ -9,9 +9,9 @@ from deployments.fleet import build
 from deployments.schema import FleetSpec
 from deployments.serveconfig import schema_faults
 from deployments.userconfig import ModelsSpec
+from kuberay.checks.configs import deployment, fleet_args, serve_config
 from kuberay.checks.objects import Fault, Manifest, of_kind, place
 from kuberay.checks.project import Project
-from kuberay.checks.serving import deployment, fleet_args, serve_config
 from tuning.errors import TuningError
 
 

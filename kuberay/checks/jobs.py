@@ -5,7 +5,17 @@ import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kuberay.checks.objects import Fault, Manifest, Pod, environment, of_kind, place, pods
+from kuberay.checks.objects import (
+    Fault,
+    Manifest,
+    Pod,
+    Role,
+    environment,
+    of_kind,
+    place,
+    pods,
+    secret_of,
+)
 from kuberay.checks.project import REPOSITORY, Project
 
 CONFIG = re.compile(r"\bconfigs/[\w./-]+")
@@ -23,7 +33,7 @@ def check_jobs(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
         yield from _job(place(cron), cron["spec"]["jobTemplate"])
         yield from _schedule(place(cron), cron["spec"])
     for pod in pods(objects):
-        if pod.where.endswith("submitter"):
+        if pod.role is Role.SUBMITTER:
             yield from _submitter(pod)
 
 
@@ -33,7 +43,8 @@ def _job(where: str, spec: Mapping[str, Any]) -> Iterator[Fault]:
         if not (REPOSITORY / path).is_file():
             yield Fault(where, f"entrypoint: there is no {path}")
     for module in MODULE.findall(entrypoint):
-        if not (REPOSITORY / module.replace(".", "/")).is_dir():
+        path = REPOSITORY / module.replace(".", "/")
+        if not path.is_dir() and not path.with_suffix(".py").is_file():
             yield Fault(where, f"entrypoint: there is no module {module}")
     if "rayClusterSpec" in spec and spec.get("shutdownAfterJobFinishes") is not True:
         yield Fault(where, "shutdownAfterJobFinishes: its cluster would stay, and be paid for")
@@ -66,7 +77,6 @@ def _submitter(pod: Pod) -> Iterator[Fault]:
     if said.get("RAY_AUTH_MODE") != "token":
         what = f"RAY_AUTH_MODE {said.get('RAY_AUTH_MODE')!r}: should be token"
         yield Fault(pod.where, f"{what}, as the cluster's is")
-    token = said.get("RAY_AUTH_TOKEN")
-    reference = token.get("secretKeyRef", {}) if isinstance(token, Mapping) else {}
-    if reference.get("name") != "ray-auth-token":
-        yield Fault(pod.where, f"RAY_AUTH_TOKEN: {reference}: should be of Secret ray-auth-token")
+    found = secret_of(said.get("RAY_AUTH_TOKEN"))
+    if found is None or found[0] != "ray-auth-token":
+        yield Fault(pod.where, f"RAY_AUTH_TOKEN: {found}: should be of Secret ray-auth-token")

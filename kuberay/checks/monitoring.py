@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from deployments.analysisspec import interval_s
 from kuberay.checks.addresses import CLUSTER_DOMAIN
-from kuberay.checks.objects import Fault, Manifest, Role, fits, name_of, of_kind, place, pods
+from kuberay.checks.objects import Fault, Manifest, fits, name_of, of_kind, place, pods
 from kuberay.checks.project import Project
 from kuberay.checks.routes import services
 from kuberay.checks.selectors import container_ports
@@ -60,7 +60,7 @@ def _targets(scrape: Manifest, objects: Sequence[Manifest]) -> Iterator[Fault]:
 
 def _endpoints(monitor: Manifest, objects: Sequence[Manifest], project: Project) -> Iterator[Fault]:
     chosen = [pod for pod in pods(objects) if fits(monitor["spec"]["selector"], pod.labels)]
-    left_out = [pod.where for pod in pods(objects) if pod.role is not Role.NONE]
+    left_out = [pod.where for pod in pods(objects) if pod.is_ray_node]
     left_out = [where for where in left_out if where not in {pod.where for pod in chosen}]
     if chosen and left_out:
         yield Fault(place(monitor), f"selector: does not fit {left_out[0]}")

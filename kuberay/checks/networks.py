@@ -8,14 +8,13 @@ from kuberay.checks.objects import (
     Manifest,
     Pod,
     Role,
-    fits,
     name_of,
     of_kind,
-    place,
     pods,
-    ray_cluster,
+    pods_behind,
 )
-from kuberay.checks.policies import End, Way, allowed, openings
+from kuberay.checks.openings import needless
+from kuberay.checks.policies import ANY_PORT, End, Way, allowed
 from kuberay.checks.project import Project
 from kuberay.checks.selectors import REDIS_CLEANUP, UPGRADE_PROXY, container_ports, ports_of
 
@@ -39,8 +38,6 @@ API_SERVER_PORTS = (443, 6443)
 """Of its Service, and of most control planes themselves: networks differ in which they see."""
 
 GCS_PORT = 6379
-ANY_PORT = 20_000
-"""One of those that Ray's processes choose themselves."""
 
 
 def check_networks(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
@@ -50,9 +47,9 @@ def check_networks(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
         yield Fault("NetworkPolicy", "none denies what no other allows")
     ways = [
         *_to_services(objects), *_among_ray(objects), *_from_outside(objects),
-        *_through_proxies(objects),
+        *_through_proxies(objects), *_to_outside(objects),
     ]  # fmt: skip
-    for way in [*ways, *_to_outside(objects)]:
+    for way in ways:
         what = f"cannot reach {way.target.where} at port {way.port}"
         if way.protocol != "TCP":
             what += f" ({way.protocol})"
@@ -60,8 +57,9 @@ def check_networks(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
             yield Fault(way.source.where, f"{what}: no policy lets it out")
         if not allowed(policies, "ingress", way):
             yield Fault(way.source.where, f"{what}: no policy lets it in")
+    everyone = list(map(_end, pods(objects)))
     for policy in policies:
-        yield from _needless(policy, ways)
+        yield from needless(policy, ways, everyone)
 
 
 def _denies_everything(policy: Manifest) -> bool:
@@ -75,16 +73,14 @@ def _denies_everything(policy: Manifest) -> bool:
 
 
 def _end(pod: Pod) -> End:
-    return End(pod.where, pod.labels)
+    return End(pod.where, pod.labels, ports=container_ports(pod))
 
 
 def _behind(objects: Sequence[Manifest], service: str, port: int) -> Iterator[Pod]:
     """Pods that a Service's port leads to."""
     for each in of_kind(objects, "Service"):
-        if each["metadata"]["name"] == service and port in {e["port"] for e in ports_of(each)}:
-            for pod in pods(objects):
-                if fits(each["spec"]["selector"], pod.labels):
-                    yield pod
+        if name_of(each) == service and port in {entry["port"] for entry in ports_of(each)}:
+            yield from pods_behind(each, pods(objects))
 
 
 def _to_services(objects: Sequence[Manifest]) -> Iterator[Way]:
@@ -98,13 +94,13 @@ def _among_ray(objects: Sequence[Manifest]) -> Iterator[Way]:
     """Nodes of one cluster, the submitter of its job."""
     for manifest in objects:
         mine = list(pods([manifest]))
-        nodes = [pod for pod in mine if pod.role is not Role.NONE]
+        nodes = [pod for pod in mine if pod.is_ray_node]
         heads = [pod for pod in nodes if pod.role is Role.HEAD]
         for source in nodes:
             for target in nodes:
                 port = GCS_PORT if target.role is Role.HEAD else ANY_PORT
                 yield Way(_end(source), _end(target), port)
-        for submitter in (pod for pod in mine if pod.where.endswith("submitter")):
+        for submitter in (pod for pod in mine if pod.role is Role.SUBMITTER):
             for head in heads or _chosen_heads(manifest, objects):
                 yield from _to_named_ports(head, [(_end(submitter), "dashboard")])
 
@@ -121,7 +117,7 @@ def _from_outside(objects: Sequence[Manifest]) -> Iterator[Way]:
     """Ways of those who stand in no manifest."""
     for pod in pods(objects):
         asked: list[tuple[End, str]] = []
-        if pod.role is not Role.NONE:
+        if pod.is_ray_node:
             asked.append((MONITORING, "metrics"))
         if pod.role is Role.HEAD:
             asked.append((OPERATOR, "dashboard"))
@@ -156,29 +152,7 @@ def _to_named_ports(pod: Pod, asked: Iterable[tuple[End, str]]) -> Iterator[Way]
 
 def _to_outside(objects: Sequence[Manifest]) -> Iterator[Way]:
     for pod in pods(objects):
-        asks = pod.role is not Role.NONE or pod.where.endswith("submitter") or any(addresses(pod))
-        for protocol in ("UDP", "TCP") if asks else ():
+        for protocol in ("UDP", "TCP"):
             yield Way(_end(pod), DNS, 53, protocol)
-        scales = (ray_cluster(pod.owner) or {}).get("enableInTreeAutoscaling")
-        if pod.role is Role.HEAD and scales:
-            for port in API_SERVER_PORTS:
-                yield Way(_end(pod), API_SERVER, port)
-
-
-def _needless(policy: Manifest, ways: Sequence[Way]) -> Iterator[Fault]:
-    """Ports that a policy opens to other namespaces though nobody there needs them."""
-    needed = [
-        (dict(way.source.namespace), way.port)
-        for way in ways
-        if way.source.namespace is not None
-        and fits(policy["spec"]["podSelector"], way.target.labels)
-    ]
-    for labels, port in openings(policy):
-        if labels is None:
-            yield Fault(place(policy), "lets everyone in: name a namespace by its label")
-        elif port is None:
-            yield Fault(place(policy), f"lets {dict(labels)} in at every port: name those it needs")
-        elif (dict(labels), port) not in needed:
-            yield Fault(
-                place(policy), f"lets {dict(labels)} in at port {port}, which it does not need"
-            )
+        for port in API_SERVER_PORTS if pod.scales else ():
+            yield Way(_end(pod), API_SERVER, port)

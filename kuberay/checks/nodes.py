@@ -44,8 +44,11 @@ LEAST_TMP = "1Gi"
 
 LEAST_IDLE_S = 30
 
-SPREAD_OVER = {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+BY_NODE = "kubernetes.io/hostname"
+SPREAD_OVER = {BY_NODE, "topology.kubernetes.io/zone"}
 """Labels that every node has."""
+
+LEAST_SKEW = 2
 
 OFTEN_S = 30
 """Longest time between two questions of a probe, seconds."""
@@ -55,7 +58,7 @@ def check_nodes(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     """Look at every head and every group of workers."""
     for pod in pods(objects):
         yield from _probes(pod)
-        if pod.role is Role.NONE:
+        if not pod.is_ray_node:
             continue
         if pod.role is Role.HEAD:
             yield from _head(pod)
@@ -125,10 +128,29 @@ def _placement(pod: Pod) -> Iterator[Fault]:
             yield Fault(pod.where, what)
         for label in set(spread.get("matchLabelKeys", ())) - pod.labels.keys():
             yield Fault(pod.where, f"matchLabelKeys: no pod has the label {label}")
+        if spread["topologyKey"] == BY_NODE and spread["whenUnsatisfiable"] == "DoNotSchedule":
+            yield from _skew(pod, spread)
+    is_gateways = pod.owner["kind"] == "RayService" and pod.role is Role.WORKER
+    spreads = pod.spec.get("topologySpreadConstraints", ())
+    if is_gateways and BY_NODE not in {each["topologyKey"] for each in spreads}:
+        what = f"topologySpreadConstraints: none over {BY_NODE}"
+        yield Fault(pod.where, f"{what}, so one node may take all gateways along")
     tolerated = {each.get("key") for each in pod.spec.get("tolerations", ())}
     limits = pod.ray_container.get("resources", {}).get("limits", {})
     if GPU in limits and GPU not in tolerated:
         yield Fault(pod.where, f"tolerations: nodes with GPUs wear the taint {GPU}")
+
+
+def _skew(pod: Pod, spread: Mapping[str, Any]) -> Iterator[Fault]:
+    """A constraint that makes workers wait, of which so many always run."""
+    skew, least = spread["maxSkew"], (pod.group or {}).get("minReplicas", 0)
+    if skew >= least:
+        what = f"maxSkew {skew}: one node may have all {least} workers that always run"
+        yield Fault(pod.where, what)
+    # An eligible domain without a pod of ours is the least, whether it has room for one or not.
+    if skew < LEAST_SKEW:
+        what = f"maxSkew {skew}: one node without room would hold all others at that many workers"
+        yield Fault(pod.where, what)
 
 
 def _probes(pod: Pod) -> Iterator[Fault]:
@@ -153,6 +175,10 @@ def _groups(where: str, cluster: Mapping[str, Any]) -> Iterator[Fault]:
         least, now, most = (group.get(f"{each}eplicas") for each in ("minR", "r", "maxR"))
         if not least <= now <= most:
             what = f"minReplicas {least}, replicas {now}, maxReplicas {most}: should rise"
+            yield Fault(f"{where}, {group['groupName']}", what)
+        limits = group["template"]["spec"]["containers"][0].get("resources", {}).get("limits", {})
+        if GPU in limits and least > 0:
+            what = f"minReplicas {least}: GPUs would be paid for that no replica asks for"
             yield Fault(f"{where}, {group['groupName']}", what)
     options = cluster.get("autoscalerOptions", {})
     if cluster.get("enableInTreeAutoscaling") and options.get("version") != "v2":

@@ -10,6 +10,10 @@ import yaml
 Manifest = Mapping[str, Any]
 """One parsed object."""
 
+TMP = "/tmp"  # noqa: S108, a mount
+SHARED_MEMORY = "/dev/shm"  # noqa: S108, a mount
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104, of a pod
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -30,6 +34,10 @@ class Role(StrEnum):
 
     HEAD = "head"
     WORKER = "worker"
+
+    SUBMITTER = "submitter"
+    """Hands a job over to a cluster, and is no node of it."""
+
     NONE = "none"
 
 
@@ -56,8 +64,38 @@ class Pod:
 
     @property
     def all_containers(self) -> Sequence[Mapping[str, Any]]:
-        """Those that run before, too."""
-        return [*self.spec.get("initContainers", ()), *self.containers]
+        """Those that run before, too, and the one that KubeRay adds to a head that scales."""
+        return [*self.spec.get("initContainers", ()), *self.containers, *self._autoscaler]
+
+    @property
+    def volumes(self) -> Mapping[str, Mapping[str, Any]]:
+        """By name."""
+        return {each["name"]: each for each in self.spec.get("volumes", ())}
+
+    @property
+    def claims(self) -> frozenset[str]:
+        """Volumes that its owner makes for each of its pods, and that outlive them."""
+        made = self.owner["spec"].get("volumeClaimTemplates", ())
+        return frozenset(each["metadata"]["name"] for each in made)
+
+    @property
+    def is_ray_node(self) -> bool:
+        """Whether it is part of a Ray cluster."""
+        return self.role in {Role.HEAD, Role.WORKER}
+
+    @property
+    def scales(self) -> bool:
+        """Whether an autoscaler runs in it."""
+        cluster = ray_cluster(self.owner) or {}
+        return self.role is Role.HEAD and bool(cluster.get("enableInTreeAutoscaling"))
+
+    @property
+    def _autoscaler(self) -> Sequence[Mapping[str, Any]]:
+        # As `BuildAutoscalerContainer` of KubeRay 1.7's pod.go puts it together.
+        if not self.scales:
+            return ()
+        options = (ray_cluster(self.owner) or {}).get("autoscalerOptions", {})
+        return ({"name": "autoscaler", "image": self.ray_container.get("image"), **options},)
 
     @property
     def ray_container(self) -> Mapping[str, Any]:
@@ -88,6 +126,11 @@ def place(manifest: Manifest) -> str:
 def of_kind(objects: Iterable[Manifest], *kinds: str) -> Iterator[Manifest]:
     """Those of some kinds."""
     return (each for each in objects if each.get("kind") in kinds)
+
+
+def names(objects: Iterable[Manifest], kind: str) -> frozenset[str]:
+    """Of all objects of a kind."""
+    return frozenset(map(name_of, of_kind(objects, kind)))
 
 
 def name_of(manifest: Manifest) -> str:
@@ -125,6 +168,23 @@ def environment(container: Mapping[str, Any]) -> dict[str, Any]:
     return {
         each["name"]: each.get("value", each.get("valueFrom")) for each in container.get("env", ())
     }
+
+
+def secret_of(variable: Any) -> tuple[str, str] | None:
+    """Name and key of the Secret that a variable's value, or where it comes from, stands in."""
+    source = variable.get("valueFrom", variable) if isinstance(variable, Mapping) else {}
+    reference = source.get("secretKeyRef")
+    return None if reference is None else (reference["name"], reference["key"])
+
+
+def mounts(container: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """What is mounted, by path."""
+    return {each["mountPath"]: each for each in container.get("volumeMounts", ())}
+
+
+def pods_behind(service: Manifest, everyone: Iterable[Pod]) -> Iterator[Pod]:
+    """Those that a Service chooses."""
+    return (pod for pod in everyone if fits(service["spec"]["selector"], pod.labels))
 
 
 def fits(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
@@ -171,7 +231,8 @@ def _submitters(manifest: Manifest) -> Iterator[Pod]:
     template = spec.get("submitterPodTemplate")
     if template is not None:
         labels = template.get("metadata", {}).get("labels", {})
-        yield Pod(f"{place(manifest)}, submitter", manifest, labels, template["spec"])
+        where = f"{place(manifest)}, submitter"
+        yield Pod(where, manifest, labels, template["spec"], Role.SUBMITTER)
 
 
 def _ray_pods(manifest: Manifest, cluster: Mapping[str, Any]) -> Iterator[Pod]:

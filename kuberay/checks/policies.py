@@ -1,7 +1,7 @@
 """What NetworkPolicies let through, from pods of their own namespace and from elsewhere."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kuberay.checks.objects import Manifest, fits
@@ -23,6 +23,9 @@ class End:
     is_pod: bool = True
     """The API server is none."""
 
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """That the pod declares, by name; policies may name them so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -34,9 +37,13 @@ class Way:
     protocol: str = "TCP"
 
 
+ANY_PORT = 20_000
+"""One of those that Ray's processes choose themselves."""
+
+
 def allowed(policies: Sequence[Manifest], direction: Direction, way: Way) -> bool:
     """Whether the policies of one end let it out (`egress`), or in at the other (`ingress`)."""
-    own, peer = (way.target, way.source) if direction == "ingress" else (way.source, way.target)
+    own, peer = ends(way, direction)
     if own.namespace is not None or not own.is_pod:
         return True  # a matter of other policies than ours
     mine = [
@@ -52,38 +59,37 @@ def allowed(policies: Sequence[Manifest], direction: Direction, way: Way) -> boo
     )
 
 
-def openings(policy: Manifest) -> Iterator[tuple[Mapping[str, str] | None, int | None]]:
-    """Labels of the namespaces that a policy lets in, and at which port; None stands for all."""
-    for rule in policy["spec"].get("ingress", ()):
-        ports = [each.get("port") for each in rule.get("ports", ())] or [None]
-        foreign: list[Mapping[str, str] | None] = [
-            each["namespaceSelector"].get("matchLabels") or None
-            for each in rule.get("from", ())
-            if "namespaceSelector" in each
-        ]
-        if not rule.get("from") or any("ipBlock" in each for each in rule["from"]):
-            foreign.append(None)
-        yield from ((labels, port) for labels in foreign for port in ports)
+def ends(way: Way, direction: Direction) -> tuple[End, End]:
+    """The one whose policies are asked, and the other one."""
+    return (way.target, way.source) if direction == "ingress" else (way.source, way.target)
 
 
-def _has_port(rule: Mapping[str, Any], way: Way) -> bool:
-    ports = rule.get("ports")
-    return ports is None or any(
-        each.get("port") in {None, way.port} and each.get("protocol", "TCP") == way.protocol
-        for each in ports
-    )
+def port_fits(entry: Mapping[str, Any], way: Way) -> bool:
+    """Whether an entry of a rule's `ports` is the way's port."""
+    if entry.get("protocol", "TCP") != way.protocol:
+        return False
+    port = entry.get("port")
+    if isinstance(port, str):
+        return way.target.ports.get(port) == way.port
+    return port is None or port <= way.port <= entry.get("endPort", port)
 
 
-def _has_peer(rule: Mapping[str, Any], direction: Direction, peer: End) -> bool:
-    peers = rule.get("from" if direction == "ingress" else "to")
-    return not peers or (peer.is_pod and any(_is_peer(each, peer) for each in peers))
-
-
-def _is_peer(selectors: Mapping[str, Any], peer: End) -> bool:
+def peer_fits(selectors: Mapping[str, Any], peer: End) -> bool:
+    """Whether an entry of a rule's `from` or `to` chooses an end."""
     if "namespaceSelector" in selectors:
         in_namespace = peer.namespace is not None and fits(
             selectors["namespaceSelector"], peer.namespace
         )
     else:
         in_namespace = peer.namespace is None and "podSelector" in selectors
-    return in_namespace and fits(selectors.get("podSelector"), peer.labels)
+    return peer.is_pod and in_namespace and fits(selectors.get("podSelector"), peer.labels)
+
+
+def _has_port(rule: Mapping[str, Any], way: Way) -> bool:
+    ports = rule.get("ports")
+    return not ports or any(port_fits(each, way) for each in ports)
+
+
+def _has_peer(rule: Mapping[str, Any], direction: Direction, peer: End) -> bool:
+    peers = rule.get("from" if direction == "ingress" else "to")
+    return not peers or any(peer_fits(each, peer) for each in peers)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kuberay.checks.objects import Fault, Manifest, Pod, name_of, of_kind, place, pods
+from kuberay.checks.objects import Fault, Manifest, Pod, name_of, names, of_kind, place, pods
 from kuberay.checks.project import Project
 
 
@@ -19,18 +19,14 @@ def check_references(objects: Sequence[Manifest], project: Project) -> Iterator[
         yield from _mounts(pod)
         yield from _volumes(pod, objects, project)
         account = pod.spec.get("serviceAccountName")
-        if account not in _names(objects, "ServiceAccount"):
+        if account not in names(objects, "ServiceAccount"):
             yield Fault(pod.where, f"serviceAccountName {account!r}: there is no such account")
     yield from _accounts_of_roles(objects)
     yield from _secrets_of_clusters(objects, project)
     for job in of_kind(objects, "RayJob"):
         chosen = job["spec"].get("clusterSelector", {}).get("ray.io/cluster")
-        if chosen is not None and chosen not in _names(objects, "RayCluster"):
+        if chosen is not None and chosen not in names(objects, "RayCluster"):
             yield Fault(place(job), f"clusterSelector: there is no RayCluster {chosen!r}")
-
-
-def _names(objects: Iterable[Manifest], kind: str) -> set[str]:
-    return {name_of(each) for each in of_kind(objects, kind)}
 
 
 def _variables(
@@ -111,20 +107,16 @@ def _walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _mounts(pod: Pod) -> Iterator[Fault]:
-    claims = {
-        each["metadata"]["name"] for each in pod.owner["spec"].get("volumeClaimTemplates", ())
-    }
-    volumes = {each["name"] for each in pod.spec.get("volumes", ())}
     for container in pod.all_containers:
         for mount in container.get("volumeMounts", ()):
-            if mount["name"] not in volumes | claims:
+            if mount["name"] not in pod.claims | pod.volumes.keys():
                 where = f"{pod.where}, container {container['name']}"
                 yield Fault(where, f"volume {mount['name']!r}: there is no such volume")
 
 
 def _volumes(pod: Pod, objects: Sequence[Manifest], project: Project) -> Iterator[Fault]:
-    for volume in pod.spec.get("volumes", ()):
-        where = f"{pod.where}, volume {volume['name']!r}"
+    for volume_name, volume in pod.volumes.items():
+        where = f"{pod.where}, volume {volume_name!r}"
         if "configMap" in volume:
             keys = [each["key"] for each in volume["configMap"].get("items", ())]
             yield from _config_faults(where, volume["configMap"]["name"], keys, objects)
@@ -133,15 +125,15 @@ def _volumes(pod: Pod, objects: Sequence[Manifest], project: Project) -> Iterato
             for item in volume["secret"].get("items", ()) or [{"key": None}]:
                 yield from _secret_faults(where, {"name": name, "key": item["key"]}, project)
         claim = volume.get("persistentVolumeClaim", {}).get("claimName")
-        if claim is not None and claim not in _names(objects, "PersistentVolumeClaim"):
+        if claim is not None and claim not in names(objects, "PersistentVolumeClaim"):
             yield Fault(where, f"there is no PersistentVolumeClaim {claim!r}")
 
 
 def _accounts_of_roles(objects: Sequence[Manifest]) -> Iterator[Fault]:
-    for binding in of_kind(objects, "RoleBinding"):
+    for binding in of_kind(objects, "RoleBinding", "ClusterRoleBinding"):
         role = binding["roleRef"]["name"]
-        if role not in _names(objects, binding["roleRef"]["kind"]):
+        if role not in names(objects, binding["roleRef"]["kind"]):
             yield Fault(place(binding), f"roleRef {role!r}: there is no such role")
         for subject in binding.get("subjects", ()):
-            if subject["name"] not in _names(objects, "ServiceAccount"):
+            if subject["name"] not in names(objects, "ServiceAccount"):
                 yield Fault(place(binding), f"subject {subject['name']!r}: no such account")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kuberay.checks.objects import Fault, Manifest, Pod, Role, place, pods, ray_cluster
+from kuberay.checks.objects import SHARED_MEMORY, Fault, Manifest, Pod, mounts, place, pods
 from kuberay.checks.project import Project
 
 UNITS = {
@@ -16,8 +16,6 @@ GPU = "nvidia.com/gpu"
 
 LEAST_STORAGE = "1Gi"
 """Of a volume that stays."""
-
-SHARED_MEMORY = "/dev/shm"  # noqa: S108, a mount
 
 
 def quantity(text: str | float) -> float:
@@ -38,14 +36,11 @@ def check_resources(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
         for container in pod.all_containers:
             where = f"{pod.where}, container {container['name']}"
             yield from _limits(where, container.get("resources", {}))
-        if pod.role is not Role.NONE:
+        if pod.is_ray_node:
             yield from _told(pod)
             yield from _shared_memory(pod)
     for manifest in objects:
         yield from _claims(manifest)
-        sidecar = (ray_cluster(manifest) or {}).get("autoscalerOptions")
-        if sidecar is not None:
-            yield from _limits(f"autoscaler of {manifest['kind']}", sidecar.get("resources", {}))
 
 
 def _claims(manifest: Manifest) -> Iterator[Fault]:
@@ -99,9 +94,8 @@ def _told(pod: Pod) -> Iterator[Fault]:
 
 def _shared_memory(pod: Pod) -> Iterator[Fault]:
     """The object store lives in /dev/shm, which has 64 MiB unless a volume says more."""
-    mounts = {each["mountPath"]: each["name"] for each in pod.ray_container.get("volumeMounts", ())}
-    volumes = {each["name"]: each for each in pod.spec.get("volumes", ())}
-    disk = volumes.get(mounts.get(SHARED_MEMORY, ""), {}).get("emptyDir", {})
+    mount = mounts(pod.ray_container).get(SHARED_MEMORY, {})
+    disk = pod.volumes.get(mount.get("name", ""), {}).get("emptyDir", {})
     store = float(pod.ray_param("object-store-memory") or 0)
     if disk.get("medium") != "Memory" or quantity(disk.get("sizeLimit", 0)) < store:
         what = f"{SHARED_MEMORY} should be memory of at least {store:.0f} B"

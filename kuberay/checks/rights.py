@@ -1,8 +1,9 @@
 """Whether accounts may ask the API server for what they need, and for nothing more."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from kuberay.checks.objects import Fault, Manifest, Role, name_of, of_kind, place, pods, ray_cluster
+from kuberay.checks.objects import Fault, Manifest, name_of, of_kind, place, pods
 from kuberay.checks.project import Project
 
 Rights = Mapping[tuple[str, str], frozenset[str]]
@@ -13,6 +14,8 @@ AUTOSCALER: Rights = {
     ("ray.io", "rayclusters"): frozenset({"get", "patch"}),
 }
 """As KubeRay's own role for it has them (BuildRole in its rbac.go)."""
+
+ROLES = ("Role", "ClusterRole")
 
 GRANTED = AUTOSCALER.keys() | {
     ("", "pods/log"),
@@ -27,12 +30,11 @@ GRANTED = AUTOSCALER.keys() | {
 def check_rights(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     """Compare what each pod's account is granted with what runs in the pod."""
     granted = {
-        name_of(account): _granted(name_of(account), objects)
+        name_of(account): _granted(account, objects)
         for account in of_kind(objects, "ServiceAccount")
     }
     for pod in pods(objects):
-        scales = (ray_cluster(pod.owner) or {}).get("enableInTreeAutoscaling")
-        needed = AUTOSCALER if pod.role is Role.HEAD and scales else {}
+        needed = AUTOSCALER if pod.scales else {}
         account = str(pod.spec.get("serviceAccountName"))
         has = granted.get(account, {})
         for group, resource in sorted(needed.keys() | has.keys()):
@@ -48,7 +50,7 @@ def check_rights(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
                     yield Fault(pod.where, f"account {account!r} {said}")
         if needed and not pod.spec.get("automountServiceAccountToken", _mounts(account, objects)):
             yield Fault(pod.where, "automountServiceAccountToken: the autoscaler needs the token")
-    for role in of_kind(objects, "Role"):
+    for role in of_kind(objects, *ROLES):
         for group, resource in sorted(_rules(role).keys() - GRANTED):
             what = f"{resource!r} of {group or 'the core group'!r}: nobody here needs it"
             yield Fault(place(role), what)
@@ -62,27 +64,30 @@ def _mounts(account: str, objects: Sequence[Manifest]) -> bool:
     )
 
 
-def _granted(account: str, objects: Sequence[Manifest]) -> Rights:
-    found: dict[tuple[str, str], frozenset[str]] = {}
-    for binding in of_kind(objects, "RoleBinding"):
+def _granted(account: Manifest, objects: Sequence[Manifest]) -> Rights:
+    home = account["metadata"].get("namespace")
+    found: Rights = {}
+    for binding in of_kind(objects, "RoleBinding", "ClusterRoleBinding"):
         space = binding["metadata"].get("namespace")
-        subjects = [
+        subjects = {
             (each["kind"], each["name"], each.get("namespace", space))
             for each in binding.get("subjects", ())
-        ]
-        if ("ServiceAccount", account, space) not in subjects:
-            continue
-        for role in of_kind(objects, binding["roleRef"]["kind"]):
-            if name_of(role) == binding["roleRef"]["name"]:
-                for key, verbs in _rules(role).items():
-                    found[key] = found.get(key, frozenset()) | verbs
+        }
+        if ("ServiceAccount", name_of(account), home) in subjects:
+            for role in of_kind(objects, binding["roleRef"]["kind"]):
+                if name_of(role) == binding["roleRef"]["name"]:
+                    found = _together(found, _rules(role))
     return found
 
 
 def _rules(role: Manifest) -> Rights:
-    return {
-        (group, resource): frozenset(rule["verbs"])
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
+    found: Rights = {}
+    for rule in role["rules"]:
+        keys = itertools.product(rule["apiGroups"], rule["resources"])
+        found = _together(found, dict.fromkeys(keys, frozenset(rule["verbs"])))
+    return found
+
+
+def _together(one: Rights, other: Rights) -> Rights:
+    none: frozenset[str] = frozenset()
+    return {key: one.get(key, none) | other.get(key, none) for key in one.keys() | other.keys()}

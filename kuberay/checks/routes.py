@@ -1,8 +1,11 @@
 """Whether an Ingress, or a route of the Gateway API, leads to a Service with a certificate."""
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kuberay.checks.configs import deadline_s, serve_config
 from kuberay.checks.objects import Fault, Manifest, fits, name_of, of_kind, place
 from kuberay.checks.project import Project
 from kuberay.checks.selectors import ports_of
@@ -14,14 +17,26 @@ SERVE_PORT = "serve"
 def check_routes(objects: Sequence[Manifest], project: Project) -> Iterator[Fault]:
     """Follow every backend and every certificate."""
     there = services(objects)
+    fleets = map(serve_config, of_kind(objects, "RayService"))
+    longest_s = max(map(deadline_s, fleets), default=0.0)
     for ingress in of_kind(objects, "Ingress"):
         yield from _ingress(ingress, there)
+        patience_s = ingress["metadata"].get("annotations", {}).get(NGINX_TIMEOUT, NGINX_TIMEOUT_S)
+        yield from _patience(place(ingress), NGINX_TIMEOUT, float(patience_s), longest_s)
     gateways = {
         (each["metadata"].get("namespace"), name_of(each)): each["spec"]["listeners"]
         for each in of_kind(objects, "Gateway")
     }
     for route in of_kind(objects, "HTTPRoute"):
         yield from _route(route, gateways, there)
+        for rule in route["spec"]["rules"]:
+            said = rule.get("timeouts", {}).get("request")
+            if said is None:
+                yield Fault(place(route), "timeouts.request: is left to the proxy")
+            else:
+                # None at all is written as nought.
+                patience_s = _seconds(said) or math.inf
+                yield from _patience(place(route), "timeouts.request", patience_s, longest_s)
     for where, name in _certificates(objects):
         if name not in project.secrets:
             yield Fault(where, f"Secret {name!r}: nothing makes it")
@@ -47,6 +62,23 @@ def services(objects: Sequence[Manifest]) -> dict[str, dict[str, int]]:
 
 PATHS = {"/", "/v2", "/models", "/metrics"}
 """Beginnings of what a gateway answers."""
+
+NGINX_TIMEOUT = "nginx.ingress.kubernetes.io/proxy-read-timeout"
+NGINX_TIMEOUT_S = 60
+"""What nginx takes where nobody says, seconds."""
+
+UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+"""Of the Gateway API's durations."""
+
+
+def _seconds(duration: str) -> float:
+    parts = re.findall(r"(\d+)(h|ms|m|s)", duration)
+    return sum(int(number) * UNITS_S[unit] for number, unit in parts)
+
+
+def _patience(where: str, what: str, patience_s: float, longest_s: float) -> Iterator[Fault]:
+    if patience_s <= longest_s:
+        yield Fault(where, f"{what}: {patience_s:g} s, the longest request takes {longest_s:g} s")
 
 
 def _ingress(ingress: Manifest, there: Mapping[str, Mapping[str, int]]) -> Iterator[Fault]:
@@ -82,10 +114,20 @@ def _route(
             what = f"hostnames {route['spec']['hostnames']}: the listener's is another"
             yield Fault(place(route), f"{what}, {listener['hostname']!r}")
     for rule in route["spec"]["rules"]:
-        for backend in rule["backendRefs"]:
-            if backend["port"] not in there.get(backend["name"], {}).values():
-                what = f"{backend['name']}:{backend['port']}: there is no such Service and port"
-                yield Fault(place(route), what)
+        yield from _rule(place(route), rule, there)
+
+
+def _rule(
+    where: str, rule: Mapping[str, Any], there: Mapping[str, Mapping[str, int]]
+) -> Iterator[Fault]:
+    for match in rule.get("matches", ()):
+        path = match.get("path", {}).get("value", "/")
+        if path not in PATHS:
+            yield Fault(where, f"path {path!r}: no gateway answers there")
+    for backend in rule["backendRefs"]:
+        if backend["port"] not in there.get(backend["name"], {}).values():
+            what = f"{backend['name']}:{backend['port']}: there is no such Service and port"
+            yield Fault(where, what)
 
 
 def _lets_in(listener: Mapping[str, Any], space: Any, route: Manifest) -> bool:

@@ -4,7 +4,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kuberay.checks.objects import Fault, Manifest, Pod, Role, of_kind, place, pods, ray_cluster
+from kuberay.checks.objects import (
+    SHARED_MEMORY,
+    TMP,
+    Fault,
+    Manifest,
+    Pod,
+    environment,
+    mounts,
+    of_kind,
+    place,
+    pods,
+)
 from kuberay.checks.project import Project
 
 SECRETIVE = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY|PRIVATE)", re.IGNORECASE)
@@ -12,9 +23,6 @@ SECRETIVE = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY|PRIVATE)", re.IGNOREC
 
 CREDENTIALS = re.compile(r"://[^/\s:@]+:(?!\$\()[^/\s@]+@")
 """A password written out in an address; `$(VARIABLE)` is none."""
-
-WRITABLE = ("/tmp", "/dev/shm")  # noqa: S108, mounts
-"""Where Ray and the fleet must be able to write, beside RAYFLEET_HOME."""
 
 ENFORCED = "pod-security.kubernetes.io/enforce"
 
@@ -28,15 +36,13 @@ def check_safety(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
         yield from _pod(pod)
         for container in pod.all_containers:
             where = f"{pod.where}, container {container['name']}"
-            yield from _container(where, container.get("securityContext", {}))
+            yield from _container(where, container)
             yield from _plain_secrets(where, container)
-        if pod.role is not Role.NONE:
-            yield from _writable(pod.where, pod.ray_container)
-    for manifest in objects:
-        sidecar = (ray_cluster(manifest) or {}).get("autoscalerOptions")
-        if sidecar is not None:
-            where = f"{place(manifest)}, autoscaler"
-            yield from _container(where, sidecar.get("securityContext", {}))
+        if pod.is_ray_node:
+            home = environment(pod.ray_container).get("RAYFLEET_HOME")
+            yield from _writable(pod.where, pod.ray_container, TMP, SHARED_MEMORY, home)
+        if pod.scales:
+            yield from _writable(f"{pod.where}, autoscaler", pod.all_containers[-1], TMP)
     for secret in of_kind(objects, "Secret"):
         yield Fault(place(secret), "a Secret has no place in the repository")
     yield from _roles(objects)
@@ -52,14 +58,27 @@ def _pod(pod: Pod) -> Iterator[Fault]:
     account = pod.spec.get("serviceAccountName")
     if pod.spec.get("automountServiceAccountToken", True) and account not in ASKS_THE_API_SERVER:
         yield Fault(pod.where, "automountServiceAccountToken should be false")
+    for shared in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.spec.get(shared):
+            yield Fault(pod.where, f"{shared}: the node's is not ours")
+    for name, volume in pod.volumes.items():
+        if "hostPath" in volume:
+            yield Fault(pod.where, f"volume {name!r}: hostPath, the node's disk, is not ours")
 
 
-def _container(where: str, security: Mapping[str, Any]) -> Iterator[Fault]:
+def _container(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
+    security = container.get("securityContext", {})
+    for port in container.get("ports", ()):
+        if "hostPort" in port:
+            yield Fault(where, f"hostPort {port['hostPort']}: the node's ports are not ours")
     for key, wanted in (("allowPrivilegeEscalation", False), ("readOnlyRootFilesystem", True)):
         if security.get(key) is not wanted:
             yield Fault(where, f"securityContext: {key} should be {str(wanted).lower()}")
-    if security.get("capabilities", {}).get("drop") != ["ALL"]:
-        yield Fault(where, "securityContext: capabilities should drop ALL")
+    capabilities = security.get("capabilities", {})
+    if capabilities.get("drop") != ["ALL"] or capabilities.get("add"):
+        yield Fault(where, "securityContext: capabilities should drop ALL, and add none")
+    if security.get("runAsUser") == 0 or security.get("runAsNonRoot") is False:
+        yield Fault(where, "securityContext: root")
     if security.get("privileged"):
         yield Fault(where, "securityContext: privileged")
 
@@ -77,17 +96,13 @@ def _plain_secrets(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(where, "args: a password is written out")
 
 
-def _writable(where: str, container: Mapping[str, Any]) -> Iterator[Fault]:
-    home = next(
-        (e["value"] for e in container.get("env", ()) if e["name"] == "RAYFLEET_HOME"), None
-    )
-    mounts = {
-        each["mountPath"]
-        for each in container.get("volumeMounts", ())
-        if not each.get("readOnly", False)
+def _writable(where: str, container: Mapping[str, Any], *paths: str | None) -> Iterator[Fault]:
+    """Where Ray and the fleet must be able to write; None is RAYFLEET_HOME that nobody set."""
+    mounted = {
+        path for path, mount in mounts(container).items() if not mount.get("readOnly", False)
     }
-    for path in (*WRITABLE, home):
-        if path not in mounts:
+    for path in paths:
+        if path not in mounted:
             yield Fault(where, f"{path or 'RAYFLEET_HOME'} needs a volume: the rest is read-only")
 
 

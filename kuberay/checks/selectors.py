@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kuberay.checks.objects import Fault, Manifest, Pod, fits, of_kind, place, pods
+from kuberay.checks.objects import Fault, Manifest, Pod, fits, of_kind, place, pods, pods_behind
 from kuberay.checks.project import Project
 
 REDIS_CLEANUP = {"ray.io/node-type": "redis-cleanup"}
@@ -69,7 +69,7 @@ def _own_selectors(pod: Pod) -> Iterator[Fault]:
 
 
 def _target_ports(service: Manifest, everyone: Sequence[Pod]) -> Iterator[Fault]:
-    behind = [pod for pod in everyone if fits(service["spec"]["selector"], pod.labels)]
+    behind = list(pods_behind(service, everyone))
     for port in ports_of(service):
         target = str(port.get("targetPort", port["port"]))
         for pod in behind:

@@ -9,15 +9,20 @@ from itertools import pairwise
 
 from kuberay.checks.addresses import addresses, words
 from kuberay.checks.objects import (
+    EVERY_ADDRESS,
+    TMP,
     Fault,
     Manifest,
     Pod,
     environment,
     fits,
+    mounts,
     name_of,
+    names,
     of_kind,
     place,
     pods,
+    secret_of,
 )
 from kuberay.checks.project import Project
 from kuberay.checks.selectors import container_ports
@@ -31,8 +36,6 @@ MLFLOW_VARIABLES = {
     "AWS_SECRET_ACCESS_KEY": "secret-key",
 }
 """What MLflow and its S3 client read, and the key of the Secret where there is one."""
-
-TMP = "/tmp"  # noqa: S108, a mount
 
 SCRIPTS = "/docker-entrypoint-initdb.d"
 """Where PostgreSQL's image looks for scripts when it is started first."""
@@ -48,7 +51,7 @@ def check_servers(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
                 yield Fault(pod.where, "replicas: there should be one")
     for each in of_kind(objects, "StatefulSet"):
         service = each["spec"].get("serviceName")
-        if service not in {name_of(found) for found in of_kind(objects, "Service")}:
+        if service not in names(objects, "Service"):
             yield Fault(place(each), f"serviceName {service!r}: there is no such Service")
 
 
@@ -66,7 +69,7 @@ def _mlflow(pod: Pod, objects: Sequence[Manifest]) -> Iterator[Fault]:
     for name in sorted(options.keys() ^ MLFLOW_OPTIONS):
         what = "is missing" if name in MLFLOW_OPTIONS else "is none that is needed here"
         yield Fault(pod.where, f"--{name} {what}")
-    if options.get("host") != "0.0.0.0":  # noqa: S104, of a pod
+    if options.get("host") != EVERY_ADDRESS:
         yield Fault(pod.where, f"--host={options.get('host')}: nobody else would reach it")
     yield from _listens(pod, options.get("port", "5000"))
     yield from _variables(pod, MLFLOW_VARIABLES)
@@ -80,13 +83,13 @@ def _mlflow(pod: Pod, objects: Sequence[Manifest]) -> Iterator[Fault]:
 
 
 def _allowed_hosts(pod: Pod, hosts: Sequence[str], objects: Sequence[Manifest]) -> Iterator[Fault]:
-    for name in _names(pod, objects):
+    for name in _called(pod, objects):
         if not {name, f"{name}:*"} <= set(hosts):
             what = f"--allowed-hosts: MLflow refuses who calls it {name}: add {name},{name}:*"
             yield Fault(pod.where, what)
 
 
-def _names(pod: Pod, objects: Sequence[Manifest]) -> Iterator[str]:
+def _called(pod: Pod, objects: Sequence[Manifest]) -> Iterator[str]:
     """By which clients in this namespace and in others call a pod's Service."""
     for service in of_kind(objects, "Service"):
         if fits(service["spec"]["selector"], pod.labels):
@@ -131,9 +134,8 @@ def _postgres(pod: Pod, objects: Sequence[Manifest]) -> Iterator[Fault]:
     said = environment(pod.containers[0])
     yield from _kept(pod, "PGDATA", str(said.get("PGDATA", "/var/lib/postgresql/data")))
     yield from _listens(pod, str(said.get("PGPORT", "5432")))
-    mounts = {each["mountPath"]: each["name"] for each in pod.containers[0]["volumeMounts"]}
-    volumes = {each["name"]: each for each in pod.spec.get("volumes", ())}
-    scripts = volumes.get(mounts.get(SCRIPTS, ""), {}).get("configMap", {}).get("name")
+    mount = mounts(pod.containers[0]).get(SCRIPTS, {})
+    scripts = pod.volumes.get(mount.get("name", ""), {}).get("configMap", {}).get("name")
     if scripts is None:
         yield Fault(pod.where, f"{SCRIPTS} has no ConfigMap: nothing makes the other databases")
     for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -178,8 +180,8 @@ def _variables(pod: Pod, wanted: Mapping[str, str | None]) -> Iterator[Fault]:
 def _key_of(pod: Pod, word: str) -> str | None:
     """Key of the Secret that `$(VARIABLE)` stands for."""
     name = word.removeprefix("$(").removesuffix(")")
-    source = environment(pod.containers[0]).get(name)
-    return source.get("secretKeyRef", {}).get("key") if isinstance(source, Mapping) else None
+    found = secret_of(environment(pod.containers[0]).get(name))
+    return None if found is None else found[1]
 
 
 def _is_secret(pod: Pod, word: str) -> bool:
@@ -188,18 +190,12 @@ def _is_secret(pod: Pod, word: str) -> bool:
 
 def _kept(pod: Pod, what: str, path: str) -> Iterator[Fault]:
     """Data outlives the pod only on a claim's volume."""
-    claims = {
-        each["metadata"]["name"] for each in pod.owner["spec"].get("volumeClaimTemplates", ())
-    }
-    folders = [
-        mount["mountPath"]
-        for mount in pod.containers[0].get("volumeMounts", ())
-        if mount["name"] in claims
-    ]
+    mounted = mounts(pod.containers[0])
+    folders = [folder for folder, mount in mounted.items() if mount["name"] in pod.claims]
     if not any(f"{path}/".startswith(f"{folder.rstrip('/')}/") for folder in folders):
         yield Fault(pod.where, f"{what} {path}: is on none of the volumes that stay, {folders}")
 
 
 def _tmp(pod: Pod) -> Iterator[Fault]:
-    if TMP not in {each["mountPath"] for each in pod.containers[0].get("volumeMounts", ())}:
+    if TMP not in mounts(pod.containers[0]):
         yield Fault(pod.where, f"{TMP} needs a volume: the rest is read-only")

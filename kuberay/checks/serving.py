@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kuberay.checks.configs import deadline_s, deployment, fleet_args, serve_config
 from kuberay.checks.objects import (
+    EVERY_ADDRESS,
     Fault,
     Manifest,
     Pod,
     Role,
     environment,
     fits,
-    load,
     of_kind,
     place,
     pods,
@@ -53,17 +54,14 @@ KUBERAY_METRICS_PORT = "8080"
 """What KubeRay gives Ray where nobody says `metrics-export-port`."""
 
 
-EVERY_ADDRESS = "0.0.0.0"  # noqa: S104, of a pod
-
-
 def check_serving(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
     """Look at the fleet's RayService, and at the ports and probes of every Ray node."""
     for pod in pods(objects):
         yield from _probes(pod)
-        if pod.role is not Role.NONE:
+        if pod.is_ray_node:
             yield from _listeners(pod)
     for service in of_kind(objects, "RayService"):
-        mine = [pod for pod in pods([service]) if pod.role is not Role.NONE]
+        mine = [pod for pod in pods([service]) if pod.is_ray_node]
         yield from _environments(place(service), mine)
         yield from _gateways(service, mine)
         yield from _leaving(mine, service)
@@ -75,29 +73,14 @@ def check_serving(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
             yield Fault(place(manifest), "authOptions: Ray's API is open without mode token")
 
 
-def serve_config(service: Manifest) -> dict[str, Any]:
-    """The config that a RayService embeds."""
-    (parsed,) = load(service["spec"]["serveConfigV2"])
-    return dict(parsed)
-
-
-def fleet_args(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a serve config tells the fleet."""
-    return dict(config["applications"][0].get("args", {}))
-
-
-def deployment(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Serve's options of one of the fleet's deployments."""
-    found = [e for e in config["applications"][0].get("deployments", ()) if e["name"] == name]
-    return dict(found[0]) if found else {}
-
-
 def _probes(pod: Pod) -> Iterator[Fault]:
     for container in pod.containers:
         where = f"{pod.where}, container {container['name']}"
         # Nobody waits for what stands beside Ray in its pod, such as a shipper of logs.
-        is_beside = pod.role is not Role.NONE and container is not pod.ray_container
-        if "readinessProbe" not in container and not is_beside and "submitter" not in pod.where:
+        is_waited_for = pod.role is Role.NONE or (
+            pod.is_ray_node and container is pod.ray_container
+        )
+        if "readinessProbe" not in container and is_waited_for:
             yield Fault(where, "readinessProbe is missing")
         for kind in PROBES:
             asked = container.get(kind, {}).get("httpGet")
@@ -106,7 +89,7 @@ def _probes(pod: Pod) -> Iterator[Fault]:
             if asked["path"] not in PATHS:
                 yield Fault(where, f"{kind}: path {asked['path']!r}: nothing answers there")
             at_agent = asked["path"] == NODE_HEALTH
-            if pod.role is not Role.NONE and at_agent != (asked["port"] == AGENT_PORT):
+            if pod.is_ray_node and at_agent != (asked["port"] == AGENT_PORT):
                 yield Fault(where, f"{kind}: {asked['path']} is not at port {asked['port']}")
 
 
@@ -157,6 +140,10 @@ def _gateways(service: Manifest, nodes: Sequence[Pod]) -> Iterator[Fault]:
             yield Fault(pod.where, f"metrics-export-port {metrics} is also {name}")
         if pod.role is Role.WORKER:
             yield from _ready_with_its_gateway(pod)
+            grpc = container_ports(pod).get("grpc")
+            if grpc != ports["express.grpc_port"]:
+                what = f"port named grpc is {grpc}, the gateways' is {ports['express.grpc_port']}"
+                yield Fault(pod.where, what)
     if service["spec"].get("excludeHeadPodFromServeSvc") is not True:
         yield Fault(place(service), "excludeHeadPodFromServeSvc: the head has no gateway")
     options = deployment(config, "Gateway")
@@ -193,7 +180,7 @@ def _ready_with_its_gateway(pod: Pod) -> Iterator[Fault]:
 
 
 def _leaving(nodes: Sequence[Pod], service: Manifest) -> Iterator[Fault]:
-    longest_s = fleet_args(serve_config(service)).get("request_deadline_s", 30.0) + LEAVING_S
+    longest_s = deadline_s(serve_config(service)) + LEAVING_S
     for pod in nodes:
         if pod.role is not Role.WORKER:
             continue

@@ -5,11 +5,21 @@ namespace have an address with a domain, and are not looked at.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from kuberay.checks.addresses import GCS_STORE, Address, addresses, words
-from kuberay.checks.objects import Fault, Manifest, Pod, fits, name_of, of_kind, pods, ray_cluster
+from kuberay.checks.objects import (
+    Fault,
+    Manifest,
+    Pod,
+    environment,
+    name_of,
+    of_kind,
+    pods,
+    pods_behind,
+    ray_cluster,
+    secret_of,
+)
 from kuberay.checks.project import Project
 from kuberay.checks.selectors import ports_of
 
@@ -35,9 +45,8 @@ def check_stores(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
                 continue
             if address.port not in {each["port"] for each in ports_of(service)}:
                 yield Fault(where, f"Service {address.host!r} has no port {address.port}")
-            for server in everyone:
-                if fits(service["spec"]["selector"], server.labels):
-                    yield from _compare(where, pod, address, server, objects)
+            for server in pods_behind(service, everyone):
+                yield from _compare(where, pod, address, server, objects)
 
 
 def _compare(
@@ -48,7 +57,7 @@ def _compare(
         yield from _secrets(where, _secrets_in(pod, address), server)
     elif address.name == GCS_STORE:
         options = (ray_cluster(pod.owner) or {})["gcsFaultToleranceOptions"]
-        given = _secret(options.get("redisPassword", {}))
+        given = secret_of(options.get("redisPassword", {}))
         if given is None:
             yield Fault(where, f"no redisPassword, and {server.where} asks for one")
         else:
@@ -63,7 +72,7 @@ def _database(
     where: str, address: Address, server: Pod, objects: Sequence[Manifest]
 ) -> Iterator[Fault]:
     said = dict(words(server))
-    mounted = {each.get("configMap", {}).get("name") for each in server.spec.get("volumes", ())}
+    mounted = {each.get("configMap", {}).get("name") for each in server.volumes.values()}
     scripts = [
         text
         for each in of_kind(objects, "ConfigMap")
@@ -104,12 +113,7 @@ def _secrets_in(pod: Pod, address: Address) -> set[tuple[str, str]]:
 
 def _references(pod: Pod) -> Iterator[tuple[str, tuple[str, str]]]:
     for container in pod.all_containers:
-        for variable in container.get("env", ()):
-            found = _secret(variable)
+        for name, value in environment(container).items():
+            found = secret_of(value)
             if found is not None:
-                yield variable["name"], found
-
-
-def _secret(variable: Mapping[str, Any]) -> tuple[str, str] | None:
-    reference = variable.get("valueFrom", {}).get("secretKeyRef")
-    return None if reference is None else (reference["name"], reference["key"])
+                yield name, found

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from kuberay.checks.objects import Fault, Manifest, Role, place, pods, ray_cluster
+from kuberay.checks.objects import Fault, Manifest, place, pods, ray_cluster
 from kuberay.checks.project import Project
 
 IMAGE = re.compile(r"^(?P<name>[^@]+?)(:(?P<tag>[^:/@]+))?(@(?P<digest>sha256:[0-9a-f]{64}))?$")
@@ -28,7 +28,7 @@ def check_versions(objects: Sequence[Manifest], project: Project) -> Iterator[Fa
             where = f"{pod.where}, container {container['name']}"
             parts = IMAGE.match(image)
             found = parts["tag"] if parts is not None else None
-            starts_ray = pod.role is not Role.NONE and container is pod.ray_container
+            starts_ray = pod.is_ray_node and container is pod.ray_container
             ours = starts_ray or (parts or {"name": ""})["name"].endswith("rayfleet")
             if ours and found != tag:
                 yield Fault(where, f"image {image!r}: tag should be {tag!r}")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kuberay.checks.capacity import check_capacity
 from kuberay.checks.objects import Manifest
-from kuberay.checks.project import Project
+from kuberay.checks.project import REPOSITORY, Project
 from tests.kuberay.breaking import (
     CLUSTER,
     CPU,
@@ -16,10 +16,15 @@ from tests.kuberay.breaking import (
     changed,
 )
 
+KUBERNETES = REPOSITORY / "configs" / "kubernetes.yaml"
+
 BROKEN = [
     breaks(*SERVICE, f"{CPU}.rayStartParams.memory", "1073741824", "no group has such workers", why="memory-of-a-replica"),
+    breaks(*SERVICE, f"{CPU}.rayStartParams.memory", "4294967295", "no group has such workers", why="a-byte-too-little"),
+    breaks(*SERVICE, "spec.serveConfigV2", KUBERNETES.read_text().replace("num_replicas: 2\n              memory_mib", "num_replicas: 3\n              memory_mib"), "need 12884901888 B, workers that do have 10737418240", why="memory-of-all"),
+    breaks(*SERVICE, "spec.serveConfigV2", KUBERNETES.read_text().replace("num_cpus: 0.1", "num_cpus: 0"), "Controller reserves no CPU: Serve may put it on the head", why="controller-on-the-head"),
     breaks(*SERVICE, f"{CPU}.minReplicas", 1, "2 gateways, one on a node", why="gateways"),
-    breaks(*SERVICE, f"{CPU}.rayStartParams.num-cpus", "1", "need 4 CPU", why="cpus"),
+    breaks(*SERVICE, f"{CPU}.rayStartParams.num-cpus", "1", "need 4.1 CPU", why="cpus"),
 ]  # fmt: skip
 
 

@@ -46,3 +46,14 @@ def test_a_broken_schedule_is_caught(
     broken = changed(production, "RayCronJob", "breast-cancer-nightly", path, value)
 
     assert [each for each in map(str, check_jobs(broken, project)) if fault in each]
+
+
+def test_a_module_that_is_no_package_is_there_too(
+    development: Sequence[Manifest], project: Project
+) -> None:
+    path = "spec.entrypoint"
+    entrypoint = "python -m deployments.leaving && python -m deployments.doctor"
+
+    assert (
+        list(check_jobs(changed(development, "RayJob", "sweep", path, entrypoint), project)) == []
+    )

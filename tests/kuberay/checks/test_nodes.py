@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from kuberay.checks.nodes import check_nodes
 from kuberay.checks.objects import Manifest
 from kuberay.checks.project import Project
@@ -9,6 +11,7 @@ from tests.kuberay.breaking import (
     CLUSTER,
     CPU,
     CPU_CONTAINER,
+    GONE,
     HEAD,
     HEAD_CONTAINER,
     SERVICE,
@@ -18,6 +21,9 @@ from tests.kuberay.breaking import (
     broken_copies,
     changed,
 )
+
+HARD = "0.template.spec.topologySpreadConstraints.2"
+"""The constraint of production's workers that makes them wait."""
 
 BROKEN = [
     breaks(*SERVICE, f"{HEAD}.rayStartParams.port", "6380", "port gcs-server is 6379, Ray's port is 6380", why="port-of-the-head"),
@@ -34,6 +40,7 @@ BROKEN = [
     breaks(*SERVICE, f"{CPU}.template.spec.securityContext.runAsUser", 2000, "runAsUser should be 1000", why="user"),
     breaks(*SERVICE, f"{CPU}.template.spec.topologySpreadConstraints.0.topologyKey", "kubernetes.io/hostnam", "topologyKey kubernetes.io/hostnam", why="topology"),
     breaks(*SERVICE, f"{CPU}.template.spec.topologySpreadConstraints.0.matchLabelKeys", ["ray.io/clustr"], "no pod has the label ray.io/clustr", why="label-of-the-spread"),
+    breaks(*SERVICE, f"{CPU}.template.spec.topologySpreadConstraints", GONE, "none over kubernetes.io/hostname", why="no-spread"),
     breaks(*SERVICE, f"{CPU}.template.spec.restartPolicy", "Always", "autoscaler v2 needs Never", why="restarts"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.readinessProbe.httpGet.scheme", "HTTPS", "scheme should be HTTP", why="tls-of-a-probe"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.readinessProbe.periodSeconds", 300, "periodSeconds 300", why="rare-probe"),
@@ -67,3 +74,20 @@ def test_two_groups_of_one_name_are_caught(
     broken = changed(production, *SERVICE, f"{CLUSTER}.workerGroupSpecs.1.groupName", "cpu")
 
     assert "groupName 'cpu' stands twice" in " ".join(map(str, check_nodes(broken, project)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        pytest.param("1.minReplicas", 1, "GPUs would be paid for", id="gpu-that-always-runs"),
+        pytest.param(f"{HARD}.maxSkew", 4, "one node may have all 4", id="all-on-one-node"),
+        pytest.param(f"{HARD}.maxSkew", 1, "would hold all others", id="small-node-counts"),
+    ],
+)
+def test_a_broken_copy_of_production_is_caught(
+    path: str, value: int, fault: str, production: Sequence[Manifest], project: Project
+) -> None:
+    group = f"{CLUSTER}.workerGroupSpecs"
+    broken = changed(production, *SERVICE, f"{group}.1.replicas", 1)
+
+    assert_caught(check_nodes, changed(broken, *SERVICE, f"{group}.{path}", value), fault, project)

@@ -32,6 +32,7 @@ BROKEN = [
     breaks(*SERVICE, f"{CLUSTER}.authOptions.secretName", "token", "Secret 'token'", why="ray's-token"),
     breaks(*SERVICE, f"{CLUSTER}.gcsFaultToleranceOptions.redisPassword.valueFrom.secretKeyRef.key", "pw", "no key 'pw'", why="redis-password"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.volumeMounts.0.name", "temp", "volume 'temp'", why="volume"),
+    breaks(*SERVICE, f"{CLUSTER}.autoscalerOptions.volumeMounts.0.name", "temp", "container autoscaler: volume 'temp'", why="volume-of-the-autoscaler"),
     breaks("StatefulSet", "postgres", "spec.template.spec.volumes.2.configMap.name", "sql", "ConfigMap 'sql': there is no such", why="mounted-config-map"),
     breaks("StatefulSet", "postgres", "spec.template.spec.volumes.2.configMap.items", [{"key": "tables.sql", "path": "a"}], "no key 'tables.sql'", why="key-of-a-mounted-config-map"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.env.0", {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "postgres-databases", "key": "a"}}}, "no key 'a'", why="key-of-a-config-map"),

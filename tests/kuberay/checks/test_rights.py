@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kuberay.checks.objects import Manifest
 from kuberay.checks.project import Project
+from kuberay.checks.references import check_references
 from kuberay.checks.rights import check_rights
 from tests.kuberay.breaking import (
     HEAD,
@@ -37,3 +38,41 @@ def test_a_broken_copy_is_caught(
     change: Change, fault: str, development: Sequence[Manifest], project: Project
 ) -> None:
     assert_caught(check_rights, changed(development, *change), fault, project)
+
+
+def bound(account: str, role: str) -> Manifest:
+    """A right in all namespaces."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "wide"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": "rayfleet"}],
+    }
+
+
+WIDE = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRole",
+    "metadata": {"name": "wide"},
+    "rules": [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]},
+    ],
+}
+
+
+def test_a_right_in_all_namespaces_counts_too(
+    development: Sequence[Manifest], project: Project
+) -> None:
+    wide = [*development, WIDE, bound("fleet-worker", "wide")]
+
+    assert_caught(check_rights, wide, "'fleet-worker' may delete, get pods", project)
+
+
+def test_a_role_of_the_cluster_s_own_is_none_of_ours(
+    development: Sequence[Manifest], project: Project
+) -> None:
+    wide = [*development, bound("fleet-head", "cluster-admin")]
+
+    assert_caught(check_references, wide, "'cluster-admin': there is no such role", project)

@@ -33,6 +33,9 @@ BROKEN = [
     breaks(*SERVICE, f"{CPU_CONTAINER}.livenessProbe.httpGet.port", 8265, "is not at port 8265", why="port"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.readinessProbe", GONE, "readinessProbe is missing", why="no-probe"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.ports.1.containerPort", 8000, "port named serve is 8000", why="serve-port"),
+    breaks(*SERVICE, f"{CPU_CONTAINER}.ports.2.containerPort", 8002, "port named grpc is 8002, the gateways' is 8001", why="grpc-port"),
+    breaks(*SERVICE, "spec.serveConfigV2", KUBERNETES.read_text().replace("num_replicas: 2\n        max", "num_replicas: 1\n        max"), "Gateway: two replicas at least", why="one-gateway"),
+    breaks(*SERVICE, "spec.serveConfigV2", KUBERNETES.read_text().replace("max_replicas_per_node: 1", "max_replicas_per_node: 2"), "one on a node", why="gateways-of-one-node"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.ports.2.containerPort", 8080, "declared twice", why="port-twice"),
     breaks(*SERVICE, f"{CPU}.rayStartParams.metrics-export-port", GONE, "metrics-export-port 8080 is also", why="kuberay's-metrics-port"),
     breaks(*SERVICE, f"{CPU_CONTAINER}.lifecycle", GONE, "without a drain", why="no-drain"),
@@ -73,3 +76,14 @@ def test_a_plain_upgrade_needs_no_autoscaler_but_an_incremental_one_does(
 
     assert kinds["production"] == []
     assert len(kinds["incremental"]) == 1
+
+
+def test_a_job_is_no_submitter_for_being_called_so(
+    development: Sequence[Manifest], project: Project
+) -> None:
+    head = "spec.rayClusterSpec.headGroupSpec.template.spec.containers.0"
+    renamed = changed(development, "RayJob", "sweep", "metadata.name", "submitter")
+
+    broken = changed(renamed, "RayJob", "submitter", f"{head}.readinessProbe", GONE)
+
+    assert_caught(check_serving, broken, "headgroup, container ray-head: readinessProbe", project)
