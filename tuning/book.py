@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from typing import Protocol
 
 from tuning.budget import Account
@@ -63,6 +64,10 @@ class Book:
         self._account = account
         self._trials = {trial.number: trial for trial in ledger.trials()}
         self._unfinished: deque[int] = deque()
+        # A gap is where the file of a trial was damaged.
+        first_new = max(self._trials, default=-1) + 1
+        gaps = [number for number in range(first_new) if number not in self._trials]
+        self._numbers = chain(gaps, count(first_new))
         self._n_ended = 0
         self.enough: str | None = None
         """Why no further trial begins although there might be more; None while they do."""
@@ -76,7 +81,7 @@ class Book:
     @property
     def trials(self) -> list[Trial]:
         """All trials so far, by number."""
-        return list(self._trials.values())
+        return [self._trials[number] for number in sorted(self._trials)]
 
     @property
     def n_to_run(self) -> int:
@@ -95,7 +100,7 @@ class Book:
             trial = self._trials[self._unfinished.popleft()]
             trial = replace(trial, started_at_s=self._clock(), reports=())
         elif len(self._trials) < self._n_trials and self.enough is None:
-            number = len(self._trials)
+            number = next(self._numbers)
             params, draws = self._suggestions.draw(number)
             trial = Trial(number, params, draws, started_at_s=self._clock(), known=self._n_ended)
         else:
@@ -135,8 +140,14 @@ class Book:
         for observer in self._observers:
             observer.on_report(trial)
 
-    def end(self, number: int, error: str | None = None) -> None:
-        """Close a trial; without an error its last report says whether it was stopped."""
+    def end(self, number: int, error: str | None = None, *, lost: bool = False) -> None:
+        """Close a trial.
+
+        Args:
+            number: The trial's.
+            error: Why it failed; without one its last report says whether it was stopped.
+            lost: Whether its process is to blame, so that a resume runs it again.
+        """
         trial = self._trials[number]
         if trial.state is not TrialState.RUNNING:
             return
@@ -146,7 +157,7 @@ class Book:
             state = TrialState.COMPLETE
         else:
             state = TrialState.PRUNED
-        trial = replace(trial, state=state, error=error, ended_at_s=self._clock())
+        trial = replace(trial, state=state, error=error, lost=lost, ended_at_s=self._clock())
         self._trials[number] = trial
         self._ledger.write_trial(trial)
         self._suggestions.close(number, state, trial.reports)

@@ -23,6 +23,7 @@ from tuning.progress import Progress, show_outcome
 from tuning.refit import remote_fit
 from tuning.registration import Registration
 from tuning.registry import get_version, open_registry
+from tuning.resuming import take_up
 from tuning.runs import SPEC_FILE, plain_spec
 from tuning.spec import SweepSpec, Task
 from tuning.suggestion import make_suggestions
@@ -134,7 +135,7 @@ def _already_finished(
             f"name: {task.spec.name!r}: finished as version {outcome.version} of "
             f"{outcome.model!r}, which is no longer in the registry; say --restart to run anew"
         )
-    winner = next(trial for trial in ledger.trials() if trial.number == outcome.trial)
+    winner = ledger.trial(outcome.trial)
     console.print(f"sweep {task.spec.name} has finished before; --restart runs it anew")
     show_outcome(console, task.spec, outcome, winner)
     return outcome
@@ -154,6 +155,8 @@ class _Run:
 
     def to_the_end(self) -> Outcome:
         spec = self.task.spec
+        for line in take_up(self.ledger):
+            self.console.print(line, markup=False, soft_wrap=True)
         earlier = self.ledger.trials()
         with Progress(spec, self.console, earlier) as progress:
             progress.say(_opening(spec, earlier))

@@ -25,7 +25,10 @@ UNKNOWN_VIOLATION = 1.0
 
 
 class Suggestions(Protocol):
-    """Chooses configurations, one for each trial number, from 0 and without a gap."""
+    """Chooses configurations, one for each trial number, from 0.
+
+    They are asked for in their order, but for those that `restore` was not told of.
+    """
 
     def draw(self, number: int) -> tuple[Params, dict[str, Any]]:
         """Choose the configuration of a trial.
@@ -37,7 +40,7 @@ class Suggestions(Protocol):
         ...
 
     def restore(self, trials: Sequence[Trial]) -> None:
-        """Take up all trials of an earlier process, by number, finished or not."""
+        """Take up the trials of an earlier process, by number, finished or not."""
         ...
 
     def close(self, number: int, state: TrialState, reports: Sequence[Report]) -> None:

@@ -54,7 +54,8 @@ HOLDING_TRIALS = (
 """Where Tune's controller has trials (Ray 2.60)."""
 
 LOST_PROCESS_RETRIES = 1
-"""Restarts of a trial whose process died. An exception is the trial's outcome, not that."""
+"""Restarts of a trial whose process dies without having got any further. An exception is the
+trial's outcome, not that."""
 
 
 def run_trials(
@@ -229,6 +230,7 @@ class BookKeeper(tune.Callback):
         self._guard = guard
         self._folder = folder
         self._errors: dict[int, str] = {}
+        self._furthest: dict[int, int] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note that a trial has an actor; on a cluster that grows, it may have waited for one."""
@@ -239,6 +241,12 @@ class BookKeeper(tune.Callback):
     ) -> None:
         """Pass on a report, or keep the traceback that came in its place."""
         number = trial.config["number"]
+        progress = result.get("progress", 0)
+        if progress > self._furthest.get(number, 0):
+            self._furthest[number] = progress
+            # Tune counts all losses of a trial (Ray 2.60), and a long one on machines that are
+            # taken away may have many. What got further is worth another attempt.
+            trial.run_metadata.num_failures = 0
         if "error" in result:
             self._errors[number] = result["error"]
         elif "report" in result:
@@ -258,12 +266,14 @@ class BookKeeper(tune.Callback):
         # Where Tune writes it first; `get_error` looks where it has not copied it yet (Ray 2.60).
         with suppress(OSError, TypeError):
             error = Path(trial.error_file).read_text()
-        self._end(trial.config["number"], error)
+        self._end(trial.config["number"], error, lost=True)
 
-    def _end(self, number: int, error: str | None) -> None:
+    def _end(self, number: int, error: str | None, *, lost: bool = False) -> None:
+        self._furthest.pop(number, None)
         with self._guard():
-            self._book.end(number, error)
-            drop_checkpoint(self._folder, number)
+            self._book.end(number, error, lost=lost)
+            if not lost:  # a resume goes on from there
+                drop_checkpoint(self._folder, number)
         self._rule.learn(self._book.trial(number))
 
 

@@ -107,11 +107,17 @@ class Tracker:
             self._experiment_id = self._experiment()
             self._parent_id = self._parent_run()
             self._outbox.in_doubt = False
+            known = {str(trial.number): trial for trial in trials}
             for run in self._children():
-                self._runs[run.data.tags[TRIAL_ID]] = run.info.run_id
+                number = run.data.tags[TRIAL_ID]
+                if number not in known:
+                    # Its record was damaged, and the trial that takes its place is another one.
+                    self._client.delete_run(run.info.run_id)
+                    continue
+                self._runs[number] = run.info.run_id
                 # Without them where a driver was killed between two calls.
-                self._described |= {run.data.tags[TRIAL_ID]} if run.data.params else set()
-                self._catch_up(run, trials)
+                self._described |= {number} if run.data.params else set()
+                self._catch_up(run, known[number])
         for trial in trials:
             if trial.state is not TrialState.RUNNING and str(trial.number) not in self._runs:
                 self._outbox.put(partial(self._end, trial))
@@ -254,11 +260,9 @@ class Tracker:
             if not token:
                 return runs
 
-    def _catch_up(self, run: Run, trials: Sequence[Trial]) -> None:
-        number = int(run.data.tags[TRIAL_ID])
-        trial = next((each for each in trials if each.number == number), None)
+    def _catch_up(self, run: Run, trial: Trial) -> None:
         shown = run.info.status, run.data.tags.get(TRIAL_STATE)
-        if trial is None or shown == (STATUS.get(trial.state), trial.state):
+        if shown == (STATUS.get(trial.state), trial.state):
             return
         # What the earlier process wrote before it died must not be written twice.
         self._written[run.info.run_id] = {
@@ -268,6 +272,8 @@ class Tracker:
         }
         if trial.state is not TrialState.RUNNING:
             self._outbox.put(partial(self._end, trial))
+        elif TRACEBACK in run.data.tags:  # it had lost its process, and runs again
+            self._drop_tag(run.info.run_id, TRACEBACK)
 
     def _drop_tag(self, run_id: str, key: str) -> None:
         try:

@@ -343,19 +343,48 @@ def fold_scores_of(bench: Bench, run: Run) -> list[float]:
 
 
 @pytest.mark.thorough
-def test_trial_whose_process_dies_is_tried_once_more(shared_bench: Bench, tmp_path: Path) -> None:
+def test_a_trial_whose_process_dies_is_tried_once_more_and_by_a_resume(
+    shared_bench: Bench, tmp_path: Path
+) -> None:
     bench = shared_bench
     folder = tmp_path / "calls"
     folder.mkdir()
-    options = {"folder": str(folder), "die_below": 2.0}
+    path = bench.write(n_trials=1, options={"folder": str(folder), "die_at": [1, 2]})
 
-    done = bench.run(bench.write(n_trials=1, options=options))
+    lost = bench.run(path)
 
-    assert done.returncode == 1
+    assert lost.returncode == 1
     assert list(calls(folder).values()) == [2]
     (run,) = bench.trial_runs()
     assert run.info.status == "FAILED"
     assert "died" in run.data.tags[TRACEBACK]
+
+    resumed = bench.run(path)
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert "trial 0: had lost its process, and runs again" in resumed.stdout
+    (run,) = bench.trial_runs()
+    assert (run.info.status, run.data.tags.get(TRACEBACK)) == ("FINISHED", None)
+
+
+@pytest.mark.thorough
+def test_a_trial_may_lose_one_process_after_another_if_it_gets_further(
+    shared_bench: Bench, tmp_path: Path
+) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    path = shared_bench.write(
+        n_trials=1,
+        folds={"n_splits": 4},
+        checkpoint_every_s=0,
+        options={"folder": str(folder), "die_at": [2, 4, 6]},
+    )
+
+    done = shared_bench.run(path)
+
+    assert done.returncode == 0, done.stderr
+    # Four folds, and three that had to begin anew.
+    assert list(calls(folder).values()) == [7]
 
 
 @pytest.mark.thorough

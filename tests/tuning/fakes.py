@@ -25,8 +25,8 @@ class FakeTrainer:
     Options: `folder`, where every call to `train` is noted as an empty file that names its
     process; `hold`, with which calls wait there for a file `go` once that many were noted;
     `gates`, several such numbers, with a file `go-NUMBER` for each; `fail_below`, under which
-    `x` raises; `die_below`, under which it ends its process; `noise`, by which it differs from
-    fold to fold; `refit_raises`.
+    `x` raises; `die_below`, under which it ends its process; `die_at`, the calls in which it
+    does, by number from 1; `noise`, by which it differs from fold to fold; `refit_raises`.
     """
 
     metrics: tuple[str, ...] = SCORES
@@ -41,8 +41,8 @@ class FakeTrainer:
 
     def train(self, params: Params, fold: Fold) -> Iterator[Metrics]:
         x = float(str(params["x"]))
-        self._note(x)
-        if x < self._options.get("die_below", -1.0):
+        n_calls = self._note(x)
+        if x < self._options.get("die_below", -1.0) or n_calls in self._options.get("die_at", ()):
             os._exit(1)
         if x < self._options.get("fail_below", -1.0):
             raise ValueError(f"x is too small: {x}")
@@ -57,9 +57,10 @@ class FakeTrainer:
     def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
         return {"accuracy": float(np.mean(model.predict(rows) == labels)), "pid": 0.0}
 
-    def _note(self, x: float) -> None:
+    def _note(self, x: float) -> int:
+        """Note a call, and return how many there were."""
         if "folder" not in self._options:
-            return
+            return 0
         folder = Path(self._options["folder"])
         (folder / f"{x!r}-{time.time_ns()}.{os.getpid()}.call").touch()
         n_calls = len(list(folder.glob("*.call")))
@@ -68,6 +69,7 @@ class FakeTrainer:
         for gate, name in gates.items():
             while n_calls > gate and not (folder / name).exists():
                 time.sleep(POLL_S)
+        return n_calls
 
 
 class JoinedTrainer(FakeTrainer):

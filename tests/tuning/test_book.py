@@ -74,6 +74,22 @@ def test_a_trial_that_waited_for_room_begins_when_it_has_a_process(tmp_path: Pat
     assert (trial.started_at_s, trial.ended_at_s) == (60.0, 90.0)
 
 
+def test_a_number_without_a_trial_is_handed_out_before_new_ones(tmp_path: Path) -> None:
+    before = open_book(tmp_path)
+    for _ in range(4):
+        before.next()
+    for number in (0, 2, 3):
+        complete(before, number)
+    (tmp_path / "trials" / "000001.json").unlink()  # it was damaged
+
+    book = open_book(tmp_path)
+    numbers = [trial.number for trial in iter(book.next, None) if trial is not None]
+
+    assert numbers == [1, 4, 5]
+    assert [trial.number for trial in book.trials] == [0, 1, 2, 3, 4, 5]
+    assert book.n_to_run == 3
+
+
 def test_end_is_judged_by_the_last_report(tmp_path: Path) -> None:
     book = open_book(tmp_path)
     for _ in range(4):

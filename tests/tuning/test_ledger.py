@@ -68,6 +68,40 @@ def test_a_damaged_file_is_named_with_the_remedy(
     assert str(refused.value).endswith("; say --restart to run anew")
 
 
+@pytest.mark.parametrize("damage", ["", '{"number": 1, "par', '{"number": 1}'])
+def test_a_damaged_trial_is_set_aside_alone(tmp_path: Path, damage: str) -> None:
+    ledger = Ledger(tmp_path)
+    for number in range(3):
+        ledger.write_trial(trial(number, 0.5))
+    path = tmp_path / "trials" / "000001.json"
+    path.write_text(damage)
+
+    assert ledger.trial(2) == trial(2, 0.5)
+    assert ledger.set_damaged_aside() == [1]
+    assert [each.number for each in ledger.trials()] == [0, 2]
+    assert path.with_suffix(".damaged").read_text() == damage
+    assert ledger.set_damaged_aside() == []
+
+
+def test_what_has_its_name_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened = []
+    fsync, rename = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        happened.append("sync")
+        fsync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        happened.append("rename" if path.stat().st_size else "rename of nothing")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    Ledger(tmp_path).write_trial(trial(0, 0.5))
+
+    assert happened == ["sync", "rename"]
+
+
 def test_half_written_file_is_not_a_trial(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.write_trial(trial(0, 0.5))
@@ -118,7 +152,7 @@ def test_what_could_not_be_written_is_named(
 ) -> None:
     # As the kernel says it while bytes are written, without a name.
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=full))
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=full))
 
     with pytest.raises(OSError, match="trials"):
         Ledger(tmp_path).write_trial(trial(0))

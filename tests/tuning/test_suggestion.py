@@ -75,6 +75,22 @@ def test_a_resumed_search_goes_on_as_if_never_interrupted(kind: str) -> None:
     assert len({str(trial.params) for trial in whole}) == N_TRIALS
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trial_whose_record_was_lost_is_drawn_anew(kind: str) -> None:
+    spec = make_spec(kind, NUMBERS)
+    whole = run(spec, [], 8)
+    suggestions = make_suggestions(spec)
+
+    suggestions.restore([trial for trial in whole if trial.number != 3])
+    params, draws = suggestions.draw(3)
+    made = reports(score(params), score(params))
+    suggestions.close(3, TrialState.COMPLETE, made)
+    after, _ = suggestions.draw(8)
+
+    assert set(params) == set(draws) == {"x", "y"}
+    assert str(after) not in {str(trial.params) for trial in whole}
+
+
 @pytest.mark.parametrize("kind", [each for each in KINDS if each != "cmaes"])
 def test_branches_are_searched_and_resumed(kind: str) -> None:
     spec = make_spec(kind, BRANCHED)

@@ -135,6 +135,7 @@ def test_a_trial_whose_process_died_is_told_why_if_ray_knows(tmp_path: Path, tol
     BookSearcher(book, Guard(threading.Event())).suggest("a")
     file = tmp_path / "error.txt"
     file.write_text("worker 1 of 2 workers died: SIGKILL")
+    keep_checkpoint(tmp_path, 0)
     lost = SimpleNamespace(config={"number": 0}, error_file=str(file) if told else None)
 
     BookKeeper(book, Never(), Guard(threading.Event()), tmp_path).on_trial_error(0, [], lost)
@@ -142,6 +143,26 @@ def test_a_trial_whose_process_died_is_told_why_if_ray_knows(tmp_path: Path, tol
     assert book.trial(0).state is TrialState.FAILED
     expected = "worker 1 of 2 workers died: SIGKILL" if told else "the trial's process died"
     assert book.trial(0).error == expected
+    assert book.trial(0).lost  # so a resume runs it again, from its checkpoint
+    assert checkpoint_path(tmp_path, 0).exists()
+
+
+def test_a_loss_counts_until_the_trial_gets_further_than_ever(tmp_path: Path) -> None:
+    book = Book(1, Ledger(tmp_path), make_suggestions(SPEC), [])
+    guard = Guard(threading.Event())
+    BookSearcher(book, guard).suggest("a")
+    keeper = BookKeeper(book, Never(), guard, tmp_path)
+    lossy = SimpleNamespace(config={"number": 0}, run_metadata=SimpleNamespace(num_failures=0))
+    counted = []
+
+    # Its process dies after each of these; a checkpoint makes it report some of them again.
+    for report in (*reports(0.5, 0.5, 0.5), *reports(0.5, 0.5, 0.5, 0.5)):
+        result = {"report": report, "progress": report.progress}
+        keeper.on_trial_result(0, [], lossy, result)
+        counted.append(lossy.run_metadata.num_failures)
+        lossy.run_metadata.num_failures += 1
+
+    assert counted == [0, 0, 0, 1, 2, 3, 0]
 
 
 def test_a_full_disk_ends_the_sweep_and_is_not_lost(tmp_path: Path) -> None:

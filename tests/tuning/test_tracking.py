@@ -21,7 +21,7 @@ from tuning.exploring import Segment
 from tuning.ledger import Manifest, Prior, Trial, TrialState
 from tuning.scheduler import SchedulerSpec
 from tuning.spec import SweepSpec
-from tuning.tracking import PARAMS, PARETO, REFUSED, SCHEDULE, Tracker
+from tuning.tracking import PARAMS, PARETO, REFUSED, SCHEDULE, TRACEBACK, Tracker
 from tuning.warmstart import load_priors
 
 SPEC = SweepSpec.model_validate(
@@ -87,6 +87,43 @@ def test_resumed_tracker_brings_runs_up_to_date_without_doubling(
     history = client.get_metric_history(runs[0].info.run_id, "accuracy")
     assert [(point.step, point.value) for point in history] == [(0, 0.5), (1, 1.0)]
     assert second.parent_id == first.parent_id == third.parent_id
+
+
+def test_a_trial_that_runs_again_has_one_run_and_no_traceback(
+    client: MlflowClient, open_tracker: Callable[..., Tracker]
+) -> None:
+    lost = trial(0, state=TrialState.FAILED, reports=reports(0.5, of=2), error="it died", lost=True)
+    first = open_tracker()
+    first.on_end(lost)
+    first.close()
+    again = replace(
+        lost, state=TrialState.RUNNING, ended_at_s=None, reports=(), error=None, lost=False
+    )
+
+    second = open_tracker(again)
+    second.on_start(again)
+    second.on_end(trial(0, 0.5, 1.0))
+    second.close()
+
+    (run,) = children(client)
+    assert (run.info.status, run.data.tags.get(TRACEBACK)) == ("FINISHED", None)
+    history = client.get_metric_history(run.info.run_id, "accuracy")
+    assert [(point.step, point.value) for point in history] == [(0, 0.5), (1, 1.0)]
+
+
+def test_the_run_of_a_trial_whose_record_was_damaged_makes_way(
+    client: MlflowClient, open_tracker: Callable[..., Tracker]
+) -> None:
+    first = open_tracker()
+    for number in range(2):
+        first.on_end(trial(number, 0.5, params={"x": number}))
+    first.close()
+
+    second = open_tracker(trial(0, 0.5, params={"x": 0}))
+    second.on_end(trial(1, 0.75, params={"x": 9}))
+    second.close()
+
+    assert [run.data.params for run in children(client)] == [{"x": "0"}, {"x": "9"}]
 
 
 def killed_after_creating(
