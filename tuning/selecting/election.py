@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from statistics import fmean
 from typing import Any
 
@@ -22,7 +22,6 @@ from tuning.ledger import Trial, TrialState
 from tuning.mlflowfaults import reachable
 from tuning.quiet import muted_stderr
 from tuning.registry import (
-    CHALLENGER,
     CHAMPION,
     HOLDOUT_SCORE,
     SELECTION,
@@ -33,6 +32,7 @@ from tuning.registry import (
     register,
 )
 from tuning.runs import open_runs, recorded_spec
+from tuning.selecting.appointing import Appointment, appoint, champion_of
 from tuning.selecting.champion import Contender, Verdict, judge_contender, recorded_params
 from tuning.selecting.ranking import Candidate, Placed, rank
 from tuning.selecting.reading import read_candidates
@@ -52,7 +52,8 @@ def run_selection(
         home: Where MLflow is.
         console: Where the ranking is shown.
         dry_run: Whether to leave the registry alone.
-        force: Whether to register a winner that is no better than the champion.
+        force: Whether to register a winner that is no better than the champion, and to give a
+            version back an alias that was taken from it.
 
     Raises:
         ConfigError: MLflow cannot be used, a rule asks for what no trial has, or the data
@@ -67,26 +68,26 @@ def run_selection(
         ranked = rank(read_candidates(client, spec), spec)
         show_ranking(console, ranked, spec.metric)
         winner = _winner(ranked, spec)
-        found = find_trial_version(client, spec.model, winner.run_id)
-        if found is not None:
-            alias = _keep(client, found, dry_run=dry_run)
-            console.print(
-                f"{winner.name} is version {found.version} of {spec.model} already, @{alias}",
-                markup=False, soft_wrap=True,
-            )  # fmt: skip
+        version = find_trial_version(client, spec.model, winner.run_id)
+        champion = champion_of(client, version) if version is not None else None
+        if champion is not None:
+            _say(console, f"{_already(winner, champion)}, @{CHAMPION}")
             return
+        elected = _Elected(client, spec, winner)
         with muted_stderr():
-            elected = _Elected(client, spec, winner)
+            if version is None:
+                elected.require_data()
             verdict = elected.verdict()
         if verdict is not None:
-            console.print(f"{winner.name}: {verdict.reason}", markup=False, soft_wrap=True)
+            _say(console, f"{winner.name}: {verdict.reason}")
             if not (verdict.better or force or dry_run):
-                raise NotBetterError(
-                    f"{spec.name}: {winner.name} won, but nothing was registered: "
-                    f"{verdict.reason}; --force registers it nevertheless"
-                )
+                raise NotBetterError(_refusal(spec, winner, version, verdict))
         if dry_run:
-            console.print("nothing was registered: --dry-run", markup=False)
+            known = "" if version is None else f"{_already(winner, version)}; "
+            _say(console, f"{known}nothing was registered: --dry-run")
+            return
+        if version is not None:
+            _say(console, _outcome_of(winner, version, appoint(client, version, force=force)))
             return
         with muted_stderr():
             version = elected.register(registry)
@@ -107,15 +108,37 @@ def _winner(ranked: Sequence[Placed], spec: SelectionSpec) -> Candidate:
     )
 
 
-def _keep(client: MlflowClient, version: ModelVersion, *, dry_run: bool) -> str:
-    """Make a version that is there already the challenger, unless it is the champion."""
-    aliases = client.get_registered_model(version.name).aliases
-    if str(aliases.get(CHAMPION)) == str(version.version):
-        return CHAMPION
-    alias = CHALLENGER if CHAMPION in aliases else CHAMPION
-    if not dry_run:
-        client.set_registered_model_alias(version.name, alias, version.version)
-    return alias
+def _refusal(
+    spec: SelectionSpec, winner: Candidate, version: ModelVersion | None, verdict: Verdict
+) -> str:
+    """Say that the winner did not pass, and what was left undone."""
+    undone, forced = (
+        ("nothing was registered", "registers it")
+        if version is None
+        else (f"its version {version.version} stays as it is", "gives it an alias")
+    )
+    return (
+        f"{spec.name}: {winner.name} won, but {undone}: {verdict.reason}; "
+        f"--force {forced} nevertheless"
+    )
+
+
+def _already(winner: Candidate, version: ModelVersion) -> str:
+    return f"{winner.name} is version {version.version} of {version.name} already"
+
+
+def _outcome_of(winner: Candidate, version: ModelVersion, appointed: Appointment) -> str:
+    """Say what became of a version that was there before."""
+    if appointed.lost is None:
+        return f"{_already(winner, version)}, @{appointed.alias}"
+    return (
+        f"{_already(winner, version)}, and gets no alias, since {appointed.lost}; --force makes it "
+        f"@{appointed.alias} again"
+    )
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)
 
 
 class _Elected:
@@ -125,9 +148,19 @@ class _Elected:
         self._client = client
         self._spec = spec
         self._winner = winner
-        self._task = _task(client, spec, winner)
-        self._params = recorded_params(client, winner.run_id)
+        # Loaded where it is needed: a version that is there already needs no data.
+        self._task = cache(partial(_task, client, spec, winner))
+        self._params = cache(partial(recorded_params, client, winner.run_id))
         self._fitted = cache(self._fit)
+
+    def require_data(self) -> None:
+        """Refuse what cannot be fitted any more, also where nothing will be.
+
+        Raises:
+            ConfigError: The data changed since the winner was tried, or it left no parameters.
+        """
+        self._task()
+        self._params()
 
     def verdict(self) -> Verdict | None:
         """Compare with the champion; None if the rules do not ask for it."""
@@ -135,7 +168,7 @@ class _Elected:
         if rule is None:
             return None
         contender = Contender(
-            task=self._task,
+            task=self._task(),
             trial_run_id=self._winner.run_id,
             scores=self._winner.scores,
             metric=self._spec.metric,
@@ -146,12 +179,12 @@ class _Elected:
 
     def register(self, client: MlflowClient) -> ModelVersion:
         """Fit on all training rows, and make it a version."""
-        require_flavor(self._task.trainer.flavor).prepare()
+        require_flavor(self._task().trainer.flavor).prepare()
         model, holdout = self._fitted()
         winner = self._winner
         trial = Trial(
             winner.trial,
-            self._params,
+            self._params(),
             draws={},
             started_at_s=0.0,
             state=TrialState.COMPLETE,
@@ -159,24 +192,24 @@ class _Elected:
         )
         tags = {SELECTION: self._spec.name}
         made = Winner(trial, winner.run_id, winner.sweep_run_id, model, holdout, tags)
-        return register(client, self._task, made)
+        return register(client, self._task(), made)
 
     def _fit(self) -> tuple[Any, Metrics]:
-        trainer = self._task.trainer
+        task = self._task()
         if (os.environ.get(ADDRESS_VARIABLE) or LOCAL) == LOCAL:
-            model = trainer.refit(self._params, *self._task.training_rows)
-            return model, trainer.score(model, *self._task.holdout_rows)
+            model = task.trainer.refit(self._params(), *task.training_rows)
+            return model, task.trainer.score(model, *task.holdout_rows)
         import ray  # noqa: PLC0415, seconds, which a fit in this process need not pay
 
         from tuning.cluster import ray_cluster  # noqa: PLC0415, as above
         from tuning.refit import remote_fit  # noqa: PLC0415, as above
         from tuning.sweep import make_workload  # noqa: PLC0415, as above
 
-        resources = self._task.spec.resources
+        resources = task.spec.resources
         with ExitStack() as stack:
             stack.enter_context(ray_cluster(resources))
-            fit = remote_fit(ray.put(make_workload(self._task)), resources)
-            return fit(self._params, *self._task.holdout_rows, ())
+            fit = remote_fit(ray.put(make_workload(task)), resources)
+            return fit(self._params(), *task.holdout_rows, ())
 
 
 def _task(client: MlflowClient, spec: SelectionSpec, winner: Candidate) -> Task:

@@ -45,6 +45,11 @@ def versions(client: MlflowClient, model: str = "iris") -> list[Any]:
     return list(client.search_model_versions(f"name = '{model}'"))
 
 
+def aliases(client: MlflowClient, model: str = "iris") -> dict[str, str]:
+    named = client.get_registered_model(model).aliases
+    return {alias: str(version) for alias, version in named.items()}
+
+
 def test_the_best_of_two_sweeps_becomes_one_version(home: Home) -> None:
     sweep(home, "stumps", space=STUMPS, n_trials=1)
     trees = sweep(home, "trees", space=TREES)
@@ -141,6 +146,64 @@ def test_no_better_than_the_champion_is_refused_unless_forced(home: Home) -> Non
     assert len(untouched) == 1
     assert "iris version 2 @challenger" in forced
     assert str(client.get_model_version_by_alias("iris", "champion").version) == "1"
+
+
+def test_a_version_of_a_sweep_is_judged_as_any_other_winner(home: Home) -> None:
+    sweep(home, "trees", space=TREES, register_as="iris")
+    sweep(home, "stumps", space=STUMPS, n_trials=1, register_as="iris")
+    client = open_registry(home)
+    client.delete_registered_model_alias("iris", "challenger")
+    wanted: dict[str, Any] = {"sweeps": ["stumps"], "require_better": {}}
+
+    with pytest.raises(NotBetterError) as refused:
+        elect(home, **wanted)
+    before = aliases(client)
+    _, forced = elect(home, force=True, **wanted)
+
+    assert str(refused.value).startswith(
+        "best: stumps trial 0 won, but its version 2 stays as it is: not better than the "
+        "champion, version 1: accuracy 0."
+    )
+    assert before == {"champion": "1"}
+    assert "stumps trial 0 is version 2 of iris already, @challenger" in forced
+    assert aliases(client) == {"champion": "1", "challenger": "2"}
+    assert len(versions(client)) == 2
+
+
+def test_a_better_version_takes_the_alias_of_a_newer_one(home: Home) -> None:
+    sweep(home, "stumps", space=STUMPS, n_trials=1, register_as="iris")
+    sweep(home, "trees", space=TREES, register_as="iris")
+    sweep(home, "newest", space=STUMPS, n_trials=1, register_as="iris")
+    wanted: dict[str, Any] = {"sweeps": ["trees"], "require_better": {}}
+
+    _, tried = elect(home, dry_run=True, **wanted)
+    before = aliases(open_registry(home))
+    client, shown = elect(home, **wanted)
+
+    assert "is version 2 of iris already; nothing was registered: --dry-run" in tried
+    assert before == {"champion": "1", "challenger": "3"}
+    assert "better than the champion, version 1" in shown
+    assert "is version 2 of iris already, @challenger" in shown
+    assert aliases(client) == {"champion": "1", "challenger": "2"}
+
+
+def test_an_alias_that_was_taken_away_is_given_back_by_force_alone(home: Home) -> None:
+    sweep(home, "stumps", space=STUMPS, n_trials=1, register_as="iris")
+    sweep(home, "trees", space=TREES, register_as="iris")
+    client = open_registry(home)
+    client.delete_registered_model_alias("iris", "challenger")
+
+    _, shown = elect(home)
+    left = aliases(client)
+    _, forced = elect(home, force=True)
+
+    assert (
+        "is version 2 of iris already, and gets no alias, since it is no longer @challenger; "
+        "--force makes it @challenger again"
+    ) in shown
+    assert left == {"champion": "1"}
+    assert "is version 2 of iris already, @challenger" in forced
+    assert aliases(client) == {"champion": "1", "challenger": "2"}
 
 
 def test_better_on_the_same_folds_is_registered(home: Home) -> None:
