@@ -22,6 +22,7 @@ from benchmarks.deploy import parser as deploy_benchmark_parser
 from benchmarks.judge import parser as judge_benchmark_parser
 from benchmarks.pool import parser as pool_benchmark_parser
 from benchmarks.racing.__main__ import parser as racing_benchmark_parser
+from benchmarks.rollouts import parser as rollouts_benchmark_parser
 from benchmarks.serving.__main__ import parser as benchmark_parser
 from benchmarks.suite.__main__ import parser as suite_benchmark_parser
 from benchmarks.traces import parser as traces_benchmark_parser
@@ -143,6 +144,7 @@ BENCHMARKS = {
     "pool": pool_benchmark_parser,
     "racing": racing_benchmark_parser,
     "reaching": reaching_parser,
+    "rollouts": rollouts_benchmark_parser,
     "serving": benchmark_parser,
     "suite": suite_benchmark_parser,
     "traces": traces_benchmark_parser,
