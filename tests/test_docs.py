@@ -75,7 +75,7 @@ from tuning.scheduler import SchedulerSpec
 from tuning.searcher import SearcherSpec
 from tuning.selecting.rules import ParsimonySpec, SelectionSpec
 from tuning.space import DISTRIBUTIONS
-from tuning.spec import SweepSpec
+from tuning.spec import UNTIED_FIELDS, SweepSpec
 from tuning.tracespec import TracesSpec
 from tuning.trainers import tensorflow, torch
 from tuning.trainers.estimators import CLASSIFIERS, REGRESSORS
@@ -289,6 +289,13 @@ def test_every_tag_of_a_version_is_documented() -> None:
     assert table - {"tag"} == {f"`{name}`" for name in names}
     for name in (tracking.TRIAL_STATE, tracking.TRACEBACK, tracking.PARETO, tracking.SCHEDULE):
         assert f"`{name}`" in TUNING.read_text()
+
+
+def test_what_may_change_in_an_unfinished_sweep_is_documented() -> None:
+    text = " ".join(section(TUNING, "Interrupting and resuming").split())
+    sentence = next(part for part in text.split(". ") if "must not change" in part)
+
+    assert set(re.findall(r"`(\w+)`", sentence)) == UNTIED_FIELDS
 
 
 def readme_paths() -> set[tuple[str, str]]:

@@ -163,9 +163,10 @@ def seasoned_rule(spec: SweepSpec, split: Split, trials: Iterable[Trial]) -> Rul
         test_share=split.test_share,
         limits=spec.limits,
     )
-    for trial in trials:
-        if trial.state in {TrialState.COMPLETE, TrialState.PRUNED}:
-            show(rule, trial)
+    # Failed ones, too: until they failed, others were held against them.
+    ended = [trial for trial in trials if trial.state is not TrialState.RUNNING]
+    for trial in sorted(ended, key=lambda trial: trial.ended_at_s or 0.0):
+        show(rule, trial)
     return rule
 
 

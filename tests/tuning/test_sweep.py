@@ -18,10 +18,12 @@ from tests.tuning.trials import reports, trial
 from tuning.book import Book
 from tuning.checkpoints import CheckpointFile, checkpoint_path
 from tuning.crossvalidation import Checkpoint
+from tuning.folds import FoldsSpec
 from tuning.ledger import Ledger, TrialState
 from tuning.quiet import SILENCE
+from tuning.scheduler import SchedulerSpec
 from tuning.spec import SweepSpec, check_sweep
-from tuning.stopping import Halving, Never
+from tuning.stopping import Halving, Never, Race
 from tuning.suggestion import make_suggestions
 from tuning.sweep import (
     HOLDING_TRIALS,
@@ -64,6 +66,30 @@ def test_resumed_rule_knows_the_earlier_trials(
     rule = seasoned_rule(SPEC, split, done)
 
     assert rule.stops(trial(9), reports(mean, of=2)[0]) is stops
+
+
+def test_resumed_rule_knows_what_failed_trials_had_reported() -> None:
+    failed = [
+        trial(number, state=TrialState.FAILED, reports=reports(score, of=2))
+        for number, score in enumerate([0.8, 0.9])
+    ]
+
+    rule = seasoned_rule(SPEC, check_sweep(SPEC, "s").split, failed)
+
+    assert rule.stops(trial(9), reports(0.1, of=2)[0]) is True
+
+
+def test_resumed_rule_races_against_the_first_of_equals() -> None:
+    racing = SPEC.model_copy(
+        update={"scheduler": SchedulerSpec(kind="race"), "folds": FoldsSpec(n_splits=4)}
+    )
+    late = trial(0, 0.6, 0.8, 0.9, 0.7, ended_at_s=9.0)
+    early = trial(1, 0.9, 0.9, 0.6, 0.6, ended_at_s=5.0)
+
+    rule = seasoned_rule(racing, check_sweep(SPEC, "s").split, [late, early])
+
+    assert isinstance(rule, Race)
+    assert rule._best == [0.9, 0.9, 0.6, 0.6]
 
 
 def test_the_rule_knows_the_bounds_of_the_sweep() -> None:
