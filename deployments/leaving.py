@@ -105,6 +105,26 @@ def leave(
     return left
 
 
+def drain(node: Node, within_s: float) -> None:
+    """Ask the cluster to drain a node, for `within_s` seconds at most; say so if it does not."""
+    command = [
+        str(Path(sys.executable).with_name("ray")), "drain-node",
+        f"--address={node.gcs_address}", f"--node-id={node.node_id}",
+        # Of its two reasons, the one that a node cannot refuse for being busy.
+        "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=the pod ends",
+        f"--deadline-remaining-seconds={round(within_s)}",
+    ]  # fmt: skip
+    try:
+        # While the head is away, the command itself waits for it.
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=within_s)
+    except subprocess.TimeoutExpired:
+        print(f"leaving: cannot drain: no answer within {within_s:g} s", file=sys.stderr)
+        return
+    if run.returncode != 0:
+        lines = (run.stderr or run.stdout).strip().splitlines() or ["no reason given"]
+        print(f"leaving: cannot drain: {lines[-1]}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Leave; the exit status is 0 whatever happens, since the pod ends anyway."""
     parser = argparse.ArgumentParser(prog="python -m deployments.leaving", allow_abbrev=False)
@@ -112,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     within_s = min(parser.parse_args(arguments).within_s, MOST_S)
     pod = os.environ.get(POD_VARIABLE)
     started_at_s = time.monotonic()
-    left = leave(_processes, lambda node: _drain(node, within_s), pod, within_s)
+    left = leave(_processes, lambda node: drain(node, within_s), pod, within_s)
     took_s = time.monotonic() - started_at_s
     print(f"leaving: {left} replicas left after {took_s:.0f} s", file=sys.stderr)
     return 0
@@ -126,20 +146,6 @@ def _processes() -> Iterator[Running]:
     for process in psutil.process_iter(["cmdline", "environ"]):
         variables: Mapping[str, str] = process.info["environ"] or {}
         yield Running(process.info["cmdline"] or (), variables.get(POD_VARIABLE))
-
-
-def _drain(node: Node, within_s: float) -> None:
-    command = [
-        str(Path(sys.executable).with_name("ray")), "drain-node",
-        f"--address={node.gcs_address}", f"--node-id={node.node_id}",
-        # Of its two reasons, the one that a node cannot refuse for being busy.
-        "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=the pod ends",
-        f"--deadline-remaining-seconds={round(within_s)}",
-    ]  # fmt: skip
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode != 0:
-        lines = (run.stderr or run.stdout).strip().splitlines() or ["no reason given"]
-        print(f"leaving: cannot drain: {lines[-1]}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """A node that leaves: whom it asks, and how long it waits."""
 
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
-from deployments.leaving import Node, Running, count_replicas, leave, own_node
+from deployments.leaving import Node, Running, count_replicas, drain, leave, own_node
 
 RAYLET = Running(
     ("/opt/ray/core/src/ray/raylet/raylet", "--gcs-address=10.0.0.1:6379", "--node_id=ab12"), "mine"
@@ -79,3 +81,29 @@ def test_a_pod_without_a_node_is_left_at_once() -> None:
 
     assert leave(look, drained.append, "mine", 60) == 0
     assert drained == []
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        pytest.param("exec sleep 60", "no answer within 0.5 s", id="head-is-away"),
+        pytest.param("echo no such node >&2; exit 1", "no such node", id="refused"),
+        pytest.param("exit 0", "", id="agreed"),
+    ],
+)
+def test_a_drain_is_asked_for_and_not_waited_for_longer_than_the_pod_has(
+    script: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ray = tmp_path / "ray"
+    ray.write_text(f"#!/bin/sh\n{script}\n")
+    ray.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+    drain(NODE, 0.5)
+
+    printed = capsys.readouterr().err
+    assert printed == (f"leaving: cannot drain: {said}\n" if said else "")
