@@ -37,6 +37,9 @@ MLFLOW_VARIABLES = {
 }
 """What MLflow and its S3 client read, and the key of the Secret where there is one."""
 
+BY_TCP = "--host=127.0.0.1"
+"""While PostgreSQL's image makes databases, its server listens at a socket in the file system."""
+
 SCRIPTS = "/docker-entrypoint-initdb.d"
 """Where PostgreSQL's image looks for scripts when it is started first."""
 
@@ -142,6 +145,9 @@ def _postgres(pod: Pod, objects: Sequence[Manifest]) -> Iterator[Fault]:
         asked = pod.containers[0].get(kind, {}).get("exec", {}).get("command", [None])
         if asked[0] != "pg_isready":
             yield Fault(pod.where, f"{kind}: should ask pg_isready, not {asked[0]!r}")
+        elif BY_TCP not in asked:
+            what = f"{kind}: without {BY_TCP} it hears the server that makes the databases"
+            yield Fault(pod.where, what)
     security = pod.spec["securityContext"]
     if security.get("fsGroup") != security.get("runAsGroup"):
         yield Fault(pod.where, "fsGroup should be runAsGroup, or it cannot write to its volume")

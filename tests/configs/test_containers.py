@@ -90,6 +90,18 @@ def test_everything_installed_is_pinned(instructions: list[dict[str, Any]]) -> N
     assert [each for each in installs if "-c requirements.lock" not in each] == []
 
 
+def test_what_pytorch_depends_on_comes_from_where_all_of_it_is(
+    instructions: list[dict[str, Any]],
+) -> None:
+    """PyTorch's own index has other versions of it than the lock file, or none."""
+    (torch,) = re.findall(
+        r"pip install [^;&]*TORCH_INDEX[^;&]*", " ".join(values(instructions, "RUN"))
+    )
+
+    assert "--extra-index-url https://pypi.org/simple " in torch
+    assert re.search(r"^torch==[0-9.]+$", (REPOSITORY / "requirements.lock").read_text(), re.M)
+
+
 def test_extras_that_are_shown_exist() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     documents = (DOCKERFILE, COMPOSE, REPOSITORY / "docs" / "kubernetes.md")
@@ -228,6 +240,12 @@ def test_who_waits_for_health_waits_for_a_check(compose: dict[str, Any]) -> None
 
     assert waits
     assert [pair for pair in waits if "healthcheck" not in services[pair[1]]] == []
+
+
+def test_postgres_is_asked_where_it_listens_only_when_its_databases_are_there(
+    compose: dict[str, Any],
+) -> None:
+    assert "--host=127.0.0.1" in compose["services"]["postgres"]["healthcheck"]["test"]
 
 
 def test_compose_and_kubernetes_run_the_same_images(compose: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ BROKEN = [
     breaks("StatefulSet", "postgres", f"{CONTAINER}.env.3.value", "/tmp/tables", "PGDATA /tmp/tables: is on none", why="tables"),
     breaks("StatefulSet", "postgres", f"{CONTAINER}.volumeMounts.3.mountPath", "/docker-entrypoint-init.d", "nothing makes the other databases", why="scripts"),
     breaks("StatefulSet", "postgres", f"{CONTAINER}.readinessProbe.exec.command.0", "pg_isreadyy", "should ask pg_isready", why="probe-of-postgres"),
+    breaks("StatefulSet", "postgres", f"{CONTAINER}.startupProbe.exec.command.1", "--username=rayfleet", "startupProbe: without --host=127.0.0.1", why="probe-by-socket"),
     breaks("StatefulSet", "postgres", "spec.template.spec.securityContext.fsGroup", GONE, "fsGroup should be runAsGroup", why="group-of-postgres"),
     breaks("StatefulSet", "postgres", "spec.serviceName", "postgresql", "'postgresql': there is no such Service", why="name-of-its-service"),
 ]  # fmt: skip
