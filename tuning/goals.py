@@ -28,7 +28,7 @@ BYTES = "_bytes"
 
 CONSTRAINT = re.compile(
     r"\s*(?P<metric>[\w.:-]+)\s*(?P<sign><=|>=)\s*"
-    r"(?P<bound>[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?)\s*(?P<unit>[kKMG]i?B)?\s*"
+    r"(?P<bound>[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?)\s*(?P<unit>[A-Za-z]+)?\s*"
 )
 
 
@@ -63,6 +63,8 @@ def parse_constraint(text: str) -> Constraint:
     unit = found["unit"] or ""
     if unit and not found["metric"].endswith(BYTES):
         raise ValueError(f"{text!r}: only metrics named ...{BYTES} are compared with {unit}")
+    if unit not in UNITS:
+        raise ValueError(f"{text!r}: unit {unit!r}, allowed: {', '.join(filter(None, UNITS))}")
     bound = float(found["bound"]) * UNITS[unit]
     return Constraint(text.strip(), found["metric"], found["sign"] == "<=", bound)
 

@@ -237,6 +237,12 @@ def test_hash_ignores_how_fast_a_sweep_runs_and_nothing_else(tmp_path: Path) -> 
             id="constraint-of-another-unit",
         ),
         pytest.param(
+            ("n_trials: 2", "n_trials: 2\nconstraints: [model_bytes <= 1 kiB]"),
+            "constraints[0]: 'model_bytes <= 1 kiB': unit 'kiB', allowed: kB, KB, MB, GB, KiB, "
+            "MiB, GiB",
+            id="constraint-of-an-unknown-unit",
+        ),
+        pytest.param(
             ("n_trials: 2", "n_trials: 2\nconstraints: [latency <= 5]"),
             "constraints: 'latency': the sklearn trainer never reports it, allowed: accuracy, "
             "balanced_accuracy, f1_macro, log_loss, model_bytes, p50_ms, p99_ms",
