@@ -9,15 +9,16 @@ Source:
     MLflow 3.17, `mlflow.pyfunc.scoring_server.invocations`.
 """
 
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from deployments.errors import MalformedRequestError
+from deployments.errors import MalformedRequestError, RequestTooLargeError
 from deployments.protocols.conformance import count_rows
 from deployments.protocols.model_params import cast_params
 from deployments.protocols.signature import ParamsMismatchError, SignatureMismatchError
@@ -26,6 +27,7 @@ from deployments.protocols.tensors import UNNAMED_INPUT, Array, Layout, Request,
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from pandas import DataFrame
+    from pyarrow.parquet import FileMetaData
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -34,6 +36,16 @@ UNIFIED = ("messages", "prompt", "input")
 
 MAX_REASON = 300
 """Longest text of MLflow's or pandas' that we quote, characters."""
+
+MAX_PARQUET_BYTES = 256 * 1024 * 1024
+"""Most that the tables in a Parquet body may take in memory, bytes: repetitions cost the file
+nearly nothing, so that a body's own length, which doors limit, bounds nothing."""
+
+NUMBER_BYTES = 8
+"""What a value takes at least, or the pointer to one that is no number."""
+
+ROW_OBJECT_BYTES = 128
+"""What a row of a nested column takes beside its values: an array or a dict of its own."""
 
 _T = TypeVar("_T")
 
@@ -81,6 +93,7 @@ def parse_parquet(body: bytes, signature: Signature) -> Request:
     Raises:
         SignatureMismatchError: Columns do not fit the signature.
         MalformedRequestError: The body is no Parquet, or has no rows.
+        RequestTooLargeError: Its tables would take more than `MAX_PARQUET_BYTES`.
     """
     return _request(_parse(lambda _: _read_parquet(body), signature), None, signature)
 
@@ -131,8 +144,82 @@ def _read_csv(text: str, schema: Any) -> "DataFrame":
 def _read_parquet(body: bytes) -> "DataFrame":
     from mlflow.pyfunc.scoring_server import parse_parquet_input  # noqa: PLC0415
 
+    _check_parquet(body)
     frame: DataFrame = parse_parquet_input(BytesIO(body))  # type: ignore[no-untyped-call]
     return frame
+
+
+def _check_parquet(body: bytes) -> None:
+    """Compute what a file takes in memory before it is read.
+
+    Raises:
+        RequestTooLargeError: That is too much.
+    """
+    from pyarrow.parquet import read_metadata  # noqa: PLC0415
+
+    size_bytes, most_bytes = _sizes(read_metadata(BytesIO(body)))
+    # No text is longer than all that its column stores: mostly that is bound enough.
+    suspects = [path for path, most in most_bytes.items() if size_bytes + most > MAX_PARQUET_BYTES]
+    if size_bytes <= MAX_PARQUET_BYTES and suspects:
+        size_bytes += _texts_bytes(body, suspects)
+    if size_bytes > MAX_PARQUET_BYTES:
+        raise RequestTooLargeError(size_bytes, MAX_PARQUET_BYTES)
+
+
+def _sizes(metadata: "FileMetaData") -> tuple[int, dict[str, int]]:
+    """What all values take but for texts that repeat, and what these may take, by column.
+
+    Args:
+        metadata: The file's, which says how many values there are, but not how long.
+    """
+    size_bytes = 0
+    most_bytes: dict[str, int] = {}
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for index in range(metadata.num_columns):
+            column, chunk = metadata.schema.column(index), group.column(index)
+            values = max(group.num_rows, chunk.num_values)
+            stored_bytes = chunk.total_uncompressed_size
+            size_bytes += max(values * max(column.length, NUMBER_BYTES), stored_bytes)
+            if column.max_repetition_level:
+                size_bytes += group.num_rows * ROW_OBJECT_BYTES
+            if column.physical_type != "BYTE_ARRAY":
+                continue
+            if "DELTA_BYTE_ARRAY" in chunk.encodings:
+                size_bytes += values * stored_bytes  # pyarrow cannot read these as they are stored
+            elif chunk.has_dictionary_page:
+                most = most_bytes.get(column.path, 0)
+                most_bytes[column.path] = most + values * stored_bytes
+    return size_bytes, most_bytes
+
+
+def _texts_bytes(body: bytes, columns: list[str]) -> int:
+    """What the texts of some columns take once each has a place of its own.
+
+    They are read as the file has them: each text once, and which of them each row has.
+    """
+    import pyarrow.compute as pc  # noqa: PLC0415
+    from pyarrow.parquet import ParquetFile  # noqa: PLC0415
+
+    size_bytes = 0
+    for path in columns:  # one at a time: the others are not needed for it
+        table = ParquetFile(BytesIO(body), read_dictionary=[path]).read(columns=[path])
+        chunks = [chunk for column in table.columns for chunk in column.chunks]
+        for leaf in itertools.chain.from_iterable(map(_leaves, chunks)):
+            lengths = pc.binary_length(leaf.dictionary)
+            size_bytes += pc.sum(lengths.take(leaf.indices)).as_py() or 0
+    return size_bytes
+
+
+def _leaves(array: Any) -> Iterator[Any]:
+    """The dictionary arrays in an array, which may be nested."""
+    from pyarrow import types  # noqa: PLC0415
+
+    if types.is_dictionary(array.type):
+        yield array
+    elif types.is_nested(array.type):
+        inner = [array.keys, array.items] if types.is_map(array.type) else array.flatten()
+        for each in inner if isinstance(inner, list) else [inner]:
+            yield from _leaves(each)
 
 
 def _parse(parse: Callable[[Any], _T], signature: Signature) -> _T:
@@ -141,6 +228,8 @@ def _parse(parse: Callable[[Any], _T], signature: Signature) -> _T:
         return parse(_mlflow_signature(signature).inputs if signature.inputs else None)
     except RecursionError:
         raise MalformedRequestError("body is nested too deeply") from None
+    except RequestTooLargeError:
+        raise
     except Exception as error:  # noqa: BLE001 - MLflow, pandas and pyarrow raise what they like.
         raise MalformedRequestError(f"body cannot be read: {_reason(error)}") from None
 
