@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kuberay.checks.objects import Pod, Role, ray_cluster
+from kuberay.checks.objects import EVERY_ADDRESS, Pod, Role, ray_cluster
 
 ADDRESS = re.compile(
     r"(?:(?P<scheme>[a-z][a-z0-9+]*)://)?"
@@ -20,7 +20,7 @@ PORTS = {"http": 80, "https": 443, "postgresql": 5432, "redis": 6379, "rediss": 
 CLUSTER_DOMAIN = re.compile(r"\.[a-z0-9-]+\.svc(\.[a-z0-9.-]+)?$")
 """What may follow a Service's name."""
 
-OWN = {"localhost", "127.0.0.1", "0.0.0.0"}  # noqa: S104, of a pod
+OWN = {"localhost", "127.0.0.1", EVERY_ADDRESS}
 
 
 @dataclass(frozen=True, slots=True)
