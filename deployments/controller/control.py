@@ -14,7 +14,13 @@ from deployments.controller.hosted import HostedModels
 from deployments.controller.loading import is_in_force
 from deployments.controller.registry import Registry
 from deployments.controller.views import View
-from deployments.errors import DependencyError, FleetError, MalformedRequestError, NotFoundError
+from deployments.errors import (
+    DependencyError,
+    FleetError,
+    MalformedRequestError,
+    ModelNotReadyError,
+    NotFoundError,
+)
 from deployments.rolloutspec import rollout_fault
 from deployments.schema import ModelSpec
 from deployments.telemetry import Snapshot
@@ -64,6 +70,12 @@ class DeploymentView(View):
 
     ready: bool
     """Whether it answers requests that name no version."""
+
+    in_force: bool
+    """Whether its settings are in the routing table and in its replicas, as far as they load."""
+
+    fault: str
+    """Why its replicas cannot be started with these settings; empty while nobody knows of that."""
 
     spec: dict[str, Any]
     """All its settings, with defaults."""
@@ -122,12 +134,19 @@ class Control:
             NotFoundError: It is not hosted.
         """
         origin = self._hosted.origin(name)
-        routes = self._table().models.get(name)
+        spec, routes = self._hosted.spec(name), self._table().models.get(name)
+        in_force, fault = False, ""
+        try:
+            in_force = is_in_force(name, spec, self._seen, self._table())
+        except ModelNotReadyError as error:
+            fault = str(error)
         return DeploymentView(
             name=name,
             origin=origin.value,
             ready=routes is not None and routes.ready,
-            spec=self._hosted.spec(name).model_dump(mode="json", by_alias=True),
+            in_force=in_force,
+            fault=fault,
+            spec=spec.model_dump(mode="json", by_alias=True),
             versions=_versions(routes),
         )
 

@@ -147,6 +147,27 @@ def test_new_settings_of_the_gateways_are_in_force_once_the_table_says_so(run: A
     run(test)
 
 
+def test_what_is_shown_says_whether_its_settings_are_in_force(run: Any) -> None:
+    async def test(cluster: Cluster) -> None:
+        old = await cluster.loaded()
+        before = cluster.control.deployment("wine")
+        changed = await cluster.control.host("wine", {"num_replicas": 2}, new=False)
+        assert (before.in_force, changed.ready, changed.in_force) == (True, True, False)
+
+        (due,) = due_for("wine", await cluster.tick(replace(RUNNING, fingerprint=old)))
+        failed = ApplicationState(FAILED.status, 1, FAILED.message, fingerprint=due.fingerprint)
+        await cluster.tick(failed)
+        broken = cluster.control.deployment("wine")
+        await cluster.tick(ApplicationState("RUNNING", 2, fingerprint=due.fingerprint))
+        after = cluster.control.deployment("wine")
+
+        assert (broken.ready, broken.in_force) == (True, False)
+        assert FAILED.message in broken.fault
+        assert (after.in_force, after.fault) == (True, "")
+
+    run(test)
+
+
 def test_again_is_no_fault_and_changes_nothing(run: Any) -> None:
     async def test(cluster: Cluster) -> None:
         await cluster.loaded()
