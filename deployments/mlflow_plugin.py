@@ -4,7 +4,6 @@ A deployment is a registered model that the fleet hosts, under its registered na
 fleet's config lists is shown and predicts, but is changed in the config alone.
 """
 
-import json
 import os
 import re
 import time
@@ -14,13 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import numpy as np
 import orjson
-import pandas as pd
 import yaml
 from mlflow.deployments import BaseDeploymentClient, PredictionsResponse
 from mlflow.exceptions import MlflowException
 from mlflow.protos import databricks_pb2 as codes
+
+from deployments.protocols.mlflow_writing import write_inputs
 
 TARGET = "rayfleet"
 
@@ -205,14 +204,19 @@ class RayfleetClient(BaseDeploymentClient):
         give_up_at_s = time.monotonic() + READY_TIMEOUT_S
         while True:
             found = self.get_deployment(name)
-            states = {version["state"] for version in found["versions"]}
-            if found["ready"] and "LOADING" not in states:
-                # MLflow's command line prints it.
-                return {**found, "flavor": FLAVORS[found["versions"][-1]["runtime"]]}
-            failed = [each for each in found["versions"] if each["state"] == "UNAVAILABLE"]
+            if found["fault"]:
+                # Replicas of before may answer on.
+                raise MlflowException(found["fault"], codes.INTERNAL_ERROR)
+            # Until then the versions are those of before, and so is what they say.
+            versions = found["versions"] if found["in_force"] else []
+            failed = [each for each in versions if each["state"] == "UNAVAILABLE"]
             if failed:
                 reason = f"version {failed[0]['version']}: {failed[0]['reason']}"
                 raise MlflowException(f"{name} cannot be loaded: {reason}", codes.INTERNAL_ERROR)
+            loading = any(version["state"] == "LOADING" for version in versions)
+            if versions and found["ready"] and not loading:
+                # MLflow's command line prints it.
+                return {**found, "flavor": FLAVORS[versions[-1]["runtime"]]}
             if time.monotonic() > give_up_at_s:
                 raise MlflowException(
                     f"{name} is not ready after {READY_TIMEOUT_S:g} s", codes.INTERNAL_ERROR
@@ -305,14 +309,12 @@ def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _payload(inputs: Any) -> bytes:
-    """MLflow's scoring protocol for what Python callers hold."""
-    if isinstance(inputs, pd.DataFrame):
-        return json.dumps({"dataframe_split": json.loads(inputs.to_json(orient="split"))}).encode()
-    if isinstance(inputs, Mapping):
-        inputs = {name: np.asarray(values).tolist() for name, values in inputs.items()}
-    elif isinstance(inputs, np.ndarray):
-        inputs = inputs.tolist()
-    return json.dumps({"inputs": inputs}).encode()
+    try:
+        return write_inputs(inputs)
+    except (TypeError, ValueError) as error:
+        raise MlflowException(
+            f"inputs have no JSON form: {error}", codes.INVALID_PARAMETER_VALUE
+        ) from None
 
 
 def _require_no_endpoint(endpoint: str | None) -> None:
