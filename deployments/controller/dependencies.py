@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from tuning.probes import first_line
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,7 +32,7 @@ class Dependencies:
         try:
             result = await asyncio.to_thread(call, *args)
         except Exception as error:  # noqa: BLE001, any driver, any network: we must go on
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             if what not in self._trouble:
                 logger.warning("%s cannot be reached, going on without it: %s", what, reason)
             self._trouble[what] = reason

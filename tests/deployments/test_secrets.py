@@ -59,6 +59,19 @@ def test_what_mlflow_is_asked_with(closed_port: int, monkeypatch: pytest.MonkeyP
     assert SECRET not in said
 
 
+def test_the_password_in_the_address_of_mlflow(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address = f"http://me:{SECRET}@127.0.0.1:{closed_port}"
+    registry = Registry(address, address)
+
+    said = said_of("registry", lambda: registry.client().get_registered_model("wine"))
+
+    assert str(closed_port) in said
+    assert SECRET not in said
+
+
 @pytest.mark.parametrize("name", [b"authorization", b"cookie", b"x-api-key", b"x-routing-key"])
 def test_headers_of_a_request(name: bytes) -> None:
     headers = {name: SECRET.encode(), b"x-request-id": b"id-1"}
