@@ -21,7 +21,7 @@ from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_un
 from tests.stores import new_mlflow
 from tuning.ledger import Ledger, Manifest, TrialState
 from tuning.spec import check_sweep, read_sweep
-from tuning.tracking import SCHEDULE, TRACEBACK, TRIAL_STATE
+from tuning.tracking import PARAMS, REFUSED, SCHEDULE, TRACEBACK, TRIAL_STATE
 
 pytestmark = pytest.mark.ray
 
@@ -280,6 +280,12 @@ def test_a_population_copies_its_best(shared_bench: Bench) -> None:
     schedules = [json.loads(run.data.tags[SCHEDULE]) for run in runs]
     assert {sum(part["epochs"] for part in schedule) for schedule in schedules} == {6}
     assert any(len(schedule) > 1 for schedule in schedules)
+    params = [json.loads(run.data.tags[PARAMS]) for run in runs]
+    for schedule, each in zip(schedules, params, strict=True):
+        assert schedule[-1] == {"epochs": schedule[-1]["epochs"], **each}
+    assert [run.data.params["learning_rate"] for run in runs] == [
+        str(each["learning_rate"]) for each in params
+    ]
     assert len(shared_bench.client.search_model_versions("name = 'evolving'")) == 1
 
 
@@ -291,6 +297,7 @@ def test_a_winner_no_better_than_the_champion_is_refused(shared_bench: Bench) ->
     path = bench.write(name="second", **worse)
 
     refused = bench.run(path)
+    (told,) = bench.sweep_runs("second")
     forced = bench.run(path, "--force")
 
     assert champion.returncode == 0, champion.stderr
@@ -304,7 +311,8 @@ def test_a_winner_no_better_than_the_champion_is_refused(shared_bench: Bench) ->
     assert "fake version 2 @challenger" in forced.stdout
     (parent,) = bench.sweep_runs("second")
     assert parent.info.status == "FINISHED"
-    assert "not better than the champion" in parent.data.tags["rayfleet.refused"]
+    assert "not better than the champion" in told.data.tags[REFUSED]
+    assert REFUSED not in parent.data.tags
     report = bench.folder / "home" / "sweeps" / "second" / "report.html"
     artifacts = {each.path for each in bench.client.list_artifacts(parent.info.run_id)}
     assert {"report.html", "sweep.json", "training_rows.npy"} <= artifacts
