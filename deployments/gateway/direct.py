@@ -179,6 +179,11 @@ class Link:
         """How long the last batch waited inside the replica, for other gateways' mostly."""
         return self._wire.wait_s if self._wire is not None else 0.0
 
+    @property
+    def is_failing(self) -> bool:
+        """See `Wire.is_failing`."""
+        return self._wire is not None and self._wire.is_failing
+
     async def ask(self, question: tuple[Any, ...]) -> Prediction:
         """Send a batch and wait for its answer."""
         answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
@@ -270,5 +275,6 @@ class Link:
         return wire
 
 
-def _load(link: Link) -> tuple[int, float]:
-    return link.in_flight, link.wait_s
+def _load(link: Link) -> tuple[bool, int, float]:
+    # Where all of them fail, it is the version or what it is asked, and they share as ever.
+    return link.is_failing, link.in_flight, link.wait_s

@@ -29,6 +29,11 @@ OVERDUE, LEAST_OVERDUE_S = 0.25, 1.0
 """Share of a batch's time, and no less than so many seconds, after which its replica must show
 that it is still there: it greets a new connection, however long the model computes."""
 
+MOST_FAILURES, SPARED_S = 16, 2.0
+"""A replica that failed so many batches in a row is spared for so long where another is not: one
+that fails at once always has the fewest batches, and would be sent nearly all. A row that its model
+cannot take fails about 9 in a row, while it is searched for in a batch of 256."""
+
 MAX_NUMBER = 2**32
 
 
@@ -41,6 +46,8 @@ class Wire(asyncio.BufferedProtocol):
         self.lost = asyncio.Event()
         self.waiting: dict[int, Landed] = {}
         self.wait_s = 0.0
+        self._failures = 0
+        self._failed_at_s = 0.0
         self._overdue_at_s: dict[int, float] = {}
         self._handshake = Handshake(key, GATEWAY)
         self._greeting = b""
@@ -55,6 +62,16 @@ class Wire(asyncio.BufferedProtocol):
     def is_open(self) -> bool:
         """Whether it takes batches."""
         return self.trusted.is_set() and not self.is_leaving and not self.lost.is_set()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it has failed so often of late that another replica should be asked.
+
+        After a while it is sent one batch to see whether it still does.
+        """
+        if self._failures < MOST_FAILURES:
+            return False
+        return bool(self.waiting) or self._loop.time() < self._failed_at_s + SPARED_S
 
     @property
     def is_overdue(self) -> bool:
@@ -72,8 +89,12 @@ class Wire(asyncio.BufferedProtocol):
         return partial(self._give_up, number)
 
     def _give_up(self, number: int) -> None:
+        overdue_at_s = self._overdue_at_s.get(number)
         landed = self._settled(number)
         if landed is not None:
+            if overdue_at_s is not None and overdue_at_s < self._loop.time():
+                # Its thread may hang, and an empty line there would invite the next batch.
+                self._failed(MOST_FAILURES)
             self._send(Kind.CANCEL, number)
             self._loop.call_soon(landed, asyncio.CancelledError())
 
@@ -84,6 +105,10 @@ class Wire(asyncio.BufferedProtocol):
         if self.is_leaving:
             self.close_when_answered()
         return landed
+
+    def _failed(self, times: int) -> None:
+        self._failures += times
+        self._failed_at_s = self._loop.time()
 
     def close_when_answered(self) -> None:
         """Take no more batches, and close once those under way are answered."""
@@ -160,4 +185,7 @@ class Wire(asyncio.BufferedProtocol):
             return  # given up meanwhile
         if isinstance(ending, Prediction):
             self.wait_s = ending.wait_s
+            self._failures = 0
+        else:
+            self._failed(1)
         landed(ending)

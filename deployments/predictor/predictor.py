@@ -42,6 +42,11 @@ MAX_REASON = 500
 """Characters of a model's own error that reach the caller."""
 
 
+LEAST_SLACK_S = 10.0
+"""A batch may take twice its deadline, and no less than so much longer, before its model hangs:
+a large request that nobody waits for any more is no reason to load the model again."""
+
+
 class Predictor:
     """Holds one immutable version and answers batches one after the other."""
 
@@ -69,6 +74,7 @@ class Predictor:
         # One thread: frameworks bring their own parallelism, and order is kept.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._threaded: set[Future[Prediction]] = set()
+        self._begun_s: float | None = None
         self._traces: ReplicaTraces | None = None
         started_s = clock()
         try:
@@ -97,7 +103,7 @@ class Predictor:
         if prediction is not None:
             return prediction
         arrived_s = self._clock()
-        future = self._thread.submit(self._answer, batch, arrived_s, on_loop=False)
+        future = self._thread.submit(self._answer_in_thread, batch, arrived_s)
         self._threaded.add(future)
         future.add_done_callback(self._threaded.discard)
         return await asyncio.wrap_future(future)
@@ -132,9 +138,33 @@ class Predictor:
         """Whether a batch is under way, be it that nobody waits for it any more."""
         return bool(self._threaded)
 
+    def check_thread(self, deadline_s: float) -> None:
+        """Have Serve replace a replica whose model hangs: its thread alone does, all else is well.
+
+        Args:
+            deadline_s: Within which batches must be answered, seconds.
+
+        Raises:
+            RuntimeError: It hangs.
+        """
+        begun_s = self._begun_s
+        busy_s = self._clock() - begun_s if begun_s is not None else 0.0
+        if busy_s > deadline_s + max(deadline_s, LEAST_SLACK_S):
+            raise RuntimeError(
+                f"{self._model} version {self._version} has been at one batch for {busy_s:.0f} s,"
+                " and seems to hang"
+            )
+
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Requests waiting at all gateways that have sent a batch lately."""
         return {QUEUE_METRIC: self._depths.total()}
+
+    def _answer_in_thread(self, batch: Batch, arrived_s: float) -> Prediction:
+        self._begun_s = self._clock()
+        try:
+            return self._answer(batch, arrived_s, on_loop=False)
+        finally:
+            self._begun_s = None
 
     def _answer(self, batch: Batch, arrived_s: float, *, on_loop: bool) -> Prediction:
         started_s, cpu_s = self._clock(), self._cpu_clock()

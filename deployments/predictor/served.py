@@ -45,6 +45,7 @@ class ServedPredictor:
         """
         if not options.claim.num_gpus:
             hide_gpus()
+        self._deadline_s = deadline_s
         self._predictor = Predictor(
             model, version, runtime, tracking_uri, registry_uri, options=options
         )
@@ -65,6 +66,10 @@ class ServedPredictor:
     def record_autoscaling_stats(self) -> dict[str, float]:
         """See `Predictor.record_autoscaling_stats`."""
         return self._predictor.record_autoscaling_stats()
+
+    def check_health(self) -> None:
+        """Serve replaces a replica whose model hangs."""
+        self._predictor.check_thread(self._deadline_s)
 
     async def __del__(self) -> None:
         """Serve awaits it once its own calls are answered."""

@@ -9,6 +9,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import mlflow
 from mlflow import MlflowClient
@@ -28,6 +29,7 @@ from deployments.predictor.runtimes.nvidia import hide_gpus
 from deployments.predictor.runtimes.runtime import RUNTIMES, RuntimeOptions
 from deployments.predictor.tracing import open_replica_traces
 from deployments.protocols.tensors import Batch
+from tuning.probes import first_line
 from tuning.tracespec import TracesSpec
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,8 @@ class ServedPool:
         gc.freeze()
         take_short_turns()
         self._uris = tracking_uri, registry_uri
+        self._deadline_s = deadline_s
+        self._loaded: WeakValueDictionary[int, Predictor] = WeakValueDictionary()
         self._files: dict[tuple[str, str], str] = {}
         self._computing = threading.Lock()
         self._threads = itertools.cycle(
@@ -109,9 +113,16 @@ class ServedPool:
         return self._pool.record_autoscaling_stats()
 
     def check_health(self) -> None:
-        """Serve replaces a replica that no longer watches its memory."""
+        """Serve replaces a replica that no longer watches its memory, or of which a model hangs.
+
+        Versions share threads, so one that hangs takes others along.
+        """
         if self._watching.done():
             raise RuntimeError("the pool no longer watches its memory")
+        for found in self._loaded.valuerefs():  # a list: threads load others meanwhile
+            predictor = found()
+            if predictor is not None:
+                predictor.check_thread(self._deadline_s)
 
     async def __del__(self) -> None:
         """Serve awaits it once its own calls are answered."""
@@ -127,6 +138,7 @@ class ServedPool:
             predictor = Predictor(model, version, runtime, *self._uris, options=options)
             predictor.share(next(self._threads))
             predictor.trace(self._traces)
+            self._loaded[id(predictor)] = predictor
             ignore_warnings()
         return predictor
 
@@ -162,4 +174,4 @@ def _prepare(tracking_uri: str, registry_uri: str) -> None:
         mlflow.set_registry_uri(registry_uri)
         MlflowClient(tracking_uri, registry_uri).search_registered_models(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        logger.warning("the model registry cannot be reached: %s", error)
+        logger.warning("the model registry cannot be reached: %s", first_line(error))

@@ -2,7 +2,9 @@ import asyncio
 import pickle
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from deployments.predictor import predictor as module
 from deployments.predictor.autoscaling import DEPTH_TTL_S, QUEUE_METRIC
 from deployments.predictor.predictor import MANY_WAITS, MAX_REASON, Predictor
 from deployments.predictor.runtimes.runtime import PLAIN
+from deployments.predictor.served import ServedPredictor
+from deployments.predictor.servedpool import ServedPool
 from deployments.protocols.tensors import Batch, Form, Layout, Outputs
 from tests.fakes import FakeClock, sums
 from tests.lines import kept_lines
@@ -309,3 +313,41 @@ def test_what_a_model_raises_is_in_its_span_by_its_class_alone(replica: Replica)
     assert not span.status.is_ok
     assert dict(span.attributes or {})["error.type"] == "ValueError"
     assert "1234567" not in span.to_json()
+
+
+def test_a_model_that_hangs_in_its_thread_fails_the_health_check(replica: Replica) -> None:
+    """The event loop goes on, so that nothing else would tell."""
+
+    def hang() -> None:
+        replica.clock.advance(2 * 30.0 - 1.0)
+        replica.predictor.check_thread(30.0)
+        replica.clock.advance(2.0)
+        with pytest.raises(RuntimeError, match="churn version 3 has been at one batch for 61 s"):
+            replica.predictor.check_thread(30.0)
+
+    replica.runtime.during = hang
+    replica()
+
+    replica.clock.advance(100.0)
+    replica.predictor.check_thread(30.0)
+
+
+def test_replicas_of_versions_and_of_pools_ask_the_threads(replica: Replica) -> None:
+    watching = SimpleNamespace(done=lambda: False)
+    served: Any = SimpleNamespace(_predictor=replica.predictor, _deadline_s=1.0)
+    pool: Any = SimpleNamespace(
+        _loaded=WeakValueDictionary({1: replica.predictor}), _deadline_s=1.0, _watching=watching
+    )
+
+    def hang() -> None:
+        replica.clock.advance(12.0)
+        for check in (ServedPredictor.check_health, ServedPool.check_health):
+            with pytest.raises(RuntimeError, match="seems to hang"):
+                check(pool if check is ServedPool.check_health else served)
+
+    ServedPredictor.check_health(served)
+    ServedPool.check_health(pool)
+    replica.runtime.during = hang
+    replica()
+
+    assert replica.inline == [False]
