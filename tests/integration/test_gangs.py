@@ -232,8 +232,9 @@ def test_a_lost_worker_costs_a_try_and_an_error_costs_the_trial(bench: Bench) ->
             assert run.data.metrics["accuracy"] == float(run.data.params["x"])
     # A trial whose worker dies is tried twice, one that raises once.
     expected = Counter({"0.1": 2, "0.25": 1, "0.5": 2, "0.9": 2})
-    # Worker 0 may have kept what came of that fold, which then isn't trained again.
-    assert calls(bench) - expected in (Counter(), Counter([killed]))
+    # Worker 0 may have kept what came of that fold. Then it isn't trained again, and the trial
+    # that dies in every fold has got further when it loses the next worker.
+    assert calls(bench) - expected <= Counter([killed, "0.1"])
     assert not expected - calls(bench)
 
 
