@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from deployments.errors import MalformedRequestError, PredictionError
 from deployments.protocols.binary_tensors import encode_blob
 from deployments.protocols.bytes_elements import to_bytes
@@ -12,6 +14,7 @@ from deployments.protocols.json_tensors import MAX_AXES
 from deployments.protocols.model_params import cast_params
 from deployments.protocols.signature import SignatureMismatchError, column_labels
 from deployments.protocols.tensors import (
+    UNNAMED_OUTPUT,
     Array,
     Layout,
     OutputRequest,
@@ -79,13 +82,12 @@ def build_request(
     inputs = conform(tensors, signature)
     rows = count_rows(inputs)
     params = _params(parameters, signature)
-    _check_outputs(outputs, signature)
     return Request(
         inputs=inputs,
         rows=rows,
         id=request_id,
         params=params,
-        outputs=outputs,
+        outputs=_checked_outputs(outputs, signature),
         binary=binary,
         header=header,
         layout=_layout(signature, len(inputs)),
@@ -100,20 +102,42 @@ def unsupported_output(name: str) -> MalformedRequestError:
     )
 
 
-def selected(request: Wanted, outputs: Outputs) -> list[tuple[str, bool]]:
-    """The names of the outputs to send, and whether in binary.
+def selected(
+    request: Wanted, outputs: Outputs, model: str, version: str
+) -> list[tuple[str, Array, bool]]:
+    """The outputs to send by name, and whether in binary.
 
     Raises:
         MalformedRequestError: The caller asks for an output that there is not.
+        PredictionError: There is not what the model's signature promises.
     """
+    arrays = {name: _gaps_filled(array) for name, array in outputs.arrays.items()}
     if not request.outputs:
-        return [(name, request.binary) for name in outputs.arrays]
-    unknown = [output.name for output in request.outputs if output.name not in outputs.arrays]
-    if unknown:
-        raise MalformedRequestError(
-            f"outputs: {unknown} are unknown, expected {list(outputs.arrays)}"
+        return [(name, array, request.binary) for name, array in arrays.items()]
+    if len(request.outputs) == 1 and request.outputs[0].promised and [*arrays] == [UNNAMED_OUTPUT]:
+        # What was trained on a named column answers without its name.
+        arrays = {request.outputs[0].name: arrays[UNNAMED_OUTPUT]}
+    unknown = [output for output in request.outputs if output.name not in arrays]
+    names = [output.name for output in unknown]
+    if any(output.promised for output in unknown):
+        raise PredictionError(
+            model, version, f"outputs: {names} are promised, answered {list(arrays)}"
         )
-    return [(output.name, output.binary) for output in request.outputs]
+    if unknown:
+        raise MalformedRequestError(f"outputs: {names} are unknown, expected {list(arrays)}")
+    return [(output.name, arrays[output.name], output.binary) for output in request.outputs]
+
+
+def _gaps_filled(array: Array) -> Array:
+    """Numbers some of which are missing, with NaN in their places: the wire has no null."""
+    if array.dtype.kind != "O":
+        return array
+    kinds = set(map(type, array.ravel().tolist()))
+    has_gaps = type(None) in kinds and len(kinds) > 1
+    return array.astype(np.float64) if has_gaps and kinds <= _GAPPED else array
+
+
+_GAPPED = {type(None), int, float}
 
 
 def output_datatype(name: str, array: Array, model: str, version: str) -> str:
@@ -150,11 +174,16 @@ def _params(parameters: Mapping[str, Any], signature: Signature) -> dict[str, An
     )
 
 
-def _check_outputs(outputs: Sequence[OutputRequest], signature: Signature) -> None:
+def _checked_outputs(
+    outputs: tuple[OutputRequest, ...], signature: Signature
+) -> tuple[OutputRequest, ...]:
     promised = [spec.name for spec in signature.outputs]
+    if not promised:
+        return outputs
     unknown = [output.name for output in outputs if output.name not in promised]
-    if promised and unknown:
+    if unknown:
         raise SignatureMismatchError(f"outputs: {unknown} are unknown, expected {promised}")
+    return tuple(OutputRequest(each.name, each.binary, promised=True) for each in outputs)
 
 
 def _layout(signature: Signature, n_inputs: int) -> Layout:

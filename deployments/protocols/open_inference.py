@@ -105,12 +105,12 @@ def encode_infer(
     Raises:
         MalformedRequestError: The caller asks for an output that there is not, or for JSON
             where only binary can carry the values.
-        PredictionError: An output cannot be written at all, such as complex numbers.
+        PredictionError: An output cannot be written at all, such as complex numbers, or is
+            promised and missing.
     """
     entries: list[dict[str, Any]] = []
     blobs: list[bytes] = []
-    for name, binary in selected(request, outputs):
-        array = outputs.arrays[name]
+    for name, array, binary in selected(request, outputs, model, version):
         entry: dict[str, Any] = {
             "name": name,
             "datatype": output_datatype(name, array, model, version),

@@ -101,11 +101,11 @@ def encode_infer(
     Raises:
         MalformedRequestError: The caller asks for an output that there is not, or for typed
             contents where only raw ones can carry the values.
-        PredictionError: An output cannot be written at all, such as complex numbers.
+        PredictionError: An output cannot be written at all, such as complex numbers, or is
+            promised and missing.
     """
     message = pb.ModelInferResponse(model_name=model, model_version=version, id=request_id)
-    for name, binary in selected(request, outputs):
-        array = outputs.arrays[name]
+    for name, array, binary in selected(request, outputs, model, version):
         datatype = output_datatype(name, array, model, version)
         tensor = message.outputs.add(name=name, datatype=datatype, shape=array.shape)
         try:

@@ -47,6 +47,9 @@ class Form(StrEnum):
     NAMED = "named"
     COLUMNS = "columns"
 
+    SERIES = "series"
+    """One column without a label."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -83,6 +86,9 @@ class OutputRequest(msgspec.Struct, frozen=True):
 
     name: str
     binary: bool
+
+    promised: bool = False
+    """Whether the model's signature names it: then not to answer it is the model's failure."""
 
 
 class Wanted(Protocol):

@@ -65,6 +65,14 @@ class TestFailures:
         assert [labels[-2:] for labels in fleet.counted(ERRORS)] == [("200", "version")]
         assert [labels[-1] for labels in fleet.counted(REQUESTS)] == ["200"]
 
+    def test_a_promised_output_that_is_missing_is_the_version_s_failure(self) -> None:
+        fleet = Fleet(predict=lambda _: {"z": np.array([1.5])})
+
+        response = post(fleet, INFER, {**ROW, "outputs": [{"name": "output-0"}]})
+
+        assert (response.status_code, "are promised" in response.text) == (500, True)
+        assert [labels[-2:] for labels in fleet.counted(ERRORS)] == [("500", "version")]
+
     @pytest.mark.parametrize("path", [INFER, INVOKE])
     def test_a_caller_waits_no_longer_than_it_says(self, path: str) -> None:
         fleet = Fleet()

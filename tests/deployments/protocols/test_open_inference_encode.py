@@ -98,3 +98,37 @@ def test_form_does_not_matter_on_this_wire() -> None:
     encoded = encode_infer(Request({}, 1), outputs, model="m", version="1", request_id="r")
 
     assert json.loads(encoded.body)["outputs"][0]["name"] == "a"
+
+
+def test_an_output_that_the_model_promised_and_kept_is_the_model_s_failure() -> None:
+    asked = Request({}, 1, outputs=(OutputRequest("y", False, promised=True),))
+
+    with pytest.raises(PredictionError, match=r"\['y'\] are promised, answered \['z'\]"):
+        encode({"z": np.array([1])}, asked)
+
+
+def test_an_answer_without_a_name_is_the_only_promised_output() -> None:
+    asked = Request({}, 1, outputs=(OutputRequest("y", False, promised=True),))
+
+    (entry,) = json.loads(encode({"output-0": np.array([1])}, asked).body)["outputs"]
+
+    assert entry == {"name": "y", "datatype": "INT64", "shape": [1], "data": [1]}
+
+
+@pytest.mark.parametrize(
+    ("elements", "datatype", "data"),
+    [
+        pytest.param([1, None], "FP64", [1.0, "NaN"], id="numbers"),
+        pytest.param([None, None], "BYTES", ["null", "null"], id="nothing-but-gaps"),
+        pytest.param(["x", None], "BYTES", ["x", "null"], id="texts"),
+        pytest.param([[1, 2], [3]], "BYTES", ["[1,2]", "[3]"], id="ragged"),
+    ],
+)
+def test_objects_on_the_wire(elements: list[object], datatype: str, data: list[object]) -> None:
+    array = np.empty(2, dtype=object)
+    array[:] = elements
+
+    body = encode({"y": array}).body
+
+    (entry,) = json.loads(body, parse_constant=str)["outputs"]
+    assert (entry["datatype"], entry["data"]) == (datatype, data)
