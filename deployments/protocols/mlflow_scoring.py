@@ -6,7 +6,8 @@ parser and schema enforcement, a millisecond and more. The cheap way gives up in
 refusing: every error is MLflow's own, so the two cannot disagree about what is one.
 
 What we change on purpose: a missing Content-Type is 415 (there a crash, 500); errors carry
-neither input nor stack trace; zero rows are 400 before the model sees them.
+neither input nor stack trace; zero rows are 400 before the model sees them; arrays of times in
+nanoseconds are ISO 8601 (there a count).
 
 Source:
     MLflow 3.17, `mlflow.pyfunc.scoring_server`.
@@ -43,6 +44,8 @@ VERSION = version("mlflow").encode()
 
 CHEAP_BODY_BYTES = 64 * 1024
 """Largest body that is read on the event loop; as numbers, a quarter of a millisecond."""
+
+_NANOSECONDS = np.dtype("datetime64[ns]")
 
 
 def decode_cheaply(body: bytes, content_type: str | None, signature: Signature) -> Request | None:
@@ -134,14 +137,33 @@ def _predictions(outputs: Outputs) -> Any:
     match outputs.form:
         case Form.ARRAY:
             (array,) = outputs.arrays.values()
-            return _wide(array)
+            return _wide(array) if array.ndim else _listed(array)
         case Form.NAMED:
             return dict(outputs.arrays)
         case Form.COLUMNS:
-            columns = [_cells(array) for array in outputs.arrays.values()]
-            return [
-                dict(zip(outputs.arrays, row, strict=True)) for row in zip(*columns, strict=True)
-            ]
+            return _records(outputs.arrays)
+        case Form.SERIES:
+            (array,) = outputs.arrays.values()
+            return _records({"0": array})  # what pandas calls a column without a label
+
+
+def _records(arrays: Mapping[str, Array]) -> list[dict[str, Any]]:
+    columns = [_cells(array) for array in arrays.values()]
+    return [dict(zip(arrays, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _cells(column: Array) -> list[Any]:
+    if column.dtype.kind == "M":  # as pandas' Timestamp writes itself
+        return [_isoformat(moment) for moment in column]
+    cells: list[Any] = column.tolist()
+    return cells
+
+
+def _listed(array: Array) -> Any:
+    if array.dtype == _NANOSECONDS:  # which `tolist` gives as integers
+        texts = np.array([_isoformat(moment) for moment in array.ravel()], dtype=object)
+        return texts.reshape(array.shape).tolist()
+    return array.tolist()
 
 
 def _wide(array: Array) -> Array:
@@ -150,14 +172,6 @@ def _wide(array: Array) -> Array:
     if array.dtype.kind == "f":
         return np.ascontiguousarray(array, dtype=np.float64)
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-
-
-def _cells(array: Array) -> list[Any]:
-    if array.dtype.kind == "M":
-        # As pandas' Timestamp writes itself; `tolist` gives nanoseconds as integers.
-        return [_isoformat(moment) for moment in array.ravel()]
-    cells: list[Any] = array.tolist()
-    return cells
 
 
 def _isoformat(moment: "np.datetime64[Any]") -> str:
@@ -171,7 +185,7 @@ def _plain(value: Any) -> Any:
     """Write what JSON does not know, as MLflow's `NumpyEncoder` does."""
     match value:
         case np.ndarray():
-            return value.tolist()
+            return _listed(value)
         case np.generic():
             return value.item()
         case bytes() | bytearray():

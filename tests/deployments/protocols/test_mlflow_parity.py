@@ -4,9 +4,11 @@ Known differences are not compared: a missing Content-Type, the text of messages
 quote the input) and the stack trace.
 """
 
+import asyncio
 import io
 import json
 import logging
+import pickle
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,15 +19,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deployments.errors import FleetError, PredictionError
-from deployments.protocols.mlflow_scoring import (
-    decode_cheaply,
-    decode_invocation,
-    encode_predictions,
-)
+from deployments.gateway.app import GatewayApp
+from deployments.gateway.inference import Inference
+from deployments.predictor.prediction import Prediction
+from deployments.predictor.predictor import Predictor
+from deployments.predictor.runtimes.runtime import RuntimeOptions
+from deployments.protocols.mlflow_scoring import decode_cheaply
 from deployments.protocols.signature import signature_from_mlflow
-from deployments.protocols.statuses import mlflow_error
-from deployments.protocols.tensors import UNNAMED_OUTPUT, Form, Layout, Outputs, Request, Signature
+from deployments.protocols.tensors import Batch, Signature
+from deployments.telemetry import Counters
+from tests.deployments.gateway.hosted import INVOKE, Surroundings, plain_door
+from tests.fakes import FakeTransport, make_route, make_table
 
 pytestmark = [
     pytest.mark.ray,
@@ -37,12 +41,24 @@ COLUMNS = ["a", "b", "c"]
 FLOATS = [[1.0, 2.0, 3.0], [4.0, 5.5, 6.0]]
 
 
+class Replica(FakeTransport):
+    """The real one, in this process; its answers are pickled as on their way to a gateway."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        self._predictor = predictor
+
+    async def predict(self, batch: Batch, depth: int, timeout_s: float) -> Prediction:
+        prediction = await self._predictor.predict(batch, "gateway-1", depth)
+        return Prediction.of(*pickle.loads(pickle.dumps(prediction.plain())))  # noqa: S301, ours
+
+
 @dataclass(frozen=True)
 class Peer:
-    """One model, behind MLflow's server and in our hands."""
+    """One model, behind MLflow's server and behind our gateway."""
 
     client: Any
-    model: Any
+    predictor: Predictor
     signature: Signature
 
     def theirs(self, body: bytes, content_type: str) -> tuple[int, Any]:
@@ -52,53 +68,23 @@ class Peer:
         return answer.status_code, _comparable(answer.status_code, answer.content)
 
     def ours(self, body: bytes, content_type: str) -> tuple[int, Any]:
-        try:
-            request = decode_invocation(body, content_type, self.signature)
-            outputs = self._predict(request)
-            text = encode_predictions(outputs, model="m", version="1", wrapped=request.wrapped)
-        except FleetError as error:
-            response = mlflow_error(error)
-            return response.status, _comparable(response.status, response.body)
-        return 200, _comparable(200, text)
+        answer = asyncio.run(self._ask(body, content_type))
+        return answer.status_code, _comparable(answer.status_code, answer.content)
 
-    def _predict(self, request: Request) -> Outputs:
-        argument = _argument(request)
-        # Around the signature check, which is the part of `predict` that decoding does.
-        predict = self.model._predict_fn
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return _outputs(predict(argument))
-        except Exception as error:
-            raise PredictionError("m", "1", str(error)) from error
-
-
-def _argument(request: Request) -> Any:
-    match request.layout:
-        case Layout.COLUMNS:
-            frame = pd.DataFrame(dict(enumerate(request.inputs.values())))
-            return frame.set_axis(request.labels or list(request.inputs), axis=1)
-        case Layout.TENSOR:
-            return next(iter(request.inputs.values()))
-        case _:
-            return request.inputs
-
-
-def _outputs(predictions: Any) -> Outputs:
-    match predictions:
-        case pd.DataFrame():
-            arrays = {str(name): column.to_numpy() for name, column in predictions.items()}
-            return Outputs(arrays, Form.COLUMNS)
-        case dict():
-            return Outputs({name: np.asarray(v) for name, v in predictions.items()}, Form.NAMED)
-        case _:
-            return Outputs({UNNAMED_OUTPUT: np.asarray(predictions)})
+    async def _ask(self, body: bytes, content_type: str) -> Any:
+        counters = Counters("gateway-1")
+        inference = Inference(lambda _: Replica(self.predictor), counters)
+        inference.apply(make_table(churn=(make_route(signature=self.signature),)))
+        app = GatewayApp(inference, counters, Surroundings(counters), 2**20)
+        headers = {"content-type": content_type}
+        async with plain_door(app) as client:
+            return await client.post(INVOKE, content=body, headers=headers)
 
 
 def _comparable(status: int, body: bytes) -> Any:
     if status == 415:
         return None
-    parsed = json.loads(body)
+    parsed = json.loads(body, parse_constant=str)  # NaN is not even equal to itself
     if status == 200:
         return parsed
     return {key: parsed.get(key) for key in ("error_code", "sqlstate", "error_class")}
@@ -157,7 +143,8 @@ def _save_models(folder: Path) -> Mapping[str, Peer]:
         signature=ModelSignature.from_dict({"inputs": json.dumps(TYPED)}),
         pip_requirements=[],
     )
-    return peers | {"echo": _peer(folder / "echo")}
+    mlflow.pyfunc.save_model(folder / "answers", python_model=_chosen, pip_requirements=[])
+    return peers | {name: _peer(folder / name) for name in ("echo", "answers")}
 
 
 def _peer(path: Path) -> Peer:
@@ -167,7 +154,9 @@ def _peer(path: Path) -> Peer:
 
     loaded = mlflow.pyfunc.load_model(str(path))
     ours = signature_from_mlflow(loaded.metadata.signature)
-    return Peer(TestClient(scoring_server.init(loaded)), loaded, ours)
+    options = RuntimeOptions(files=str(path))
+    predictor = Predictor("churn", "1", "pyfunc", str(path), str(path), options=options)
+    return Peer(TestClient(scoring_server.init(loaded)), predictor, ours)
 
 
 def _csv(frame: pd.DataFrame) -> bytes:
@@ -183,6 +172,54 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 def _echo(model_input: Any) -> Any:
     return model_input
 
+
+def _chosen(model_input: Any) -> Any:
+    return ANSWERS[model_input["case"].iloc[0]]
+
+
+ANSWERS: Mapping[str, Any] = {
+    "series": pd.Series([1.5, 2.5]),
+    "named-series": pd.Series([1, 2], name="y"),
+    "numbered-series": pd.Series([1, 2], name=7),
+    "series-of-times": pd.Series(pd.to_datetime(["2026-01-31"])),
+    "list": [1, 2],
+    "ragged": [[1, 2], [3]],
+    "ragged-arrays": [np.ones(2), np.ones(3)],
+    "ragged-deep": [np.zeros((2, 3)), np.zeros((2, 4))],
+    "mixed": [1, "a"],
+    "booleans-and-numbers": [True, 2, 2.5],
+    "wide": [2**70, -1],
+    "nested-mixed": [[1, 2], "a"],
+    "objects": [{"a": 1}, {"b": [None, "x"]}],
+    "tuple": (1, 2.5),
+    "empty": [],
+    "zero-bytes": ["a\x00", "b"],
+    "number": 5,
+    "numpy-s-number": np.float32(0.1),
+    "text": "text",
+    "bytes": b"ab",
+    "null": None,
+    "bool": True,
+    "dict": {"a": [1, 2], "b": "text", "c": {"d": 1.5}, "e": np.float32(0.1)},
+    "arrays-by-name": {"a": np.array([0.1], "f4"), "b": np.array(["x"])},
+    "dates-by-name": {"a": np.array(["2026-01-31"], "M8[D]")},
+    "float32": np.array([[0.1, 2.0]], "f4"),
+    "array-of-none": np.array([None, 1.5], object),
+    "scalar-array": np.array(5),
+    "array-of-seconds": np.array(["2026-01-31T12:00"], "M8[s]"),
+    "list-of-times": [pd.Timestamp("2026-01-31T12:00"), pd.NaT],
+    "frame": pd.DataFrame({"a": [1, 2], 1: ["x", "y"], "c": [0.1, np.nan]}),
+    "frame-of-na": pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": [pd.NA, "x"]}),
+    "frame-of-nullable-floats": pd.DataFrame({"a": pd.array([1.5, None], dtype="Float64")}),
+    "frame-of-nullable-booleans": pd.DataFrame({"a": pd.array([True, None], dtype="boolean")}),
+    "frame-of-times": pd.DataFrame({"a": np.array(["2026-01-31T12:00", None], "M8[ns]")}),
+    "frame-of-fractions": pd.DataFrame({"a": pd.to_datetime(["2026-01-31T12:00:00.5"])}),
+    "frame-of-utc": pd.DataFrame({"a": pd.to_datetime(["2026-01-31T12:00"], utc=True)}),
+    "frame-of-lists": pd.DataFrame({"a": [[1, 2], [3]]}),
+    "frame-of-none": pd.DataFrame({"a": ["x", None]}),
+    "frame-with-a-label-twice": pd.DataFrame([[1, 2]], columns=["a", "a"]),
+}
+"""What a model may answer, by the text that it is asked."""
 
 TYPED = [
     {"name": "text", "type": "string", "required": True},
@@ -363,6 +400,18 @@ def test_every_column_type_is_read_and_written_as_by_mlflow(
     theirs = peers["echo"].theirs(body, JSON)
 
     assert peers["echo"].ours(body, JSON) == theirs
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_whatever_a_model_answers_is_written_as_by_mlflow(
+    peers: Mapping[str, Peer], case: str
+) -> None:
+    body = json.dumps({"dataframe_records": [{"case": case}]}).encode()
+
+    status, theirs = peers["answers"].theirs(body, JSON)
+
+    assert status == 200
+    assert peers["answers"].ours(body, JSON) == (200, theirs)
 
 
 def test_the_cheap_way_is_taken_where_it_should_be(peers: Mapping[str, Peer]) -> None:

@@ -1,3 +1,5 @@
+import datetime as dt
+import pickle
 from typing import Any
 
 import numpy as np
@@ -54,13 +56,30 @@ def test_two_inputs_are_not_one() -> None:
         pytest.param(COLUMN, Form.ARRAY, {UNNAMED_OUTPUT: [1.0, 2.0]}, id="array"),
         pytest.param([1, 2], Form.ARRAY, {UNNAMED_OUTPUT: [1, 2]}, id="list"),
         pytest.param(["a", "b"], Form.ARRAY, {UNNAMED_OUTPUT: ["a", "b"]}, id="texts"),
-        pytest.param(pd.Series([1, 2]), Form.ARRAY, {UNNAMED_OUTPUT: [1, 2]}, id="series"),
+        pytest.param(pd.Series([1, 2]), Form.SERIES, {UNNAMED_OUTPUT: [1, 2]}, id="series"),
+        pytest.param(pd.Series([1, 2], name="p"), Form.COLUMNS, {"p": [1, 2]}, id="named-series"),
         pytest.param(
-            pd.Series([1, 2], dtype="Int64"), Form.ARRAY, {UNNAMED_OUTPUT: [1, 2]}, id="extension"
+            pd.Series([1, 2], dtype="Int64"), Form.SERIES, {UNNAMED_OUTPUT: [1, 2]}, id="extension"
         ),
         pytest.param(
+            pd.DataFrame({"p": pd.array([1, None], dtype="Int64")}),
+            Form.COLUMNS,
+            {"p": [1, None]},
+            id="missing-integer",
+        ),
+        pytest.param(
+            pd.DataFrame([[1, 2]], columns=["p", "p"]), Form.COLUMNS, {"p": [2]}, id="label-twice"
+        ),
+        pytest.param([[1, 2], [3]], Form.ARRAY, {UNNAMED_OUTPUT: [[1, 2], [3]]}, id="ragged"),
+        pytest.param([1, "a"], Form.ARRAY, {UNNAMED_OUTPUT: [1, "a"]}, id="numbers-and-texts"),
+        pytest.param([True, 2], Form.ARRAY, {UNNAMED_OUTPUT: [True, 2]}, id="this-and-that"),
+        pytest.param([2**63, -1], Form.ARRAY, {UNNAMED_OUTPUT: [2**63, -1]}, id="too-wide"),
+        pytest.param("text", Form.ARRAY, {UNNAMED_OUTPUT: "text"}, id="text"),
+        pytest.param(1.5, Form.ARRAY, {UNNAMED_OUTPUT: 1.5}, id="number"),
+        pytest.param(None, Form.ARRAY, {UNNAMED_OUTPUT: None}, id="nothing"),
+        pytest.param(
             pd.Series(["x", "y"], dtype="category"),
-            Form.ARRAY,
+            Form.SERIES,
             {UNNAMED_OUTPUT: ["x", "y"]},
             id="categories",
         ),
@@ -71,7 +90,7 @@ def test_two_inputs_are_not_one() -> None:
         pytest.param(
             np.array(["2024-01-02"], "datetime64[D]"),
             Form.ARRAY,
-            {UNNAMED_OUTPUT: ["2024-01-02"]},
+            {UNNAMED_OUTPUT: [dt.date(2024, 1, 2)]},
             id="dates",
         ),
     ],
@@ -86,3 +105,33 @@ def test_answers_become_arrays(answer: Any, form: Form, expected: dict[str, list
 def test_an_answer_without_a_tensor_form_is_refused() -> None:
     with pytest.raises(TypeError, match="not a tensor"):
         as_outputs(np.array([1 + 2j]))
+
+
+def test_arrays_of_different_shapes_stay_apart() -> None:
+    (array,) = as_outputs([np.zeros((2, 3)), np.zeros((2, 4))]).arrays.values()
+
+    assert [item.shape for item in array] == [(2, 3), (2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param([[1.5, 2.5]], "float64", id="floats"),
+        pytest.param([1, 2], "int64", id="integers"),
+        pytest.param([np.float32(1.5)], "float32", id="numpy-s-own"),
+        pytest.param([], "float64", id="empty"),
+    ],
+)
+def test_numbers_of_one_kind_keep_it(answer: Any, expected: str) -> None:
+    (array,) = as_outputs(answer).arrays.values()
+
+    assert array.dtype == expected
+
+
+def test_no_answer_has_a_gateway_import_pandas() -> None:
+    when = pd.Timestamp("2026-01-31T12:00", tz="UTC")
+
+    arrays = as_outputs(pd.DataFrame({"a": [when, pd.NaT], "b": [pd.NA, 1]})).arrays
+
+    assert arrays["a"].tolist() == ["2026-01-31T12:00:00+00:00", "NaT"]
+    assert b"pandas" not in pickle.dumps(arrays)
