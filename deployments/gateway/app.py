@@ -8,10 +8,9 @@ Raw ASGI, since a framework's per-request work costs more than a linear model's 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-
-import msgspec
+from typing import Any
 
 from deployments.errors import (
     FleetError,
@@ -19,8 +18,8 @@ from deployments.errors import (
     NotFoundError,
     RequestTooLargeError,
 )
+from deployments.gateway.answers import Asked, compressed, inferred, is_long
 from deployments.gateway.calls import (
-    LARGE_BODY_BYTES,
     MODEL_VERSION,
     REQUEST_ID,
     REQUEST_TIMEOUT,
@@ -43,14 +42,21 @@ from deployments.gateway.http import (
 )
 from deployments.gateway.http_call import HEADER_LENGTH, HttpCall
 from deployments.gateway.inference import Inference
-from deployments.gateway.joining import AnyRequest
 from deployments.gateway.pages import find_page, index_page, stats_versions
 from deployments.gateway.repository import change_repository
 from deployments.gateway.serve_door import READ_TIMEOUT_S, limited
 from deployments.gateway.statistics import statistics
 from deployments.gateway.waiting import Ending, Share
+from deployments.gateway.weighing import (
+    LARGE_BYTES,
+    LARGE_ELEMENTS_BYTES,
+    SHORT_CODED_BYTES,
+    reads_slowly,
+    weight,
+    writes_slowly,
+)
 from deployments.protocols import mlflow_scoring, open_inference
-from deployments.protocols.compression import compress, decompress
+from deployments.protocols.compression import decompress
 from deployments.protocols.infer_envelope import peek_id
 from deployments.protocols.statuses import mlflow_error, open_inference_error
 from deployments.protocols.tensors import Outputs
@@ -70,17 +76,6 @@ ERROR_FORMS = {
     Protocol.OPEN_INFERENCE: open_inference_error,
     Protocol.MLFLOW_SCORING: mlflow_error,
 }
-
-
-class Asked(msgspec.Struct):
-    """An inference request that was read, and for whom."""
-
-    call: HttpCall
-    route: Route
-    request: AnyRequest
-
-    given_id: str
-    """Names the request in its answer where its body does not."""
 
 
 class GatewayApp:
@@ -104,6 +99,7 @@ class GatewayApp:
         self._fleet = fleet
         self.max_body_bytes = max_body_bytes
         self._clock = clock
+        self._aside: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Speak ASGI, at Serve's door."""
@@ -127,7 +123,10 @@ class GatewayApp:
         call.started_s = self._clock()
         try:
             answer = await self._respond(call)
-            await deliver(self._compressed(call, answer))
+            if is_long(call, answer):
+                await deliver(await asyncio.to_thread(compressed, call, answer))
+            else:
+                await deliver(compressed(call, answer))
             self.calls.count(call, str(answer.status))
         except ClientGoneError:
             return
@@ -149,7 +148,7 @@ class GatewayApp:
         model: str,
         version: str | None,
         deliver: Callable[[Answer], None],
-    ) -> Callable[[], None] | None:
+    ) -> Callable[[], object] | None:
         """Answer a short inference request that has been read whole, without a task for it.
 
         A task and the coroutines in it cost as much again as all else that is done here.
@@ -165,6 +164,8 @@ class GatewayApp:
         """
         call.started_s = self._clock()
         try:
+            if len(call.body or b"") > LARGE_ELEMENTS_BYTES and _reads_slowly(call):
+                return self._begin_aside(self.respond(call, _later(deliver))).cancel
             asked = self._read_whole(call, model, version)
             told = partial(self.finish, asked, deliver)
             return self.calls.put(call, asked.route, asked.request, told)
@@ -181,6 +182,10 @@ class GatewayApp:
             ending: What came of it.
         """
         if isinstance(ending, Share):
+            # The whole batch's first, so that most answers need not be looked at.
+            if ending.batch.weight > LARGE_BYTES and writes_slowly(asked.request, ending.outputs):
+                self._begin_aside(self._finish_aside(asked, deliver, ending.outputs))
+                return
             answer = self._shared(asked, ending)
         elif isinstance(ending, Exception):
             answer = self._failed(asked.call, ending)
@@ -190,13 +195,40 @@ class GatewayApp:
 
     def _shared(self, asked: Asked, share: Share) -> Answer:
         try:
-            return self._inferred(asked, self.calls.answered(asked.call, share.outputs))
+            return self._answer_with(asked, share.outputs)
         except Exception as error:  # noqa: BLE001, as in `_respond`
             return self._failed(asked.call, error)
 
     def _end(self, call: HttpCall, answer: Answer, deliver: Callable[[Answer], None]) -> None:
-        deliver(self._compressed(call, answer))
+        if is_long(call, answer):
+            self._begin_aside(self._end_aside(call, answer, deliver))
+            return
+        deliver(compressed(call, answer))
         self.calls.count(call, str(answer.status))
+
+    def _answer_with(self, asked: Asked, outputs: Outputs) -> Answer:
+        return inferred(asked, self.calls.answered(asked.call, outputs))
+
+    async def _finish_aside(
+        self, asked: Asked, deliver: Callable[[Answer], None], outputs: Outputs
+    ) -> None:
+        try:
+            answer = await asyncio.to_thread(self._answer_with, asked, outputs)
+        except Exception as error:  # noqa: BLE001, as in `_respond`
+            answer = self._failed(asked.call, error)
+        self._end(asked.call, answer, deliver)
+
+    async def _end_aside(
+        self, call: HttpCall, answer: Answer, deliver: Callable[[Answer], None]
+    ) -> None:
+        deliver(await asyncio.to_thread(compressed, call, answer))
+        self.calls.count(call, str(answer.status))
+
+    def _begin_aside(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+        return task
 
     def _failed(self, call: HttpCall, error: Exception) -> Answer:
         if not isinstance(error, FleetError):
@@ -256,14 +288,17 @@ class GatewayApp:
         header_length = header_text(call.headers, HEADER_LENGTH)
 
         route, given_id = self._route(call, version, lambda: peek_id(body, header_length))
-        if header_length is None and len(body) > LARGE_BODY_BYTES:
+        if reads_slowly(body, header_length):
             request = await asyncio.to_thread(
-                open_inference.decode_infer, body, None, route.signature
+                open_inference.decode_infer, body, header_length, route.signature
             )
         else:
             request = open_inference.decode_infer(body, header_length, route.signature)
         outputs = await self.calls.answer(call, route, request)
-        return self._inferred(Asked(call, route, request, given_id), outputs)
+        asked = Asked(call, route, request, given_id)
+        if writes_slowly(request, outputs):
+            return await asyncio.to_thread(inferred, asked, outputs)
+        return inferred(asked, outputs)
 
     def _read_whole(self, call: HttpCall, model: str, version: str | None) -> Asked:
         self._begin(call, model)
@@ -276,20 +311,6 @@ class GatewayApp:
         request = open_inference.decode_infer(body, header_length, route.signature)
         return Asked(call, route, request, given_id)
 
-    def _inferred(self, asked: Asked, outputs: Outputs) -> Answer:
-        call, request = asked.call, asked.request
-        encoded = open_inference.encode_infer(
-            request,
-            outputs,
-            model=call.model,
-            version=asked.route.version,
-            request_id=request.id or asked.given_id,
-        )
-        headers = call.extra_headers
-        if encoded.header_length is not None:
-            headers.append((HEADER_LENGTH, b"%d" % encoded.header_length))
-        return Answer(200, encoded.body, encoded.content_type.encode(), tuple(headers))
-
     async def _invoke(self, call: HttpCall, model: str, version: str | None) -> Answer:
         body = await self._start(call, model)
         content_type = header_text(call.headers, b"content-type")
@@ -301,9 +322,11 @@ class GatewayApp:
                 mlflow_scoring.decode_invocation, body, content_type, route.signature
             )
         outputs = await self.calls.answer(call, route, request)
-        text = mlflow_scoring.encode_predictions(
-            outputs, model=model, version=route.version, wrapped=request.wrapped
-        )
+        encode = partial(
+            mlflow_scoring.encode_predictions,
+            outputs, model=model, version=route.version, wrapped=request.wrapped,
+        )  # fmt: skip
+        text = await asyncio.to_thread(encode) if weight(outputs) > LARGE_BYTES else encode()
         return Answer(200, text, headers=tuple(call.extra_headers))
 
     async def _start(self, call: HttpCall, model: str) -> bytes:
@@ -311,6 +334,8 @@ class GatewayApp:
         self._begin(call, model)
         body = await self._read(call)
         call.started_s = self._clock()
+        if len(body) > SHORT_CODED_BYTES and b"content-encoding" in call.headers:
+            return await asyncio.to_thread(self._decoded, call, body)
         return self._decoded(call, body)
 
     def _begin(self, call: HttpCall, model: str) -> None:
@@ -338,15 +363,16 @@ class GatewayApp:
         call.extra_headers.append((MODEL_VERSION, route.version.encode()))
         return route, given_id
 
-    def _compressed(self, call: HttpCall, answer: Answer) -> Answer:
-        accepted = call.headers.get(b"accept-encoding")
-        if accepted is None:
-            return answer
-        body, encoding = compress(answer.body, accepted.decode("latin-1"))
-        if encoding is None:
-            return answer
-        headers = (*answer.headers, (b"content-encoding", encoding.encode()))
-        return Answer(answer.status, body, answer.content_type, headers)
+
+def _reads_slowly(call: HttpCall) -> bool:
+    return reads_slowly(call.body or b"", header_text(call.headers, HEADER_LENGTH))
+
+
+def _later(deliver: Callable[[Answer], None]) -> Deliver:
+    async def delivering(answer: Answer) -> None:
+        deliver(answer)
+
+    return delivering
 
 
 def _require(call: HttpCall, method: str) -> None:

@@ -32,9 +32,6 @@ MODEL_VERSION = b"x-model-version"
 MAX_LOGGED_ID = 128
 """Characters of a caller's id that log lines keep."""
 
-LARGE_BODY_BYTES = 128 * 1024
-"""A body this long takes about a millisecond to decode, so it leaves the event loop."""
-
 
 class Protocol(StrEnum):
     """How requests and errors are written."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from deployments.errors import FleetError
-from deployments.gateway.app import Asked, GatewayApp
+from deployments.gateway.answers import Asked
+from deployments.gateway.app import GatewayApp
 from deployments.gateway.batching import VersionQueue
 from deployments.gateway.calls import MAX_LOGGED_ID, MODEL_VERSION, REQUEST_ID, Protocol
 from deployments.gateway.cycles import NOBODY, Answered
@@ -20,6 +21,7 @@ from deployments.gateway.heads import KnownHead
 from deployments.gateway.http import Answer, header_text
 from deployments.gateway.http_call import HttpCall, described
 from deployments.gateway.waiting import Ending, Share, Waiting
+from deployments.gateway.weighing import HEAVY_ROW_BYTES, LARGE_BYTES
 from deployments.protocols.compression import MIN_BYTES
 from deployments.protocols.flat_infer import (
     FlatPlan,
@@ -284,7 +286,9 @@ def _text(call: FlatCall, share: Share) -> bytes | None:
     batch = share.batch
     written = batch.written
     if written is None:
-        written = batch.written = write_rows(batch.outputs, batch.rows) or NOT_FLAT
+        heavy = batch.weight > max(LARGE_BYTES, HEAVY_ROW_BYTES * batch.rows)
+        written = None if heavy else write_rows(batch.outputs, batch.rows)
+        written = batch.written = written or NOT_FLAT
     if written is NOT_FLAT:
         return None
     text = orjson.dumps(call.request.id or call.request_id.decode("latin-1"))

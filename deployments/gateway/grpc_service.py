@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -24,7 +25,6 @@ from deployments.errors import (
     RequestTooLargeError,
 )
 from deployments.gateway.calls import (
-    LARGE_BODY_BYTES,
     MODEL_VERSION,
     REQUEST_ID,
     REQUEST_TIMEOUT,
@@ -41,6 +41,7 @@ from deployments.gateway.grpc_methods import SERVICES
 from deployments.gateway.grpc_pages import PageServicer
 from deployments.gateway.grpc_stream import AnswerStream
 from deployments.gateway.inference import Inference
+from deployments.gateway.weighing import LARGE_BYTES, LARGE_ELEMENTS_BYTES, writes_slowly
 from deployments.protocols import health_pb2, open_inference_grpc
 from deployments.protocols import open_inference_pb2 as pb
 from deployments.protocols.statuses import GRPC_OK, grpc_details, grpc_name
@@ -235,20 +236,30 @@ class InferenceServicer(PageServicer):
             request_id=call.request_id,
             own_id=lambda: message.id,
         )
-        if len(body) > LARGE_BODY_BYTES and not message.raw_input_contents:
+        if _reads_slowly(len(body), message):
             request = await asyncio.to_thread(
                 open_inference_grpc.decode_infer, message, route.signature
             )
         else:
             request = open_inference_grpc.decode_infer(message, route.signature)
         outputs = await self._calls.answer(call, route, request)
-        return open_inference_grpc.encode_infer(
+        encode = partial(
+            open_inference_grpc.encode_infer,
             request,
             outputs,
             model=call.model,
             version=route.version,
             request_id=request.id or given_id,
         )
+        return await asyncio.to_thread(encode) if writes_slowly(request, outputs) else encode()
+
+
+def _reads_slowly(size_bytes: int, message: pb.ModelInferRequest) -> bool:
+    if size_bytes <= LARGE_ELEMENTS_BYTES:
+        return False
+    if not message.raw_input_contents:
+        return size_bytes > LARGE_BYTES
+    return any(tensor.datatype in {"BYTES", "BF16"} for tensor in message.inputs)
 
 
 def _texts(context: RpcContext) -> dict[str, str]:

@@ -8,6 +8,7 @@ import msgspec
 
 from deployments.gateway.calls import Call
 from deployments.gateway.http import Headers, Receive, Scope, header_text, read_body
+from deployments.gateway.weighing import SHORT_CODED_BYTES
 from deployments.protocols import open_inference
 from deployments.protocols.infer_envelope import MAX_DIGITS
 
@@ -17,7 +18,7 @@ SHORT_BODY_BYTES = 64 * 1024
 """A body whose text is this long is read before anybody works on its request."""
 
 SHORT_BINARY_BYTES = 16 * 1024 * 1024
-"""As long as this with binary tensors, which cost nothing to decode: ASGI hands a body over in
+"""As long as this with binary tensors, which cost little to decode: ASGI hands a body over in
 pieces of 64 KiB, and a task that waits for each of them costs more than all else."""
 
 MAX_PATH = 256
@@ -105,9 +106,11 @@ def short_inference(
         return None
     said = dict(headers)
     length = _number(said.get(b"content-length", b""))
+    if length > SHORT_CODED_BYTES and b"content-encoding" in said:
+        return None
     if length > SHORT_BODY_BYTES:
         text = _number(said.get(HEADER_LENGTH, b""))
-        if text > SHORT_BODY_BYTES or length > SHORT_BINARY_BYTES or b"content-encoding" in said:
+        if text > SHORT_BODY_BYTES or length > SHORT_BINARY_BYTES:
             return None
     return inference_path(url.decode("ascii"))
 

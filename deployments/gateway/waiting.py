@@ -12,6 +12,7 @@ import msgspec
 
 from deployments.gateway.joining import AnyRequest, Shape
 from deployments.gateway.transport import Landed
+from deployments.gateway.weighing import weight
 from deployments.protocols.tensors import Batch, Outputs
 from deployments.telemetry import Labels
 
@@ -25,12 +26,14 @@ SWEEP_S = 0.001
 class BatchAnswer:
     """What a version answered to a batch; the requests in it share it."""
 
-    __slots__ = ("outputs", "predict_s", "rows", "written")
+    __slots__ = ("outputs", "predict_s", "rows", "weight", "written")
 
     def __init__(self, outputs: Outputs, rows: int, predict_s: float) -> None:
         self.outputs = outputs
         self.rows = rows
         self.predict_s = predict_s
+        self.weight = weight(outputs)
+        """See `weighing`; for a batch once, so that its requests need not be weighed each."""
         self.written: Any = None
         """Whatever the first of its requests made of it for all of them."""
 

@@ -18,7 +18,7 @@ from deployments.haproxy import free_port
 from deployments.protocols import health_pb2
 from deployments.protocols import open_inference_pb2 as pb
 from deployments.schema import ExpressSpec
-from tests.deployments.gateway.hosted import MAX_BODY, Fleet
+from tests.deployments.gateway.hosted import Fleet
 
 Result = TypeVar("Result")
 
@@ -41,7 +41,7 @@ async def open_grpc_port(fleet: Fleet, folder: Path, **spec: Any) -> tuple[GrpcS
     assert express.grpc_port is not None
     address = Address(express.host, express.grpc_port, "express.grpc_port")
     claim = Claim(address, "the tests", folder)
-    server = GrpcServer(fleet.servicer, express, claim, MAX_BODY)
+    server = GrpcServer(fleet.servicer, express, claim, fleet.app.max_body_bytes)
     await server.start()
     return server, f"{express.host}:{express.grpc_port}"
 
