@@ -30,13 +30,16 @@ SCRATCH_PARENT = "/tmp"  # noqa: S108, a folder of our own is made in it
 OWN_LIMIT_S = 2.0
 """How long the load generator is measured by itself, seconds."""
 
+LEFT_OUT = 3
+"""Exit status where all is well as far as it was measured."""
+
 
 def main() -> int:
     """Run the benchmark.
 
     Returns:
         0 whether or not the bars were met; 1 when a target failed or answered wrongly, 2 when
-        wrk is missing, 130 on Ctrl-C.
+        wrk is missing, `LEFT_OUT` when time was too short for everything, 130 on Ctrl-C.
     """
     plan = read_plan(parser().parse_args())
     console = Console(highlight=False)
@@ -105,8 +108,15 @@ def _run(plan: Plan, console: Console) -> int:
         log = measure(plan, models, Path(folder), console)
     _report(plan, log, own, console)
     console.print(f"took {time.monotonic() - started_s:.0f} s")
-    faults = sum(measurement.middle.faults for measurement in log.results().measurements)
-    return 1 if log.failures or faults else 0
+    return status_of(log)
+
+
+def status_of(log: Log) -> int:
+    """The exit status that a run's log calls for."""
+    measurements = log.results().measurements
+    if log.failures or any(measurement.middle.faults for measurement in measurements):
+        return 1
+    return 0 if measurements and not log.skipped else LEFT_OUT
 
 
 def _report(plan: Plan, log: Log, own: Reading, console: Console) -> None:
