@@ -51,7 +51,9 @@ def compressed(call: HttpCall, answer: Answer) -> Answer:
     body, encoding = compress(answer.body, accepted.decode("latin-1"))
     if encoding is None:
         return answer
-    headers = (*answer.headers, (b"content-encoding", encoding.encode()))
+    # A cache must not hand it to those who cannot read it.
+    coding = ((b"content-encoding", encoding.encode()), (b"vary", b"accept-encoding"))
+    headers = (*answer.headers, *coding)
     return Answer(answer.status, body, answer.content_type, headers)
 
 

@@ -190,6 +190,7 @@ class TestBodies:
         plain = post(fleet, INFER, body, headers={"accept-encoding": "identity"})
 
         assert packed.headers["content-encoding"] == "gzip"
+        assert packed.headers["vary"] == "accept-encoding"
         assert "content-encoding" not in plain.headers
         assert packed.json()["outputs"] == plain.json()["outputs"]
         assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
