@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.http import InferenceServerClient, InferInput
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 
@@ -30,22 +30,26 @@ def main() -> None:
             "live": client.is_server_live(),
             "ready": client.is_server_ready(),
             "models": {model: ask(client, model, cases[model]) for model in cases.files},
-            "errors": provoke(client, cases.files[0]),
+            "forms": ask_in_forms(client, cases.files[0], cases[cases.files[0]]),
+            "errors": provoke(client, cases.files[0], cases[cases.files[0]]),
         }
     print(json.dumps(report))
 
 
-def ask(client: InferenceServerClient, model: str, rows: NDArray[Any]) -> dict[str, Any]:
-    """Infer the rows in one request, named and typed as the model's metadata says."""
-    metadata = client.get_model_metadata(model)
-    described = metadata["inputs"][0]
+def tensor_of(client: InferenceServerClient, model: str, rows: NDArray[Any]) -> InferInput:
+    """The rows, named as the model's metadata says."""
+    described = client.get_model_metadata(model)["inputs"][0]
     tensor = InferInput(described["name"], list(rows.shape), np_to_triton_dtype(rows.dtype))
     tensor.set_data_from_numpy(rows)
-    result = client.infer(model, [tensor])
+    return tensor
+
+
+def ask(client: InferenceServerClient, model: str, rows: NDArray[Any]) -> dict[str, Any]:
+    """Infer the rows in one request."""
+    result = client.infer(model, [tensor_of(client, model, rows)])
     response = result.get_response()
     return {
         "ready": client.is_model_ready(model),
-        "datatype": described["datatype"],
         "version": response["model_version"],
         "outputs": {
             output["name"]: result.as_numpy(output["name"]).tolist()
@@ -54,15 +58,36 @@ def ask(client: InferenceServerClient, model: str, rows: NDArray[Any]) -> dict[s
     }
 
 
-def provoke(client: InferenceServerClient, model: str) -> dict[str, str]:
+def ask_in_forms(client: InferenceServerClient, model: str, rows: NDArray[Any]) -> dict[str, Any]:
+    """Infer the rows again and again: outputs chosen, as JSON, compressed either way."""
+    many = np.repeat(rows, 100, axis=0)  # enough that the answer is worth compressing
+    tensor = tensor_of(client, model, many)
+    name = client.get_model_metadata(model)["outputs"][0]["name"]
+    forms: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "chosen": {"outputs": [InferRequestedOutput(name)]},
+        "json": {"outputs": [InferRequestedOutput(name, binary_data=False)]},
+        "gzip": {"request_compression_algorithm": "gzip", "response_compression_algorithm": "gzip"},
+        "deflate": {
+            "request_compression_algorithm": "deflate",
+            "response_compression_algorithm": "deflate",
+        },
+    }
+    return {
+        form: client.infer(model, [tensor], **options).as_numpy(name)[::100].tolist()
+        for form, options in forms.items()
+    }
+
+
+def provoke(client: InferenceServerClient, model: str, rows: NDArray[Any]) -> dict[str, str]:
     """Collect the message of each error that the client must understand."""
-    name = client.get_model_metadata(model)["inputs"][0]["name"]
-    misshapen = InferInput(name, [1, 1], "FP64")
-    misshapen.set_data_from_numpy(np.zeros((1, 1)))
+    misshapen = tensor_of(client, model, np.zeros((1, 1)))
+    fitting, unknown = tensor_of(client, model, rows), [InferRequestedOutput("no-such-output")]
     return {
         "unknown model": message_of(lambda: client.get_model_metadata("no-such-model")),
         "infer unknown model": message_of(lambda: client.infer("no-such-model", [misshapen])),
         "wrong shape": message_of(lambda: client.infer(model, [misshapen])),
+        "unknown output": message_of(lambda: client.infer(model, [fitting], outputs=unknown)),
     }
 
 
