@@ -3,15 +3,19 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+import math
+import pickle
+import struct
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from deployments.errors import FleetError
+from deployments.errors import FleetError, RequestTooLargeError
 from deployments.gateway.transport import Landed, ReplicaGoneError
 from deployments.predictor.prediction import Prediction
 from deployments.protocols.frames import (
     GATEWAY,
+    MAX_BYTES,
     NONCE_BYTES,
     PROOF_BYTES,
     REPLICA,
@@ -20,6 +24,7 @@ from deployments.protocols.frames import (
     FrameReader,
     Handshake,
     Kind,
+    Part,
     send_frame,
 )
 
@@ -37,6 +42,41 @@ cannot take fails about 9 in a row, while it is searched for in a batch of 256."
 MAX_NUMBER = 2**32
 
 
+class Bounded:
+    """Sends no frame that the other side would refuse: it would look like the replica's death."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        """See `frames.Writer`: what comes here is short."""
+        self._transport.write(data)
+
+    def writelines(self, list_of_data: Iterable[Part]) -> None:
+        """See `frames.Writer`.
+
+        Raises:
+            RequestTooLargeError: The parts are too long for one frame.
+        """
+        parts = list(list_of_data)
+        size_bytes = sum([len(part) for part in parts])
+        if size_bytes > MAX_BYTES:
+            raise RequestTooLargeError(size_bytes, MAX_BYTES)
+        self._transport.writelines(parts)
+
+
+class InBand:
+    """Becomes its value where it is unpickled, with every array inside the pickle."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (pickle.dumps(self._value, protocol=5),)
+
+
 class Wire(asyncio.BufferedProtocol):
     """The gateway's side of it."""
 
@@ -47,7 +87,7 @@ class Wire(asyncio.BufferedProtocol):
         self.waiting: dict[int, Landed] = {}
         self.wait_s = 0.0
         self._failures = 0
-        self._failed_at_s = 0.0
+        self._spared_until_s = 0.0
         self._overdue_at_s: dict[int, float] = {}
         self._handshake = Handshake(key, GATEWAY)
         self._greeting = b""
@@ -71,7 +111,7 @@ class Wire(asyncio.BufferedProtocol):
         """
         if self._failures < MOST_FAILURES:
             return False
-        return bool(self.waiting) or self._loop.time() < self._failed_at_s + SPARED_S
+        return bool(self.waiting) or self._loop.time() < self._spared_until_s
 
     @property
     def is_overdue(self) -> bool:
@@ -80,7 +120,11 @@ class Wire(asyncio.BufferedProtocol):
         return any(at_s < now_s for at_s in self._overdue_at_s.values())
 
     def begin(self, question: tuple[Any, ...], landed: Landed) -> Callable[[], object]:
-        """Send a batch; see `VersionTransport.begin`."""
+        """Send a batch; see `VersionTransport.begin`.
+
+        Raises:
+            RequestTooLargeError: It does not fit a frame.
+        """
         number = next(self._numbers) % MAX_NUMBER
         self._send(Kind.ASK, number, question)
         self.waiting[number] = landed
@@ -92,9 +136,11 @@ class Wire(asyncio.BufferedProtocol):
         overdue_at_s = self._overdue_at_s.get(number)
         landed = self._settled(number)
         if landed is not None:
-            if overdue_at_s is not None and overdue_at_s < self._loop.time():
-                # Its thread may hang, and an empty line there would invite the next batch.
-                self._failed(MOST_FAILURES)
+            overdue_s = self._loop.time() - (overdue_at_s or math.inf)
+            if overdue_s > 0:
+                # Its thread may hang, and an empty line there would invite the next batch, which
+                # would wait as long.
+                self._failed(MOST_FAILURES, spared_s=2 * overdue_s)
             self._send(Kind.CANCEL, number)
             self._loop.call_soon(landed, asyncio.CancelledError())
 
@@ -106,9 +152,9 @@ class Wire(asyncio.BufferedProtocol):
             self.close_when_answered()
         return landed
 
-    def _failed(self, times: int) -> None:
+    def _failed(self, times: int, spared_s: float = 0.0) -> None:
         self._failures += times
-        self._failed_at_s = self._loop.time()
+        self._spared_until_s = self._loop.time() + max(SPARED_S, spared_s)
 
     def close_when_answered(self) -> None:
         """Take no more batches, and close once those under way are answered."""
@@ -122,12 +168,18 @@ class Wire(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _send(self, kind: Kind, number: int, value: Any = None) -> None:
-        if self._transport is not None and not self.lost.is_set():
-            send_frame(self._transport, kind, number, value)
+        if self._transport is None or self.lost.is_set():
+            return
+        bounded = self._bounded
+        try:
+            send_frame(bounded, kind, number, value)
+        except struct.error:  # a head has no room for so many arrays
+            send_frame(bounded, kind, number, InBand(value))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the replica's greeting."""
         self._transport = transport
+        self._bounded = Bounded(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for an answer."""

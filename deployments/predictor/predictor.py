@@ -8,16 +8,19 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from deployments.errors import ConfigError, PredictionError
 from deployments.logs import REQUESTS, log_as_serve_does
 from deployments.predictor.autoscaling import QUEUE_METRIC, QueueDepths
 from deployments.predictor.prediction import Prediction
 from deployments.predictor.runtimes.runtime import PLAIN, Runtime, RuntimeOptions, make_runtime
-from deployments.protocols.tensors import Batch
+from deployments.protocols.frames import MAX_BYTES
+from deployments.protocols.tensors import Array, Batch
 
 if TYPE_CHECKING:
     from deployments.predictor.traces import ReplicaTraces
@@ -41,6 +44,12 @@ SMOOTHING = 0.2
 MAX_REASON = 500
 """Characters of a model's own error that reach the caller."""
 
+
+MOST_ARRAYS = 1024
+"""Elements of an output that may be arrays themselves; of more, they become lists."""
+
+SMALL_BYTES = 8 * MOST_ARRAYS
+"""An answer that is shorter needs no look at its elements, which are pointers of 8 bytes."""
 
 LEAST_SLACK_S = 10.0
 """A batch may take twice its deadline, and no less than so much longer, before its model hangs:
@@ -159,6 +168,20 @@ class Predictor:
         """Requests waiting at all gateways that have sent a batch lately."""
         return {QUEUE_METRIC: self._depths.total()}
 
+    def _sendable(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The answer as a gateway can be sent it.
+
+        Raises:
+            PredictionError: It is too large; sent nevertheless, it would look as if we had died.
+        """
+        size_bytes = sum([array.nbytes for array in arrays.values()])
+        if size_bytes < SMALL_BYTES:
+            return arrays
+        if size_bytes > MAX_BYTES - SMALL_BYTES:
+            reason = f"answered {size_bytes} bytes, at most {MAX_BYTES} can be sent"
+            raise PredictionError(self._model, self._version, reason)
+        return {name: _flat(array) for name, array in arrays.items()}
+
     def _answer_in_thread(self, batch: Batch, arrived_s: float) -> Prediction:
         self._begun_s = self._clock()
         try:
@@ -190,7 +213,18 @@ class Predictor:
         if on_loop:
             waited = predict_s > WAITING_S and computed_s < predict_s / 2
             self._n_waits = self._n_waits + 1 if waited else 0
-        return Prediction(outputs.arrays, outputs.form, predict_s, started_s - arrived_s)
+        return Prediction(
+            self._sendable(outputs.arrays), outputs.form, predict_s, started_s - arrived_s
+        )
+
+
+def _flat(array: Array) -> Array:
+    """An array whose elements are no arrays: each of those would be a frame's buffer of its own."""
+    if array.dtype.kind != "O" or array.size <= MOST_ARRAYS:
+        return array
+    plain = np.empty(array.size, dtype=object)
+    plain[:] = [each.tolist() if isinstance(each, np.ndarray) else each for each in array.flat]
+    return plain.reshape(array.shape)
 
 
 def _reason(error: Exception) -> str:

@@ -14,10 +14,12 @@ from opentelemetry.trace import get_current_span
 from deployments.errors import ConfigError, PredictionError
 from deployments.predictor import predictor as module
 from deployments.predictor.autoscaling import DEPTH_TTL_S, QUEUE_METRIC
+from deployments.predictor.prediction import Prediction
 from deployments.predictor.predictor import MANY_WAITS, MAX_REASON, Predictor
 from deployments.predictor.runtimes.runtime import PLAIN
 from deployments.predictor.served import ServedPredictor
 from deployments.predictor.servedpool import ServedPool
+from deployments.protocols.frames import FrameReader, Kind, encode_frame
 from deployments.protocols.tensors import Batch, Form, Layout, Outputs
 from tests.fakes import FakeClock, sums
 from tests.lines import kept_lines
@@ -351,3 +353,25 @@ def test_replicas_of_versions_and_of_pools_ask_the_threads(replica: Replica) -> 
     replica()
 
     assert replica.inline == [False]
+
+
+def test_many_arrays_in_an_output_become_lists(replica: Replica) -> None:
+    """Each array would be a buffer of the frame, whose head counts 65,535 of them."""
+    rows = np.empty(70_000, dtype=object)
+    rows[:] = [np.array([n, 0.5], dtype=np.float32) for n in range(70_000)]
+    replica.runtime.predict = lambda batch: Outputs({"y": rows}, Form.ARRAY)  # type: ignore[method-assign]
+
+    prediction = replica()
+
+    (frame,) = FrameReader().feed(encode_frame(Kind.ANSWER, 1, prediction.plain()))
+    assert Prediction.of(*frame.value).arrays["y"][2] == [2.0, 0.5]
+
+
+def test_an_answer_that_no_frame_can_carry_is_the_version_s_failure(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 100_000)
+    replica.runtime.predict = lambda batch: Outputs({"y": np.ones(20_000)}, Form.ARRAY)  # type: ignore[method-assign]
+
+    with pytest.raises(PredictionError, match="answered 160000 bytes, at most 100000"):
+        replica()
