@@ -99,6 +99,15 @@ def spelled(segments: Sequence[Segment]) -> str:
     return json.dumps([{"epochs": each.epochs, **each.params} for each in segments])
 
 
+def read_spelled(text: str) -> tuple[Segment, ...]:
+    """Read what `spelled` wrote.
+
+    Raises:
+        ValueError: It is cut off.
+    """
+    return tuple(Segment(each.pop("epochs"), each) for each in json.loads(text))
+
+
 def one_epoch(
     trainer: Evolving, params: Params, fold: Fold, state: bytes | None
 ) -> tuple[Metrics, bytes]:

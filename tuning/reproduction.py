@@ -21,7 +21,7 @@ from tuning.runs import fold_values, open_runs, recorded_spec
 from tuning.selecting.champion import recorded_params
 from tuning.space import Params
 from tuning.spec import Task, check_sweep
-from tuning.tracking import DATA_HASH, GIT_COMMIT, TRIAL_ID, TRIAL_STATE
+from tuning.tracking import DATA_HASH, GIT_COMMIT, SCHEDULE, TRIAL_ID, TRIAL_STATE
 from tuning.trainers.factory import in_one_line
 
 
@@ -104,6 +104,11 @@ def _trial(client: MlflowClient, run_id: str) -> Run:
         raise ConfigError(
             f"run {run_id!r}: its trial is {tags.get(TRIAL_STATE, 'unknown')}, "
             "allowed: complete, pruned"
+        )
+    if SCHEDULE in tags:
+        raise ConfigError(
+            f"run {run_id!r}: its trial belongs to a population, whose parameters changed while it"
+            " trained, allowed: a trial with one configuration"
         )
     return run
 

@@ -58,11 +58,15 @@ def fit_winner(
 ) -> tuple[Any, Metrics]:
     """Fit all training rows and score the hold-out, once; with `segments`, as they say."""
     trainer = workload.make_trainer(workers)
-    if segments and isinstance(trainer, Evolving):
-        rows, labels = workload.rows, workload.labels
-        # One row to validate on, as nobody reads these metrics.
-        fold = Fold(rows, labels, rows[:1], labels[:1])
-        model = refit_evolved(trainer, segments, fold)
-    else:
-        model = trainer.refit(params, workload.rows, workload.labels)
+    model = fit_rows(trainer, params, workload.rows, workload.labels, segments)
     return model, trainer.score(model, holdout_rows, holdout_labels)
+
+
+def fit_rows(
+    trainer: Trainer, params: Any, rows: Rows, labels: Labels, segments: tuple[Segment, ...] = ()
+) -> Any:
+    """Fit rows with these parameters; with `segments`, as they say, epoch by epoch."""
+    if segments and isinstance(trainer, Evolving):
+        # One row to validate on, as nobody reads these metrics.
+        return refit_evolved(trainer, segments, Fold(rows, labels, rows[:1], labels[:1]))
+    return trainer.refit(params, rows, labels)

@@ -14,7 +14,7 @@ from tuning.home import Home
 from tuning.registry import open_registry
 from tuning.reproduction import reproduce
 from tuning.synthetic import Recipe, make_frame
-from tuning.tracking import PARAMS
+from tuning.tracking import PARAMS, SCHEDULE
 
 pytestmark = pytest.mark.ray
 
@@ -109,6 +109,14 @@ def test_runs_that_cannot_be_repeated_are_refused(home: Home, trees: Swept) -> N
     client, run_id = open_registry(home), trees.trial_run_ids[0]
     client.delete_tag(run_id, PARAMS)
     with pytest.raises(ConfigError, match=r"its tag 'rayfleet\.params' is missing; allowed: a"):
+        again(home, run_id)
+
+
+def test_a_trial_of_a_population_is_refused(home: Home, trees: Swept) -> None:
+    client, run_id = open_registry(home), trees.trial_run_ids[4]
+    client.set_tag(run_id, SCHEDULE, "[]")
+
+    with pytest.raises(ConfigError, match="belongs to a population, whose parameters changed"):
         again(home, run_id)
 
 

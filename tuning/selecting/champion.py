@@ -20,6 +20,7 @@ from tuning.comparison import RequireBetterSpec, compare_paired
 from tuning.crossvalidation import cross_validate, cut_folds, fold_scores, take_rows
 from tuning.data import Labels, Rows
 from tuning.errors import ConfigError
+from tuning.exploring import Segment, read_spelled
 from tuning.flavors import require_flavor
 from tuning.folds import Positions
 from tuning.mlflowfaults import MLFLOW_ERRORS
@@ -29,7 +30,7 @@ from tuning.seen import ROWS_FILE, decode_hashes, row_hashes
 from tuning.selecting.columns import strange_columns
 from tuning.space import Params
 from tuning.spec import SweepSpec, Task, check_sweep
-from tuning.tracking import DATA_HASH, PARAMS
+from tuning.tracking import DATA_HASH, PARAMS, SCHEDULE
 from tuning.trainers.factory import in_one_line
 
 MOST_PARTS = 10
@@ -147,6 +148,8 @@ def _scores(client: MlflowClient, champion: ModelVersion, contender: Contender) 
         others = fold_values(client, trial_run_id, contender.metric)
         if len(others) == len(contender.scores):
             return Scores(contender.scores, others, ratio, where)
+    if recorded_segments(client, trial_run_id):
+        raise _IncomparableError("its parameters changed while it trained, on other folds")
     params = recorded_params(client, trial_run_id)
     others = _on_our_folds(task, spec, params, contender.metric)
     return Scores(contender.scores, others, ratio, where)
@@ -167,6 +170,25 @@ def recorded_params(client: MlflowClient, trial_run_id: str) -> Params:
             " allowed: a trial of a sweep that recorded its parameters"
         ) from None
     return params
+
+
+def recorded_segments(client: MlflowClient, trial_run_id: str) -> tuple[Segment, ...]:
+    """Read by which parameters a trial of a population was trained, epoch by epoch.
+
+    Returns:
+        Nothing for any other trial.
+
+    Raises:
+        ConfigError: The run says only a part of it.
+    """
+    text = client.get_run(trial_run_id).data.tags.get(SCHEDULE)
+    try:
+        return () if text is None else read_spelled(text)
+    except ValueError:
+        raise ConfigError(
+            f"run {trial_run_id}: its tag {SCHEDULE!r} is cut off, so nobody can fit it again;"
+            " allowed: a trial of a population whose parameters changed less often"
+        ) from None
 
 
 def _on_our_folds(task: Task, spec: SweepSpec, params: Params, metric: str) -> tuple[float, ...]:

@@ -33,13 +33,20 @@ from tuning.registry import (
 )
 from tuning.runs import open_runs, recorded_spec
 from tuning.selecting.appointing import Appointment, appoint, champion_of
-from tuning.selecting.champion import Contender, Verdict, judge_contender, recorded_params
+from tuning.selecting.champion import (
+    Contender,
+    Verdict,
+    judge_contender,
+    recorded_params,
+    recorded_segments,
+)
 from tuning.selecting.ranking import Candidate, Placed, rank
 from tuning.selecting.reading import read_candidates
 from tuning.selecting.rules import SelectionSpec
 from tuning.selecting.showing import show_ranking
 from tuning.spec import Task, check_sweep
 from tuning.trainers.trainer import Metrics
+from tuning.workload import fit_rows
 
 
 def run_selection(
@@ -151,6 +158,7 @@ class _Elected:
         # Loaded where it is needed: a version that is there already needs no data.
         self._task = cache(partial(_task, client, spec, winner))
         self._params = cache(partial(recorded_params, client, winner.run_id))
+        self._segments = cache(partial(recorded_segments, client, winner.run_id))
         self._fitted = cache(self._fit)
 
     def require_data(self) -> None:
@@ -161,6 +169,7 @@ class _Elected:
         """
         self._task()
         self._params()
+        self._segments()
 
     def verdict(self) -> Verdict | None:
         """Compare with the champion; None if the rules do not ask for it."""
@@ -196,9 +205,11 @@ class _Elected:
 
     def _fit(self) -> tuple[Any, Metrics]:
         task = self._task()
+        rows, labels = task.holdout_rows
         if (os.environ.get(ADDRESS_VARIABLE) or LOCAL) == LOCAL:
-            model = task.trainer.refit(self._params(), *task.training_rows)
-            return model, task.trainer.score(model, *task.holdout_rows)
+            trainer, training = task.trainer, task.training_rows
+            model = fit_rows(trainer, self._params(), *training, self._segments())
+            return model, trainer.score(model, rows, labels)
         import ray  # noqa: PLC0415, seconds, which a fit in this process need not pay
 
         from tuning.cluster import ray_cluster  # noqa: PLC0415, as above
@@ -209,7 +220,7 @@ class _Elected:
         with ExitStack() as stack:
             stack.enter_context(ray_cluster(resources))
             fit = remote_fit(ray.put(make_workload(task)), resources)
-            return fit(self._params(), *task.holdout_rows, ())
+            return fit(self._params(), rows, labels, self._segments())
 
 
 def _task(client: MlflowClient, spec: SelectionSpec, winner: Candidate) -> Task:

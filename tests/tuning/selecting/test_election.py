@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -12,11 +13,15 @@ from rich.console import Console
 
 from tests.tuning.sequential import home_at, sweep
 from tuning.errors import ConfigError, NotBetterError, SweepError
+from tuning.exploring import Segment, spelled
+from tuning.flavors import require_flavor
 from tuning.home import Home
 from tuning.registry import open_registry
 from tuning.selecting.election import run_selection
 from tuning.selecting.rules import SelectionSpec
 from tuning.synthetic import Recipe, make_frame
+from tuning.tracking import SCHEDULE
+from tuning.workload import fit_rows
 
 pytestmark = pytest.mark.ray
 
@@ -70,6 +75,35 @@ def test_the_best_of_two_sweeps_becomes_one_version(home: Home) -> None:
     assert tags["rayfleet.sweep"] == "trees"
     assert tags["rayfleet.trial_run_id"] in trees.trial_run_ids
     assert float(tags["rayfleet.holdout_score"]) > 0.8
+
+
+def test_a_trial_of_a_population_is_fitted_as_it_was_trained(home: Home) -> None:
+    network = sweep(
+        home, "network", trainer="torch", space={"hidden": 8}, epochs=4, n_trials=1,
+    )  # fmt: skip
+    client, run_id = open_registry(home), network.trial_run_ids[0]
+    segments = (
+        Segment(3, {"hidden": 8, "learning_rate": 0.05}),
+        Segment(1, {"hidden": 8, "learning_rate": 0.0001}),
+    )
+    client.set_tag(run_id, SCHEDULE, spelled(segments))
+
+    elect(home)
+
+    (version,) = versions(client)
+    task = network.task
+    rows, _ = task.training_rows
+    expected = fit_rows(task.trainer, {"hidden": 8}, *task.training_rows, segments)
+    plain = fit_rows(task.trainer, {"hidden": 8}, *task.training_rows)
+    flavor = require_flavor("pytorch")
+    found = flavor.outputs(flavor.load(f"models:/iris/{version.version}"), rows)
+    assert np.allclose(found, flavor.outputs(expected, rows))
+    assert not np.allclose(found, flavor.outputs(plain, rows))
+
+    client.set_tag(run_id, SCHEDULE, spelled(segments)[:20])
+    client.delete_registered_model("iris")
+    with pytest.raises(ConfigError, match=r"its tag 'rayfleet\.schedule' is cut off"):
+        elect(home)
 
 
 def test_the_rules_reach_what_mlflow_keeps(home: Home) -> None:
