@@ -342,8 +342,8 @@ def test_readme_and_the_openapi_page_agree_on_the_paths() -> None:
 
 
 def test_an_undocumented_path_is_not_there() -> None:
-    assert ask("GET", "/v2/models/MODEL/config")[0] == 404
-    assert "unknown path" in ask("GET", "/v2/models/MODEL/config")[1]
+    assert ask("GET", "/v2/models/MODEL/generate")[0] == 404
+    assert "unknown path" in ask("GET", "/v2/models/MODEL/generate")[1]
 
 
 def ask(method: str, path: str) -> tuple[int, str]:

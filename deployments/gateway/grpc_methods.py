@@ -26,6 +26,7 @@ SERVICES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "ModelMetadata": UNARY,
         "ModelInfer": UNARY,
         "ModelStreamInfer": BIDIRECTIONAL,
+        "ModelConfig": UNARY,
         "ModelStatistics": UNARY,
         "RepositoryIndex": UNARY,
         "RepositoryModelLoad": UNARY,

@@ -9,6 +9,7 @@ from deployments.gateway.fleet import Fleet
 from deployments.gateway.grpc_context import RpcContext, told
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import (
+    config_page,
     hosted_versions,
     metadata_page,
     ready_page,
@@ -60,6 +61,16 @@ class PageServicer:
             asked = parse(pb.ModelMetadataRequest, request)
             page = metadata_page(self._inference, asked.name, asked.version or None)
             return _message(page, pb.ModelMetadataResponse)
+
+        return await told(grpc_context, tell())
+
+    async def ModelConfig(self, request: bytes, grpc_context: RpcContext) -> Message:  # noqa: N802
+        """Describe a model as Triton's configs do."""
+
+        async def tell() -> Message:
+            asked = parse(pb.ModelConfigRequest, request)
+            page = config_page(self._inference, asked.name, asked.version or None)
+            return _message(b'{"config": %b}' % page, pb.ModelConfigResponse)
 
         return await told(grpc_context, tell())
 

@@ -1,13 +1,14 @@
 """What the gateway tells about itself and its models: the paths without tensors."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from deployments.errors import MalformedRequestError, ModelNotReadyError, NotFoundError
+from deployments.gateway.batch_limit import LARGEST_ROWS
 from deployments.gateway.inference import Inference
 from deployments.protocols import mlflow_scoring
 from deployments.protocols import open_inference_pages as pages
-from deployments.traffic.table import RouteState
+from deployments.traffic.table import Route, RouteState
 
 Page = Callable[[Inference], bytes]
 
@@ -47,12 +48,21 @@ def metadata_page(inference: Inference, model: str, version: str | None) -> byte
         NotFoundError: No such model or version.
         ModelNotReadyError: The model has no stable version.
     """
-    routes = inference.model(model)
-    route = inference.pinned(model, version) if version is not None else routes.stable
-    if route is None:
-        raise ModelNotReadyError(model, "no version has the alias champion")
-    versions = [hosted.version for hosted in routes.routes]
+    route = _described(inference, model, version)
+    versions = [hosted.version for hosted in inference.model(model).routes]
     return pages.model_metadata(model, versions, route.platform, route.signature)
+
+
+def config_page(inference: Inference, model: str, version: str | None) -> bytes:
+    """Describe a model as Triton's configs do.
+
+    Raises:
+        NotFoundError: See `metadata_page`, as the next.
+        ModelNotReadyError: As there.
+    """
+    route = _described(inference, model, version)
+    most_rows = inference.model(model).batching.max_batch_size or LARGEST_ROWS
+    return pages.model_config(model, route.platform, route.signature, most_rows)
 
 
 def ready_page(inference: Inference, model: str, version: str | None) -> bytes:
@@ -99,6 +109,14 @@ def hosted_versions(
     return [(model, inference.pinned(model, version).version)]
 
 
+def _described(inference: Inference, model: str, version: str | None) -> Route:
+    routes = inference.model(model)
+    route = inference.pinned(model, version) if version is not None else routes.stable
+    if route is None:
+        raise ModelNotReadyError(model, "no version has the alias champion")
+    return route
+
+
 def _only_ready(body: bytes) -> bool:
     if not body.strip():
         return False
@@ -113,17 +131,11 @@ def _only_ready(body: bytes) -> bool:
 
 
 def _model_page(model: str, rest: list[str]) -> Page | None:
-    match rest:
-        case []:
-            return lambda inference: metadata_page(inference, model, None)
-        case ["ready"]:
-            return lambda inference: ready_page(inference, model, None)
-        case ["versions", version]:
-            return lambda inference: metadata_page(inference, model, version)
-        case ["versions", version, "ready"]:
-            return lambda inference: ready_page(inference, model, version)
-        case _:
-            return None
+    version: str | None = None
+    if rest[:1] == ["versions"] and len(rest) > 1:
+        _, version, *rest = rest
+    page = MODEL_PAGES.get(tuple(rest))
+    return None if page is None else lambda inference: page(inference, model, version)
 
 
 def _server(inference: Inference) -> bytes:
@@ -186,3 +198,10 @@ FIXED: dict[str, Page] = {
     "version": _version,
 }
 """Pages whose path has no name in it."""
+
+MODEL_PAGES: Mapping[tuple[str, ...], Callable[[Inference, str, str | None], bytes]] = {
+    (): metadata_page,
+    ("ready",): ready_page,
+    ("config",): config_page,
+}
+"""Pages of a model, or of one of its versions, by what follows its name."""

@@ -12,7 +12,7 @@ from deployments.protocols.tensors import Signature, TensorSpec
 
 SERVER_NAME = "rayfleet"
 
-EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics")
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 
 
 class State(StrEnum):
@@ -91,6 +91,31 @@ def model_metadata(
     return orjson.dumps(body | ({"properties": texts} if texts else {}))
 
 
+def model_config(model: str, platform: str, signature: Signature, max_batch_size: int) -> bytes:
+    """Describe a model as Triton's configs do, as far as clients read them.
+
+    Args:
+        model: Its name.
+        platform: As in its metadata.
+        signature: What the version behind the answer promises.
+        max_batch_size: Most rows that share a batch.
+    """
+    specs = (*signature.inputs, *signature.outputs)
+    # Else the shape of a row says nothing, which is what 0 means.
+    is_batched = bool(specs) and all(spec.shape[:1] == (-1,) for spec in specs)
+    body = {
+        "name": model,
+        "platform": platform,
+        "max_batch_size": max_batch_size if is_batched else 0,
+        "input": [
+            {**_configured(spec, is_batched), "optional": not spec.required}
+            for spec in signature.inputs
+        ],
+        "output": [_configured(spec, is_batched) for spec in signature.outputs],
+    }
+    return orjson.dumps(body | ({"dynamic_batching": {}} if is_batched else {}))
+
+
 def model_names(models: Iterable[str]) -> bytes:
     """List the models, as KServe does at `/v2/models`."""
     return orjson.dumps({"models": list(models)})
@@ -110,6 +135,12 @@ def repository_index(entries: Iterable[IndexEntry], *, only_ready: bool = False)
             if entry.state is State.READY or not only_ready
         ]
     )
+
+
+def _configured(spec: TensorSpec, is_batched: bool) -> dict[str, Any]:
+    word = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    dims = spec.shape[1:] if is_batched else spec.shape
+    return {"name": spec.name, "data_type": f"TYPE_{word}", "dims": dims}
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def main() -> None:
             "models": {model: ask(client, model, cases[model]) for model in cases.files},
             "stream": stream(client, cases.files[0], cases[cases.files[0]]),
             "loading": load(client, arguments.load) if arguments.load else None,
+            "config": configured(client, cases.files[0]),
             "errors": provoke(client, cases.files[0]),
         }
     print(json.dumps(report))
@@ -62,6 +63,18 @@ def ask(client: InferenceServerClient, model: str, rows: NDArray[Any]) -> dict[s
         "outputs": {
             output.name: result.as_numpy(output.name).tolist() for output in response.outputs
         },
+    }
+
+
+def configured(client: InferenceServerClient, model: str) -> dict[str, Any]:
+    """Read a model's config."""
+    config = client.get_model_config(model).config
+    return {
+        "name": config.name,
+        "max_batch_size": config.max_batch_size,
+        "dims": list(config.input[0].dims),
+        "datatype": config.input[0].data_type,
+        "scheduling": config.WhichOneof("scheduling_choice"),
     }
 
 
@@ -140,7 +153,7 @@ def provoke(client: InferenceServerClient, model: str) -> dict[str, str]:
         "statistics": message_of(lambda: client.get_inference_statistics("no-such-model")),
         "load": message_of(lambda: client.load_model("no-such-model")),
         "unload": message_of(lambda: client.unload_model(model)),
-        "config": message_of(lambda: client.get_model_config(model)),
+        "config": message_of(lambda: client.get_model_config("no-such-model")),
     }
 
 

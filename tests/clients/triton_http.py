@@ -31,6 +31,7 @@ def main() -> None:
             "ready": client.is_server_ready(),
             "models": {model: ask(client, model, cases[model]) for model in cases.files},
             "forms": ask_in_forms(client, cases.files[0], cases[cases.files[0]]),
+            "config": client.get_model_config(cases.files[0]),
             "errors": provoke(client, cases.files[0], cases[cases.files[0]]),
         }
     print(json.dumps(report))

@@ -34,6 +34,7 @@ async def main() -> None:
             "ready": await client.is_server_ready(),
             "models": {model: await ask(client, model, rows[model]) for model in rows},
             "forms": await ask_in_forms(client, first, rows[first]),
+            "config": await client.get_model_config(first),
             "errors": await provoke(client, first, rows[first]),
         }
     print(json.dumps(report))

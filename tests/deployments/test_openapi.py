@@ -74,7 +74,7 @@ def test_inference(tmp_path: Path) -> None:
     with served(fleet.app, fleet.apply) as url:
         said = fuzz(url, tmp_path)
 
-    assert "Tested: 25" in said
+    assert "Tested: 27" in said
 
 
 def test_control_api(tmp_path: Path) -> None:

@@ -42,7 +42,22 @@ class TestPaths:
         body = Fleet()("GET", path).json()
 
         assert body["name"] == "rayfleet"
-        assert body["extensions"] == ["binary_tensor_data", "model_repository", "statistics"]
+        assert body["extensions"] == [
+            "binary_tensor_data", "model_configuration", "model_repository", "statistics",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "path", ["/v2/models/churn/config", "/v2/models/churn/versions/1/config"]
+    )
+    def test_model_config(self, path: str) -> None:
+        config = Fleet()("GET", path).json()
+
+        assert (config["name"], config["max_batch_size"]) == ("churn", 4)
+        assert config["input"][0]["dims"] == [2]
+
+    @pytest.mark.parametrize("path", ["/v2/models/no/config", "/v2/models/churn/versions/9/config"])
+    def test_there_is_no_config_of_what_is_not_hosted(self, path: str) -> None:
+        assert Fleet()("GET", path).status_code == 404
 
     @pytest.mark.parametrize("path", ["/v2/models/churn", "/v2/models/churn/versions/1"])
     def test_model_metadata(self, path: str) -> None:

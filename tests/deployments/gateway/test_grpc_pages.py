@@ -85,6 +85,28 @@ class TestPages:
                 for each in told
             ] == page[shown]
 
+    def test_model_config_says_what_rest_says(self) -> None:
+        fleet = Fleet()
+        page = fleet("GET", "/v2/models/churn/config").json()
+
+        config = call(
+            fleet, "ModelConfig", pb.ModelConfigRequest(name="churn"), pb.ModelConfigResponse
+        ).message.config
+
+        assert (config.name, config.platform, config.max_batch_size) == ("churn", "sklearn", 4)
+        assert page["max_batch_size"] == 4
+        assert config.HasField("dynamic_batching")
+        for told, shown in ((config.input, "input"), (config.output, "output")):
+            (tensor,), (entry,) = told, page[shown]
+            assert (tensor.name, pb.DataType.Name(tensor.data_type), list(tensor.dims)) == (
+                entry["name"], entry["data_type"], entry["dims"],
+            )  # fmt: skip
+
+    def test_there_is_no_config_of_what_is_not_hosted(self) -> None:
+        asked = pb.ModelConfigRequest(name="churn", version="9")
+
+        assert call(Fleet(), "ModelConfig", asked, pb.ModelConfigResponse).code == "NOT_FOUND"
+
     @pytest.mark.parametrize(
         ("only_ready", "models"), [(False, ["churn", "fraud"]), (True, ["churn"])]
     )
@@ -98,7 +120,7 @@ class TestPages:
         assert (message.models[0].version, message.models[0].state) == ("1", "READY")
 
     def test_what_is_not_there_says_so(self) -> None:
-        reply = call(Fleet(), "ModelConfig", b"", pb.ModelInferResponse)
+        reply = call(Fleet(), "TraceSetting", b"", pb.ModelInferResponse)
 
         assert reply.code == "UNIMPLEMENTED"
 

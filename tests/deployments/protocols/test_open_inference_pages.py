@@ -51,6 +51,42 @@ def test_model_metadata() -> None:
     }
 
 
+def test_a_config_speaks_of_one_row() -> None:
+    signature = Signature(
+        Layout.NAMED_TENSORS,
+        (TensorSpec("a", "FP32", (-1, 3)), TensorSpec("b", "BYTES", (-1,), required=False)),
+        (TensorSpec("y", "INT64", (-1,)),),
+    )
+
+    body = json.loads(pages.model_config("m", "sklearn", signature, 8))
+
+    assert body == {
+        "name": "m",
+        "platform": "sklearn",
+        "max_batch_size": 8,
+        "input": [
+            {"name": "a", "data_type": "TYPE_FP32", "dims": [3], "optional": False},
+            {"name": "b", "data_type": "TYPE_STRING", "dims": [], "optional": True},
+        ],
+        "output": [{"name": "y", "data_type": "TYPE_INT64", "dims": []}],
+        "dynamic_batching": {},
+    }
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        pytest.param((TensorSpec("a", "FP32", (2, 3)),), id="fixed-rows"),
+        pytest.param((), id="no-signature"),
+    ],
+)
+def test_what_has_no_rows_has_no_batches(inputs: tuple[TensorSpec, ...]) -> None:
+    body = json.loads(pages.model_config("m", "pyfunc", Signature(Layout.TENSOR, inputs), 8))
+
+    assert (body["max_batch_size"], "dynamic_batching" in body) == (0, False)
+    assert [each["dims"] for each in body["input"]] == [list(each.shape) for each in inputs]
+
+
 def test_model_metadata_without_properties_has_no_such_key() -> None:
     body = json.loads(pages.model_metadata("m", [], "pyfunc", Signature(Layout.UNKNOWN)))
 

@@ -82,6 +82,13 @@ class TestTriton:
     def test_outputs_are_chosen_and_compressed(self, fleet: Fleet, report: Any, form: str) -> None:
         assert_predicted(fleet, MODELS[0], report["forms"][form])
 
+    def test_it_reads_a_model_s_config(self, fleet: Fleet, report: Any) -> None:
+        rows = fleet.models[MODELS[0]].holdout_rows
+        (tensor,) = report["config"]["input"]
+
+        assert (report["config"]["name"], report["config"]["max_batch_size"]) == (MODELS[0], 256)
+        assert tensor["dims"] == list(rows.shape[1:])
+
     def test_it_sees_a_ready_server(self, report: Any) -> None:
         assert (report["live"], report["ready"]) == (True, True)
 

@@ -109,7 +109,19 @@ class TestTriton:
         )
         assert errors["unload"].startswith("StatusCode.FAILED_PRECONDITION: ")
         assert "is in the fleet's config" in errors["unload"]
-        assert errors["config"].startswith("StatusCode.UNIMPLEMENTED")
+        assert errors["config"].startswith("StatusCode.NOT_FOUND: unknown model 'no-such-model")
+
+    def test_it_reads_a_model_s_config(self, fleet: Fleet, report: Any) -> None:
+        rows = fleet.models[SERVED[0]].holdout_rows
+        words = {"float32": pb.TYPE_FP32, "float64": pb.TYPE_FP64}
+
+        assert report["config"] == {
+            "name": SERVED[0],
+            "max_batch_size": 256,
+            "dims": list(rows.shape[1:]),
+            "datatype": words[rows.dtype.name],
+            "scheduling": "dynamic_batching",
+        }
 
     def test_it_sees_how_a_version_is_used(self, fleet: Fleet, report: Any) -> None:
         before, after = report["used"]["before"], report["used"]["after"]
