@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -24,9 +25,15 @@ PATIENCE_S = 60.0
 
 TOLERANCE = 1e-4
 
+SHOWN = 200
+"""Most bytes of an answer that are kept where it is not right."""
+
 PROXY_ERRORS = {500, 502, 503, 504}
 """What Serve's proxy says of a gateway that died, with 500 for 502 and 504 in Ray 2.60; the
 gateways' own answers name the request."""
+
+FAILED = re.compile(rb"version (\d+) failed")
+"""How an error names the version that it is of."""
 
 
 class Outcome(StrEnum):
@@ -56,6 +63,9 @@ class Question:
     is_right: Callable[[Any], bool]
     """Of the answer's JSON."""
 
+    key: str = ""
+    """Routing key; empty sends none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -77,6 +87,10 @@ class Asked:
     door: str
     outcome: Outcome
     detail: str = ""
+    key: str = ""
+
+    version: str = ""
+    """That answered or failed it, as far as the answer says so."""
 
 
 @dataclass(slots=True)
@@ -196,20 +210,23 @@ class Load:
         while not self._stopping.is_set():
             await asyncio.sleep(max(0.0, due_s - self.now_s))
             at_s = self.now_s
-            outcome, detail = await self._ask(connection, next(self._questions))
-            self.tally.asked.append(Asked(at_s, self.now_s - at_s, door, outcome, detail))
+            question = next(self._questions)
+            outcome, detail, version = await self._ask(connection, question)
+            took_s = self.now_s - at_s
+            asked = Asked(at_s, took_s, door, outcome, detail, question.key, version)
+            self.tally.asked.append(asked)
             # One that had to wait does not make up for what it missed: the rate is constant.
             due_s = max(due_s + self._interval_s, self.now_s)
         connection.close()
 
-    async def _ask(self, connection: "Connection", question: Question) -> tuple[Outcome, str]:
-        cut = ""
+    async def _ask(self, connection: "Connection", question: Question) -> tuple[Outcome, str, str]:
+        cut, header = "", f"X-Routing-Key: {question.key}\r\n" if question.key else ""
         for _ in range(2):
             try:
-                answer = await connection.post(question.path, question.body)
+                answer = await connection.post(question.path, question.body, header)
             except TimeoutError:
                 connection.close()
-                return Outcome.LOST, f"no answer in {PATIENCE_S} s"
+                return Outcome.LOST, f"no answer in {PATIENCE_S} s", ""
             except (OSError, EOFError) as error:
                 connection.close()
                 cut = type(error).__name__
@@ -218,19 +235,23 @@ class Load:
                     return _judged(question, answer, cut)
                 cut = f"{answer.status} of the proxy"
             await asyncio.sleep(RETRY_AFTER_S)
-        return Outcome.LOST, cut
+        return Outcome.LOST, cut, ""
 
 
 def _is_the_proxy_s(answer: Answer) -> bool:
     return answer.status in PROXY_ERRORS and "x-request-id" not in answer.headers
 
 
-def _judged(question: Question, answer: Answer, cut: str) -> tuple[Outcome, str]:
+def _judged(question: Question, answer: Answer, cut: str) -> tuple[Outcome, str, str]:
+    shown = answer.body[:SHOWN].decode(errors="replace")
     if answer.status != 200:
-        return Outcome.REFUSED, f"{answer.status} {answer.body[:120].decode(errors='replace')}"
-    if not question.is_right(json.loads(answer.body)):
-        return Outcome.WRONG, answer.body[:120].decode(errors="replace")
-    return (Outcome.CUT, cut) if cut else (Outcome.RIGHT, "")
+        failed = FAILED.search(answer.body)
+        return Outcome.REFUSED, f"{answer.status} {shown}", failed[1].decode() if failed else ""
+    said = json.loads(answer.body)
+    version = str(said.get("model_version", ""))
+    if not question.is_right(said):
+        return Outcome.WRONG, shown, version
+    return (Outcome.CUT, cut, version) if cut else (Outcome.RIGHT, "", version)
 
 
 class Connection:

@@ -77,7 +77,7 @@ class Heavy(PythonModel):
 
 
 class Fickle(PythonModel):
-    """Doubles a number in 5 ms, and has a fault that shows in a few of a hundred numbers."""
+    """Doubles a number in 10 ms, and has a fault that shows in a few of a hundred numbers."""
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -92,7 +92,7 @@ class Fickle(PythonModel):
     def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
         values = np.asarray(model_input, dtype=np.float64)
         rare = values % 33 == 0
-        time.sleep(0.03 if self.fault == "slow" else 0.005)
+        time.sleep(0.03 if self.fault == "slow" else 0.01)
         if self.fault == "raises" and rare.any():
             raise ValueError("multiples of 33 are beyond me")
         if self.fault == "nan":

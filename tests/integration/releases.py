@@ -12,7 +12,11 @@ from typing import Any
 import mlflow
 
 from tests.integration.hosting import Fleet, eventually, replica_pids
-from tests.integration.load import Question
+from tests.integration.load import Load, Question
+from tests.integration.stages import Stage
+
+KEYS = 33
+"""Routing keys that are asked about again and again."""
 
 
 @dataclass
@@ -26,23 +30,37 @@ class Traffic:
         """Numbers to double, some of which bad versions do badly."""
         return [self._question(float(number)) for number in range(1, 100)]
 
+    def questions_of_users(self) -> list[Question]:
+        """The same, and every fourth with one of a few routing keys; the others have none."""
+        questions = self.questions()
+        per_key = len(questions) // KEYS
+        return [
+            each
+            for user in range(KEYS)
+            for each in (
+                *questions[user * per_key : (user + 1) * per_key],
+                self._question(float(user + 1), f"user-{user}"),
+            )
+        ]
+
     def since(self, start_s: float) -> Counter[str]:
-        """Answers by version from a moment on."""
+        """Answers by version from a moment on, to those without a routing key."""
         return Counter(version for at_s, version in self.answers[:] if at_s >= start_s)
 
     def last(self, version: str) -> float:
         """When a version answered last."""
         return max(at_s for at_s, each in self.answers if each == version)
 
-    def _question(self, number: float) -> Question:
+    def _question(self, number: float, key: str = "") -> Question:
         tensor = {"name": "input-0", "shape": [1, 1], "datatype": "FP64", "data": [number]}
 
         def is_right(answer: Any) -> bool:
-            self.answers.append((time.monotonic(), answer["model_version"]))
+            if not key:
+                self.answers.append((time.monotonic(), answer["model_version"]))
             return bool(answer["outputs"][0]["data"] == [2 * number])
 
         body = json.dumps({"inputs": [tensor]}).encode()
-        return Question(f"/v2/models/{self.model}/infer", body, is_right)
+        return Question(f"/v2/models/{self.model}/infer", body, is_right, key)
 
 
 @dataclass
@@ -90,15 +108,52 @@ class Releases:
         found: dict[str, Any] = eventually(f"{phases} {weight or ''}", there)
         return found
 
+    def has(self, weights: Mapping[str, int]) -> bool:
+        """Whether the controller's table has these weights by version."""
+        shown = {each["version"]: each["weight"] for each in self.ask("")["versions"]}
+        return {version: shown.get(version) for version in weights} == weights
+
     def in_force(self, **weights: int) -> None:
         """Wait until every gateway acts on these weights by version."""
         wanted = {version.removeprefix("v"): weight for version, weight in weights.items()}
 
         def is_so() -> bool:
-            shown = {each["version"]: each["weight"] for each in self.ask("")["versions"]}
-            return {version: shown.get(version) for version in wanted} == wanted
+            revision = self._revision()
+            # Read before and after: it is the revision of the table with these weights.
+            return self.has(wanted) and gateways_have(self.fleet) == {revision} == {
+                self._revision()
+            }
 
         eventually(f"{weights}", is_so)
+
+    def stage(self, load: Load, weights: Mapping[str, int], answers: int | None = None) -> Stage:
+        """Let requests come while every gateway acts on these weights.
+
+        Args:
+            load: Goes on.
+            weights: Percent by version.
+            answers: How many of them; None goes on until the weights change.
+        """
+        self.in_force(**{f"v{version}": weight for version, weight in weights.items()})
+        began_s = ended_s = load.now_s
+        least = len(load.tally.asked) + (answers or 0)
+
+        def is_over() -> bool:
+            nonlocal ended_s
+            now_s = load.now_s
+            if not self.has(weights):
+                assert answers is None, f"{weights} changed too early"
+                return True
+            ended_s = now_s
+            return answers is not None and len(load.tally.asked) >= least
+
+        eventually(f"what comes after {weights}", is_over)
+        return Stage(weights, began_s, ended_s)
+
+    def _revision(self) -> int:
+        status, _, body = self.fleet.call("/api/v1/fleet", door=self.fleet.control_url)
+        assert status == 200, body
+        return int(json.loads(body)["revision"])
 
     def champion(self) -> str:
         return str(self.registry.get_registered_model(self.model).aliases["champion"])
@@ -137,10 +192,23 @@ def hosted(
     )
 
 
+def other_than(stable: str) -> str:
+    """The other of the two good versions of `fickle`."""
+    return {"1": "2", "2": "1"}[stable]
+
+
+def gateways_have(fleet: Fleet) -> set[int]:
+    """Revisions of the tables that the gateways act on."""
+    _, _, page = fleet.call("/metrics", door=fleet.express_url)
+    name = b"rayfleet_table_revision{"
+    lines = [line for line in page.splitlines() if line.startswith(name)]
+    return {int(float(line.rpartition(b" ")[2])) for line in lines}
+
+
 def has_share(counted: Counter[str], version: str, percent: int) -> bool:
     """Whether a share is within four and a half standard errors of what was asked for."""
     total, share = sum(counted.values()), percent / 100
-    return bool(abs(counted[version] / total - share) < 4.5 * (share * (1 - share) / total) ** 0.5)
+    return bool(abs(counted[version] / total - share) <= 4.5 * (share * (1 - share) / total) ** 0.5)
 
 
 def listens(fleet: Fleet, path: str) -> bool:

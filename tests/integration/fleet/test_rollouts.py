@@ -1,25 +1,19 @@
 """Rollouts on a real fleet, under constant load: no answer is lost, and the bad ones end."""
 
-import itertools
 import json
 import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.hosting import (
-    BIN,
-    Fleet,
-    eventually,
-    kill,
-    pids_of,
-    replica_pids,
-)
-from tests.integration.load import Load, Outcome
-from tests.integration.releases import Releases, Traffic, has_share, hosted, listens
+from tests.integration.hosting import BIN, Fleet, eventually, kill, pids_of, replica_pids
+from tests.integration.load import Asked, Load, Outcome, Question
+from tests.integration.releases import Releases, Traffic, has_share, hosted, listens, other_than
+from tests.integration.stages import Stage, counted, flips
 
 pytestmark = pytest.mark.ray
 THOROUGH = pytest.mark.thorough
@@ -27,6 +21,12 @@ THOROUGH = pytest.mark.thorough
 MODEL = "fickle"
 CONTROLLER = "fleet#Controller"
 RATE_PER_S = 200.0
+MANY = 800
+"""Requests of a stage whose weights are looked at."""
+
+FEW = 300
+"""Of one in which one version has all."""
+
 JUDGED = {"signals": {"errors": {"kind": "errors", "allowed": 0.02}}}
 APPROVED = {
     "steps": [
@@ -36,15 +36,19 @@ APPROVED = {
     "analysis": JUDGED,
     "keep_previous_s": 120,
 }  # fmt: skip
-UNATTENDED = {
-    "steps": [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}, {"analysis": {}}],
-    "analysis": JUDGED,
-}
+UNATTENDED = [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}, {"analysis": {}}]
+LOG_OF_GOOD = ["created", "started", "step", "step", "step", "step", "promoting", "promoted"]
 HALF = [{"setWeight": 50}, {"analysis": {}}]
 ERRORS = {"errors": {"kind": "errors", "allowed": 0.005}}
 UNSEEN = {"errors": {"kind": "errors", "dry_run": True}}
 SLOW = {"slow": {"kind": "slow", "target_s": 0.025}}
 DIFFERING = {"differing": {"kind": "differing"}}
+
+DEADLINE_S = 8
+"""Of a request on the shared fleet."""
+
+DEATHS, UNTIL_STABLE_HAS_ALL_S = 3, 2.0
+"""That end a rollout; and after each, a look of the controller's and a gateway's poll."""
 
 
 def settings(signals: Mapping[str, Any], *steps: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,92 +63,147 @@ def releases(fleet: Fleet) -> Iterator[Releases]:
         yield releases
 
 
-def load_of(releases: Releases, traffic: Traffic) -> Load:
-    return Load({"express": releases.fleet.express_url}, traffic.questions(), rate_per_s=RATE_PER_S)
+def load_of(releases: Releases, questions: Sequence[Question]) -> Load:
+    return Load({"express": releases.fleet.express_url}, questions, rate_per_s=RATE_PER_S)
 
 
-def placed(releases: Releases) -> dict[str, str]:
-    """Which version answers each of a hundred routing keys."""
-    return {
-        key: releases.fleet.infer(MODEL, [[1.0]], {"X-Routing-Key": key})[1]["model_version"]
-        for key in (f"user-{number}" for number in range(100))
-    }
+def pids(releases: Releases, version: str) -> set[int]:
+    return pids_of(releases.fleet, f"{MODEL}--v{version}#Predictor")
 
 
-def moved(before: Mapping[str, str], after: Mapping[str, str]) -> set[tuple[str, str]]:
-    return {(before[key], after[key]) for key in before if before[key] != after[key]}
+def require_no_failure(load: Load) -> None:
+    assert (load.tally.failed, load.tally.count(Outcome.CUT)) == (0, 0), load.tally.details()
+
+
+def require_shares(load: Load, stages: list[Stage]) -> None:
+    """Requests without a routing key came to the versions as the weights say."""
+    for stage in stages:
+        found = counted(load.tally.asked, stage)
+        for version, percent in stage.weights.items():
+            assert has_share(found, version, percent), (found, stage)
+
+
+def require_stable_alone(load: Load, stable: str, since_s: float) -> None:
+    """What was sent from then on came to stable."""
+    found = {each.version for each in load.tally.asked if each.at_s >= since_s}
+    assert found == {stable}
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A version with a fault, and what must come of it."""
+
+    version: str
+    rollout: Mapping[str, Any]
+    weight: int
+
+    reason: str
+    """What is in the reason."""
+
+    fault: str = ""
+    """What is in the answer to every request that failed; empty where none may."""
+
+    share: float | None = None
+    """Of its requests that the fault shows in, as the signal must find it."""
+
+    most: float | None = None
+    """Requests that may fail, where their answers do not say which version failed."""
+
+    def is_own(self, failed: Asked) -> bool:
+        """Whether a failed request is the version's own doing."""
+        is_so = self.fault != "" and self.fault in failed.detail
+        return is_so and failed.version == ("" if self.most else self.version)
+
+
+RAISES = Bad(
+    "3", settings(ERRORS), 50, "errors ",
+    fault="ValueError: multiples of 33 are beyond me", share=3 / 99,
+)  # fmt: skip
+THREE_TIMES_SLOWER = Bad("4", settings(SLOW), 50, "slow ", share=1.0)
+NAN = Bad("5", settings(ERRORS), 50, "errors ", fault='"data": [NaN]', share=3 / 99)
+DIFFERS = Bad(
+    "6", settings(DIFFERING, {"setMirror": 100}, {"analysis": {}}), 0, "differing ",
+    share=19 / 99,
+)  # fmt: skip
+TORN = Bad("7", settings(ERRORS), 0, "RuntimeError: weights file is torn")
+DIES = Bad(
+    "8", settings(UNSEEN, {"setWeight": 10}, {"pause": {}}), 10, f"it died {DEATHS} times: ",
+    # What is at the version when it dies waits for its replacement, until its deadline.
+    fault=f"did not answer within {DEADLINE_S} s",
+    most=DEATHS * UNTIL_STABLE_HAS_ALL_S * RATE_PER_S * 10 / 100,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("version", "rollout", "words"),
+    "bad",
     [
-        pytest.param("3", settings(ERRORS), "errors ", id="raises"),
-        pytest.param("4", settings(SLOW), "slow ", id="slow", marks=THOROUGH),
-        pytest.param("5", settings(ERRORS), "errors ", id="nan", marks=THOROUGH),
-        pytest.param(
-            "6", settings(DIFFERING, {"setMirror": 100}, {"analysis": {}}), "differing ",
-            id="differs", marks=THOROUGH,
-        ),
-        pytest.param(
-            "7", settings(ERRORS), "RuntimeError: weights file is torn",
-            id="torn", marks=THOROUGH,
-        ),
-        pytest.param(
-            "8", settings(UNSEEN, {"setWeight": 10}, {"pause": {}}), "died 3",
-            id="dies", marks=THOROUGH,
-        ),
+        pytest.param(RAISES, id="raises"),
+        pytest.param(THREE_TIMES_SLOWER, id="slow", marks=THOROUGH),
+        pytest.param(NAN, id="nan", marks=THOROUGH),
+        pytest.param(DIFFERS, id="differs", marks=THOROUGH),
+        pytest.param(TORN, id="torn", marks=THOROUGH),
+        pytest.param(DIES, id="dies", marks=THOROUGH),
     ],
-)  # fmt: skip
-def test_a_bad_version_is_aborted_for_its_own_reason(
-    releases: Releases, version: str, rollout: dict[str, Any], words: str
-) -> None:
-    traffic = Traffic(MODEL)
-    with load_of(releases, traffic) as load:
-        releases.ask("/rollouts", {"version": version, "rollout": rollout})
+)
+def test_a_bad_version_is_aborted_for_its_own_reason(releases: Releases, bad: Bad) -> None:
+    before = pids(releases, "1")
+    with load_of(releases, Traffic(MODEL).questions()) as load:
+        releases.ask("/rollouts", {"version": bad.version, "rollout": bad.rollout})
         ended = releases.reaches("aborted")
-        releases.in_force(v1=100)
-        load.wait_for_answers(20)
+        stage = releases.stage(load, {"1": 100}, FEW)
 
-    assert words in ended["reason"]
+    assert bad.reason in ended["reason"]
+    require_found(bad, ended)
+    failed = [each for each in load.tally.asked if each.outcome is not Outcome.RIGHT]
+    assert [each for each in failed if not bad.is_own(each)] == []
+    require_share_at_most(bad, load, stage.began_s)
+    require_stable_alone(load, "1", stage.began_s)
     assert releases.champion() == "1"
-    assert load.tally.count(Outcome.CUT) == 0
-    # Nothing but what the version itself did wrong, and only while it was tried.
-    failed = {each.detail[:3] for each in load.tally.asked if each.outcome is not Outcome.RIGHT}
-    assert version in "358" or not load.tally.failed, load.tally.details()
-    assert len(failed) <= 1, load.tally.details()
+    assert before
+    assert pids(releases, "1") == before
+
+
+def require_found(bad: Bad, ended: Mapping[str, Any]) -> None:
+    """The signal saw the fault as often as it shows, and none of it in stable."""
+    if bad.share is None:
+        return
+    (finding,) = ended["findings"]
+    n, margin = finding["n_canary"], 4.5 * (bad.share * (1 - bad.share)) ** 0.5
+    assert finding["verdict"] == "failed"
+    assert abs(finding["canary"] - bad.share) <= margin / n**0.5
+    if bad.reason == "errors ":
+        assert finding["stable"] == 0
+
+
+def require_share_at_most(bad: Bad, load: Load, until_s: float) -> None:
+    """From the first request that came to the version on, no more did than its weight."""
+    tried = [each for each in load.tally.asked if each.at_s < until_s]
+    first_s = min((each.at_s for each in tried if each.version == bad.version), default=until_s)
+    others = [each.version != "1" for each in tried if each.at_s >= first_s]
+    n, share = len(others), bad.weight / 100
+    assert sum(others) <= n * share + 4.5 * (n * share * (1 - share)) ** 0.5
+    assert bad.most is None or load.tally.failed <= bad.most
 
 
 def test_a_good_version_is_promoted_without_a_lost_answer(releases: Releases) -> None:
-    traffic = Traffic(MODEL)
-    keys = [placed(releases)]
-    with load_of(releases, traffic) as load:
-        asked_s = time.monotonic()
+    with load_of(releases, Traffic(MODEL).questions_of_users()) as load:
+        stages = [releases.stage(load, {"1": 100}, FEW)]
         releases.registry.set_registered_model_alias(MODEL, "challenger", "2")
         eventually("it begins", lambda: releases.versions_tried()[:1] == ["2"])
         for percent in (20, 50):
             releases.reaches("paused", weight=percent)
-            releases.in_force(v2=percent)
-            load.wait_for_answers(5)
-            began_s = time.monotonic()
-            keys.append(placed(releases))
-            load.wait_for_answers(300)
-            assert has_share(traffic.since(began_s), "2", percent), traffic.since(began_s)
+            stages.append(releases.stage(load, {"1": 100 - percent, "2": percent}, MANY))
             releases.ask("/rollout/approve", {}, expected=200)
         ended = releases.reaches("successful")
-        releases.in_force(v2=100)
-        load.wait_for_answers(20)
-        keys.append(placed(releases))
+        stages.append(releases.stage(load, {"2": 100}, FEW))
 
-    assert (load.tally.failed, load.tally.count(Outcome.CUT)) == (0, 0), load.tally.details()
+    require_no_failure(load)
+    require_shares(load, stages)
+    assert flips(load.tally.asked, stages, {("1", "2")}) == []
     aliases = releases.registry.get_registered_model(MODEL).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "2"}
     tags = releases.registry.get_model_version(MODEL, "2").tags
     assert tags["rayfleet.rollout.id"] == ended["id"]
-    for before, after in itertools.pairwise(keys):
-        assert moved(before, after) <= {("1", "2")}
-    assert set(keys[-1].values()) == {"2"}
-    first_s = min(at_s for at_s, version in traffic.answers if version == "2")
-    print(f"alias moved -> first canary answer: {first_s - asked_s:.1f} s")
 
 
 def test_the_command_line_tells_who_did_what_and_why(releases: Releases) -> None:
@@ -159,21 +218,20 @@ def test_the_command_line_tells_who_did_what_and_why(releases: Releases) -> None
 
 
 def test_a_rollback_to_the_warm_version_is_a_table_change(releases: Releases) -> None:
-    traffic = Traffic(MODEL)
-    with load_of(releases, traffic) as load:
-        load.wait_for_answers(50)
-        before = pids_of(releases.fleet, f"{MODEL}--v1#Predictor")
-        asked_s = time.monotonic()
+    before = pids(releases, "1")
+    with load_of(releases, Traffic(MODEL).questions_of_users()) as load:
+        stages = [releases.stage(load, {"2": 100}, FEW)]
         releases.ask("/rollback", {"reason": "a hunch"})
         releases.reaches("successful")
-        load.wait_for_answers(50)
+        stages.append(releases.stage(load, {"1": 100}, FEW))
 
-    assert load.tally.failed == 0, load.tally.details()
+    require_no_failure(load)
+    require_shares(load, stages)
+    require_stable_alone(load, "1", stages[-1].began_s)
+    assert flips(load.tally.asked, stages, {("2", "1")}) == []
     assert releases.champion() == "1"
     assert before
-    assert pids_of(releases.fleet, f"{MODEL}--v1#Predictor") == before
-    assert set(traffic.since(traffic.last("2") + 0.2)) == {"1"}
-    print(f"rollback asked -> last answer of the old: {traffic.last('2') - asked_s:.2f} s")
+    assert pids(releases, "1") == before
 
 
 def kept_requests(path: Path) -> list[dict[str, Any]]:
@@ -193,7 +251,7 @@ def test_a_version_that_answers_kept_requests_wrongly_never_gets_any(
     traffic = Traffic(MODEL)
     stable = releases.champion()
     rollout = {"strategy": "blueGreen", "steps": kept_requests(tmp_path / "kept.jsonl")}
-    with load_of(releases, traffic) as load:
+    with load_of(releases, traffic.questions()) as load:
         releases.ask("/rollouts", {"version": "6", "rollout": rollout})
         ended = releases.reaches("aborted")
 
@@ -201,55 +259,109 @@ def test_a_version_that_answers_kept_requests_wrongly_never_gets_any(
         "7 of 8 kept requests are answered well, allowed 0.0% bad:"
         " line 5: differs from what is expected, by 5"
     )
-    assert load.tally.failed == 0, load.tally.details()
+    require_no_failure(load)
     assert {version for _, version in traffic.answers} == {stable}
 
 
-@pytest.mark.parametrize(
-    "rollout",
-    [
-        pytest.param({"strategy": "blueGreen", "keep_previous_s": 60}, id="blue-green"),
-        pytest.param({"strategy": "rolling", "max_surge": 50, "keep_previous_s": 60}, id="rolling"),
-    ],
-)
-def test_other_strategies_lose_no_answer(
-    releases: Releases, rollout: dict[str, Any], tmp_path: Path
-) -> None:
-    if rollout["strategy"] == "blueGreen":
-        check = kept_requests(tmp_path / "kept.jsonl")
-        rollout = {**rollout, "steps": [*check, {"setMirror": 100}, {"analysis": {}}]}
-    traffic = Traffic(MODEL)
+def test_a_switch_moves_all_requests_at_once(releases: Releases, tmp_path: Path) -> None:
     stable = releases.champion()
-    version = "2" if stable == "1" else "1"
-    with load_of(releases, traffic) as load:
-        started_s = time.monotonic()
+    version = other_than(stable)
+    steps = [*kept_requests(tmp_path / "kept.jsonl"), {"setMirror": 100}, {"analysis": {}}]
+    rollout = {"strategy": "blueGreen", "keep_previous_s": 60, "steps": steps}
+    with load_of(releases, Traffic(MODEL).questions_of_users()) as load:
+        stages = [releases.stage(load, {stable: 100}, FEW)]
         releases.ask("/rollouts", {"version": version, "rollout": rollout})
         releases.reaches("successful")
-        releases.in_force(**{f"v{version}": 100})
-        load.wait_for_answers(50)
+        stages.append(releases.stage(load, {version: 100}, FEW))
 
-    assert (load.tally.failed, load.tally.count(Outcome.CUT)) == (0, 0), load.tally.details()
+    require_no_failure(load)
+    require_shares(load, stages)
+    assert flips(load.tally.asked, stages, {(stable, version)}) == []
     assert releases.champion() == version
-    if rollout["strategy"] == "blueGreen":
-        first_s = min(at_s for at_s, each in traffic.answers if each == version)
-        # Both gateways switch within the time that a table takes to reach them.
-        assert traffic.last(stable) - first_s < 1.0
-        assert first_s > started_s
+    first_s = min(each.at_s for each in load.tally.asked if each.version == version)
+    last_s = max(each.at_s for each in load.tally.asked if each.version == stable)
+    # Both gateways switch within the time that a table takes to reach them.
+    assert last_s - first_s < 1.0
 
 
-@pytest.mark.thorough
-def test_a_controller_that_is_killed_goes_on_where_it_was(releases: Releases) -> None:
-    traffic = Traffic(MODEL)
+def test_a_rolling_update_moves_requests_surge_by_surge(releases: Releases) -> None:
     stable = releases.champion()
-    version = "2" if stable == "1" else "1"
-    with load_of(releases, traffic) as load:
-        releases.ask("/rollouts", {"version": version, "rollout": UNATTENDED})
-        releases.reaches("progressing", weight=20)
-        dead = kill(replica_pids(releases.fleet), CONTROLLER)
-        eventually("a new controller", lambda: pids_of(releases.fleet, CONTROLLER) - {dead})
-        eventually("its door", lambda: listens(releases.fleet, f"{releases.api}/rollout"))
+    version = other_than(stable)
+    rollout = {"strategy": "rolling", "max_surge": 40, "keep_previous_s": 60}
+    with load_of(releases, Traffic(MODEL).questions_of_users()) as load:
+        stages = [releases.stage(load, {stable: 100}, FEW)]
+        releases.ask("/rollouts", {"version": version, "rollout": rollout})
+        stages += [
+            releases.stage(load, {stable: 100 - percent, version: percent}) for percent in (40, 80)
+        ]
         releases.reaches("successful")
-        load.wait_for_answers(50)
+        stages.append(releases.stage(load, {version: 100}, FEW))
 
-    assert load.tally.failed == 0, load.tally.details()
+    require_no_failure(load)
+    require_shares(load, stages)
+    assert flips(load.tally.asked, stages, {(stable, version)}) == []
     assert releases.champion() == version
+
+
+def test_an_abort_by_hand_loses_no_answer(releases: Releases) -> None:
+    stable = releases.champion()
+    version, before = other_than(stable), pids(releases, stable)
+    rollout = {"steps": [{"setWeight": 50}, {"pause": {}}], "analysis": JUDGED}
+    with load_of(releases, Traffic(MODEL).questions_of_users()) as load:
+        stages = [releases.stage(load, {stable: 100}, FEW)]
+        releases.ask("/rollouts", {"version": version, "rollout": rollout})
+        releases.reaches("paused", weight=50)
+        stages.append(releases.stage(load, {stable: 50, version: 50}, MANY))
+        releases.ask("/rollout/abort", {"reason": "a hunch"}, expected=200)
+        stages.append(releases.stage(load, {stable: 100}, FEW))
+        ended = releases.reaches("aborted")
+
+    require_no_failure(load)
+    require_shares(load, stages)
+    require_stable_alone(load, stable, stages[-1].began_s)
+    rising, falling = stages[:2], stages[1:]
+    assert flips(load.tally.asked, rising, {(stable, version)}) == []
+    assert flips(load.tally.asked, falling, {(version, stable)}) == []
+    assert "a hunch" in ended["reason"]
+    assert releases.champion() == stable
+    assert pids(releases, stable) == before
+
+
+@pytest.mark.parametrize(
+    ("is_good", "moments"),
+    [pytest.param(True, (0, 20, 50), id="good"), pytest.param(False, (50,), id="bad")],
+)
+def test_a_controller_that_is_killed_goes_on_where_it_was(
+    releases: Releases, is_good: bool, moments: tuple[int, ...]
+) -> None:
+    stable = releases.champion()
+    version = other_than(stable) if is_good else RAISES.version
+    rollout = {"steps": UNATTENDED, "analysis": JUDGED} if is_good else RAISES.rollout
+    with load_of(releases, Traffic(MODEL).questions_of_users()) as load:
+        identity = releases.ask("/rollouts", {"version": version, "rollout": rollout})["id"]
+        for percent in moments:
+            eventually(f"{percent} %", lambda: weight_of(releases) >= percent)  # noqa: B023
+            dead = kill(replica_pids(releases.fleet), CONTROLLER)
+            eventually("a new one", lambda: pids_of(releases.fleet, CONTROLLER) - {dead})  # noqa: B023
+        eventually("its door", lambda: listens(releases.fleet, f"{releases.api}/rollout"))
+        ended = releases.reaches("successful" if is_good else "aborted")
+        expected = version if is_good else stable
+        releases.stage(load, {expected: 100}, FEW)
+
+    failed = [each for each in load.tally.asked if each.outcome is not Outcome.RIGHT]
+    assert [each for each in failed if is_good or not RAISES.is_own(each)] == []
+    assert ended["id"] == identity
+    assert is_good or RAISES.reason in ended["reason"]
+    assert releases.champion() == expected
+    events = releases.ask(f"/rollouts/{identity}/events")["events"]
+    kinds = [event["kind"] for event in events]
+    assert kinds == LOG_OF_GOOD if is_good else (kinds[0], kinds[-1]) == ("created", "aborted")
+    outcomes = [(event["kind"], event["after"]) for event in events]
+    assert len(outcomes) == len(set(outcomes)), outcomes
+
+
+def weight_of(releases: Releases) -> int:
+    """Of the rollout on its way; -1 while nobody can say."""
+    with suppress(OSError, AssertionError):
+        return int(releases.current()["weight"])
+    return -1
