@@ -19,6 +19,7 @@ from deployments.errors import (
     RequestTooLargeError,
 )
 from deployments.gateway.answers import Asked, compressed, inferred, is_long
+from deployments.gateway.budget import ByteBudget
 from deployments.gateway.calls import (
     MODEL_VERSION,
     REQUEST_ID,
@@ -37,6 +38,7 @@ from deployments.gateway.http import (
     Receive,
     Scope,
     Send,
+    answer_lifespan,
     header_text,
     send_answer,
 )
@@ -91,6 +93,7 @@ class GatewayApp:
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
         lines: Lines | None = None,
+        budget: ByteBudget | None = None,
     ) -> None:
         self._read_timeout_s = read_timeout_s
         self._inference = inference
@@ -98,13 +101,14 @@ class GatewayApp:
         self.calls.lines = lines
         self._fleet = fleet
         self.max_body_bytes = max_body_bytes
+        self.budget = budget or ByteBudget(max_body_bytes)
         self._clock = clock
         self._aside: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Speak ASGI, at Serve's door."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await answer_lifespan(receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
@@ -131,6 +135,7 @@ class GatewayApp:
         except ClientGoneError:
             return
         finally:
+            call.release()
             if call.span is not None:
                 call.span.left()
 
@@ -200,6 +205,7 @@ class GatewayApp:
             return self._failed(asked.call, error)
 
     def _end(self, call: HttpCall, answer: Answer, deliver: Callable[[Answer], None]) -> None:
+        call.release()
         if is_long(call, answer):
             self._begin_aside(self._end_aside(call, answer, deliver))
             return
@@ -281,7 +287,7 @@ class GatewayApp:
         return Answer(200, page(self._inference))
 
     async def _read(self, call: HttpCall) -> bytes:
-        return await call.read(self.max_body_bytes)
+        return await call.read(self.max_body_bytes, self.budget)
 
     async def _infer(self, call: HttpCall, model: str, version: str | None) -> Answer:
         body = await self._start(call, model)
@@ -335,7 +341,10 @@ class GatewayApp:
         body = await self._read(call)
         call.started_s = self._clock()
         if len(body) > SHORT_CODED_BYTES and b"content-encoding" in call.headers:
-            return await asyncio.to_thread(self._decoded, call, body)
+            body = await asyncio.to_thread(self._decoded, call, body)
+            if call.hold is not None:
+                call.hold.grow(len(body))
+            return body
         return self._decoded(call, body)
 
     def _begin(self, call: HttpCall, model: str) -> None:
@@ -384,11 +393,3 @@ def _protocol(path: str) -> Protocol:
     if path.startswith("/models/") or path in {"/ping", "/health", "/version", "/invocations"}:
         return Protocol.MLFLOW_SCORING
     return Protocol.OPEN_INFERENCE
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

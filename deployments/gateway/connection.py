@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 from deployments.gateway.cycles import Cycle, Door, ShortCycle
 from deployments.gateway.heads import KnownHead, known_head
 from deployments.gateway.http import Answer, Headers, Scope, answer_head
-from deployments.gateway.http_call import short_inference
+from deployments.gateway.http_call import Short
 from deployments.gateway.refusals import MAX_HEAD_BYTES, TOO_LATE, TOO_LONG, without_upgrade
 
 DISCARD_S = 0.5
@@ -176,10 +176,10 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self._is_deaf = True
             return
-        target = self._short_target()
-        if target is not None:
+        short = self._short_target()
+        if short is not None:
             keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-            self._expect_short(self.url.decode("ascii"), target, dict(self.headers), keep_alive)
+            self._expect_short(self.url.decode("ascii"), short, dict(self.headers), keep_alive)
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()  # makes a scope
@@ -211,18 +211,18 @@ class Connection(HttpToolsProtocol):
         elif not (self._is_deaf or self.parser.should_upgrade()):
             super().on_message_complete()
 
-    def _short_target(self) -> tuple[str, str | None] | None:
-        """The model and version that a short request asks; None if it goes the longer way."""
+    def _short_target(self) -> Short | None:
+        """See `Door.short_target`."""
         if self.cycle is not None and not self.cycle.response_complete:
             return None  # an earlier one comes first
         if self.parser.get_method() != b"POST" or self.expect_100_continue:
             return None
-        return short_inference(self.url, self.headers)
+        return self._door.short_target(self.url, self.headers)
 
     def _expect_short(
-        self, path: str, target: tuple[str, str | None], headers: Headers, keep_alive: bool
+        self, path: str, short: Short, headers: Headers, keep_alive: bool
     ) -> ShortCycle:
-        cycle = ShortCycle(path, target, headers, keep_alive, self.on_response_complete)
+        cycle = ShortCycle(path, short, headers, keep_alive, self.on_response_complete)
         self.cycle = cycle  # type: ignore[assignment]
         return cycle
 
@@ -246,7 +246,8 @@ class Connection(HttpToolsProtocol):
         """Answer a request whose head needs no parsing."""
         working = self._door.answer_flat(self, head, body)
         if working is None:
-            cycle = self._expect_short(head.path, head.target, dict(head.headers), keep_alive=True)
+            short = head.target, None
+            cycle = self._expect_short(head.path, short, dict(head.headers), keep_alive=True)
             cycle.parts.append(body)
             self._begin_short(cycle)
             return
@@ -302,6 +303,9 @@ class Connection(HttpToolsProtocol):
         self._forget(self._ending)
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        cycle: Any = self.cycle
+        if isinstance(cycle, ShortCycle):
+            cycle.let_go()
         if self._work is not None:
             give_up, cycle = self._work
             if not cycle.response_complete:

@@ -4,13 +4,15 @@ Uvicorn's own state of a request costs a scope, an event and messages back and f
 request's body is there before anybody works on it, and its answer is written at once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from deployments.gateway.budget import Hold
 from deployments.gateway.heads import Heads, KnownHead
 from deployments.gateway.http import Answer, Headers
+from deployments.gateway.http_call import Short
 
 
 class Nobody:
@@ -31,8 +33,9 @@ class ShortCycle:
     """
 
     __slots__ = (
-        "disconnected", "headers", "keep_alive", "model", "more_body", "on_response", "parts",
-        "path", "response_complete", "response_started", "version", "waiting_for_100_continue",
+        "disconnected", "headers", "hold", "keep_alive", "model", "more_body", "on_response",
+        "parts", "path", "response_complete", "response_started", "version",
+        "waiting_for_100_continue",
     )  # fmt: skip
 
     method = "POST"
@@ -42,13 +45,13 @@ class ShortCycle:
     def __init__(
         self,
         path: str,
-        target: tuple[str, str | None],
+        short: Short,
         headers: Headers,
         keep_alive: bool,
         on_response: Callable[[], None],
     ) -> None:
         self.path = path
-        self.model, self.version = target
+        (self.model, self.version), self.hold = short
         self.on_response = on_response
         self.waiting_for_100_continue = False
         self.headers = headers
@@ -61,6 +64,11 @@ class ShortCycle:
     def body(self) -> bytes:
         """All of it."""
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+    def let_go(self) -> Hold | None:
+        """Forget a large body, and what it took: the connection may be idle for long hereafter."""
+        hold, self.hold, self.parts = self.hold, None, []
+        return hold
 
 
 class Cycle(Protocol):
@@ -110,6 +118,10 @@ class Door(Protocol):
     """Who answers the requests of all connections to one port."""
 
     heads: Heads
+
+    def short_target(self, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Short | None:
+        """See `http_call.short_inference`."""
+        ...
 
     def answer_soon(self, connection: Answered, cycle: "ShortCycle") -> Callable[[], object] | None:
         """Answer a short request; gives what ends the work on it, unless that is done."""

@@ -15,7 +15,7 @@ import logging
 import secrets
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import uvicorn
@@ -30,7 +30,7 @@ from deployments.gateway.cycles import Answered, ShortCycle
 from deployments.gateway.flat_calls import FlatCall, FlatCalls
 from deployments.gateway.heads import Heads, KnownHead
 from deployments.gateway.http import Answer, Receive, Scope, Send
-from deployments.gateway.http_call import HttpCall
+from deployments.gateway.http_call import HttpCall, Short, short_inference
 from deployments.gateway.listeners import NEIGHBOUR_TIMEOUT_S, Claim
 from deployments.schema import ExpressSpec
 
@@ -290,8 +290,14 @@ class _Door:
         call = HttpCall(
             method=cycle.method, path=cycle.path, headers=cycle.headers, body=cycle.body()
         )
+        if cycle.hold is not None:
+            call.hold = cycle.let_go()
         deliver = partial(connection.deliver_soon, cycle, self._name(call), self._draining())
         return self._app.respond_soon(call, cycle.model, cycle.version, deliver)
+
+    def short_target(self, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Short | None:
+        """See `Door.short_target`."""
+        return short_inference(url, headers, self._app.budget, self._app.max_body_bytes)
 
     def answer_flat(self, connection: Answered, head: KnownHead, body: bytes) -> FlatCall | None:
         """Answer a flat request; None leaves it to `answer_soon`."""

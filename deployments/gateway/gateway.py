@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.errors import ConfigError
 from deployments.gateway.app import GatewayApp
+from deployments.gateway.budget import ByteBudget
 from deployments.gateway.direct import DirectTransport
 from deployments.gateway.express import ExpressServer
 from deployments.gateway.fleet import ControllerFleet
@@ -92,7 +93,8 @@ class Gateway(InferenceServicer):
         )
         lines = make_request_log(settings.logs.requests)
         most = settings.max_body_bytes
-        super().__init__(self._inference, self._counters, fleet, most, lines=lines)
+        budget = ByteBudget(most)
+        super().__init__(self._inference, self._counters, fleet, most, lines=lines, budget=budget)
         express = settings.express
         self._app = GatewayApp(
             self._inference,
@@ -101,6 +103,7 @@ class Gateway(InferenceServicer):
             most,
             read_timeout_s=express.read_timeout_s if express is not None else READ_TIMEOUT_S,
             lines=lines,
+            budget=budget,
         )
         cluster = ray.get_runtime_context().get_session_name()
         self._kept = Path(settings.tables_folder) / f"{cluster}.json"

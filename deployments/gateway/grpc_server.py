@@ -33,6 +33,9 @@ MIN_PING_MS = 10_000
 KEEPALIVE_MS = 60_000
 """Silence after which a client is asked whether it is still there, milliseconds."""
 
+MOST_CALLS = 10_000
+"""At a time, streams among them; more are answered RESOURCE_EXHAUSTED before they are read."""
+
 MAX_AGE_S = 10.0
 """Life of a connection before its client is told to make a new one, seconds, give or take 10 %."""
 
@@ -114,7 +117,7 @@ class GrpcServer:
         Raises:
             ConfigError: The port cannot be bound.
         """
-        self._server = grpc.aio.server(options=self._options)
+        self._server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=MOST_CALLS)
         add_to_server(self._servicer, self._server)
         where = self._claim.address
         host = f"[{where.host}]" if ":" in where.host else where.host

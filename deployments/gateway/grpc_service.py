@@ -24,6 +24,7 @@ from deployments.errors import (
     NotFoundError,
     RequestTooLargeError,
 )
+from deployments.gateway.budget import SMALL_BYTES, ByteBudget, Hold
 from deployments.gateway.calls import (
     MODEL_VERSION,
     REQUEST_ID,
@@ -93,12 +94,15 @@ class InferenceServicer(PageServicer):
         fleet: Fleet,
         max_body_bytes: int,
         clock: Callable[[], float] = time.perf_counter,
+        *,
         lines: Lines | None = None,
+        budget: ByteBudget | None = None,
     ) -> None:
         super().__init__(inference, fleet)
         self._calls = Calls(inference, counters, clock)
         self._calls.lines = lines
         self._max_body_bytes = max_body_bytes
+        self._budget = budget or ByteBudget(max_body_bytes)
         self._leaving = asyncio.Event()
 
     def leave(self) -> None:
@@ -137,7 +141,9 @@ class InferenceServicer(PageServicer):
                 )
             return pb.ModelStreamInferResponse(infer_response=answered)
 
-        answers = AnswerStream(request, answer, self._leaving, STREAM_LIMIT)
+        answers = AnswerStream(
+            request, answer, self._leaving, STREAM_LIMIT, self._max_body_bytes, len
+        )
         async with aclosing(aiter(answers)) as closing:
             async for each in closing:
                 yield each
@@ -199,7 +205,10 @@ class InferenceServicer(PageServicer):
     async def _answer(self, call: RpcCall, body: bytes) -> pb.ModelInferResponse | FleetError:
         """Answer one request, and count it."""
         answer: pb.ModelInferResponse | FleetError
+        hold: Hold | None = None
         try:
+            if len(body) > SMALL_BYTES:
+                hold = self._budget.hold(min(len(body), self._max_body_bytes))
             answer = await self._infer(call, body)
         except FleetError as error:
             answer = error
@@ -213,6 +222,9 @@ class InferenceServicer(PageServicer):
         except Exception:  # the boundary: a fault of ours is one request's, with its traceback
             logger.exception("ModelInfer failed")
             answer = internal_error()
+        finally:
+            if hold is not None:
+                hold.release()
         self._count(call, answer if isinstance(answer, FleetError) else None)
         return answer
 

@@ -1,6 +1,7 @@
 """Answer the requests of one stream side by side, each answer as soon as it is there."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -17,6 +18,8 @@ class AnswerStream(Generic[Question, Reply]):
         answer: Callable[[Question], Awaitable[Reply]],
         leaving: asyncio.Event,
         limit: int,
+        limit_bytes: float = math.inf,
+        size_of: Callable[[Question], int] = lambda _: 0,
     ) -> None:
         """Prepare, without reading yet.
 
@@ -25,12 +28,18 @@ class AnswerStream(Generic[Question, Reply]):
             answer: Answers one of them; what it raises ends the stream.
             leaving: Once set, no more are read; those that were are answered.
             limit: Most that are read and whose answers the client has not taken.
+            limit_bytes: Of these; while they have as many, no other is read.
+            size_of: Says how many bytes a question has.
         """
         self._questions = questions
         self._answer = answer
         self._leaving = leaving
         self._free = asyncio.Semaphore(limit)
+        self._left_bytes = limit_bytes
+        self._size_of = size_of
+        self._lighter = asyncio.Event()
         self._working: set[asyncio.Task[Reply]] = set()
+        self._sizes: dict[asyncio.Task[Reply], int] = {}
         self._done: asyncio.Queue[asyncio.Task[Reply] | None] = asyncio.Queue()
         self.cut_short = False
         """Whether the end is ours, and the client might have gone on."""
@@ -44,6 +53,8 @@ class AnswerStream(Generic[Question, Reply]):
         try:
             while (task := await self._done.get()) is not None:
                 yield task.result()
+                self._left_bytes += self._sizes.pop(task)
+                self._lighter.set()
                 self._free.release()
             await ending
         finally:
@@ -71,12 +82,17 @@ class AnswerStream(Generic[Question, Reply]):
         questions = aiter(self._questions)
         while True:
             await self._free.acquire()  # first: what is read must be answered
+            while self._left_bytes <= 0:
+                self._lighter.clear()
+                await self._lighter.wait()
             try:
                 question = await anext(questions)
             except StopAsyncIteration:
                 return
             task = asyncio.ensure_future(self._answer(question))
             self._working.add(task)
+            self._sizes[task] = self._size_of(question)
+            self._left_bytes -= self._sizes[task]
             task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[Reply]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from deployments.errors import MalformedRequestError, RequestTooLargeError
+from deployments.gateway.budget import Hold
 from deployments.protocols.infer_envelope import MAX_DIGITS
 
 Scope = MutableMapping[str, Any]
@@ -41,15 +42,22 @@ def header_text(headers: Headers, name: bytes) -> str | None:
     return value.decode("latin-1") if value is not None else None
 
 
-async def read_body(headers: Headers, receive: Receive, limit_bytes: int) -> bytes:
+async def read_body(headers: Headers, receive: Receive, limit_bytes: int, hold: Hold) -> bytes:
     """Read a request's body.
 
+    Args:
+        headers: The request's.
+        receive: ASGI's.
+        limit_bytes: Longest that is read.
+        hold: Grows with the body: at once where its length is declared.
+
     Raises:
+        UnavailableError: There is no room for it now.
         RequestTooLargeError: It is longer than `limit_bytes`, or says so.
         MalformedRequestError: Its Content-Length is no number.
         ClientGoneError: The client left before the end.
     """
-    _check_declared(headers, limit_bytes)
+    hold.grow(_declared(headers, limit_bytes))
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -60,6 +68,7 @@ async def read_body(headers: Headers, receive: Receive, limit_bytes: int) -> byt
         size += len(chunk)
         if size > limit_bytes:
             raise RequestTooLargeError(size, limit_bytes)
+        hold.grow(size)
         if not message.get("more_body", False):
             return b"".join([*chunks, chunk]) if chunks else chunk
         chunks.append(chunk)
@@ -93,11 +102,21 @@ async def send_answer(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _check_declared(headers: Headers, limit_bytes: int) -> None:
+async def answer_lifespan(receive: Receive, send: Send) -> None:
+    """Say that all is well, until the server ends."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def _declared(headers: Headers, limit_bytes: int) -> int:
     declared = headers.get(b"content-length")
     if declared is None:
-        return
+        return 0
     if not declared.isdigit() or len(declared) > MAX_DIGITS:
         raise MalformedRequestError(f"Content-Length {declared[:40]!r} must be a whole number")
     if int(declared) > limit_bytes:
         raise RequestTooLargeError(int(declared), limit_bytes)
+    return int(declared)

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Self
 
 import msgspec
 
+from deployments.errors import UnavailableError
+from deployments.gateway.budget import SMALL_BYTES, ByteBudget, Hold
 from deployments.gateway.calls import Call
 from deployments.gateway.http import Headers, Receive, Scope, header_text, read_body
 from deployments.gateway.weighing import SHORT_CODED_BYTES
@@ -14,12 +17,15 @@ from deployments.protocols.infer_envelope import MAX_DIGITS
 
 HEADER_LENGTH = open_inference.HEADER.lower().encode()
 
-SHORT_BODY_BYTES = 64 * 1024
+SHORT_BODY_BYTES = SMALL_BYTES
 """A body whose text is this long is read before anybody works on its request."""
 
 SHORT_BINARY_BYTES = 16 * 1024 * 1024
 """As long as this with binary tensors, which cost little to decode: ASGI hands a body over in
 pieces of 64 KiB, and a task that waits for each of them costs more than all else."""
+
+Short = tuple[tuple[str, str | None], Hold | None]
+"""The model and version that a short request asks, and what its body took, if that is large."""
 
 MAX_PATH = 256
 """Characters of a path that a span says."""
@@ -37,6 +43,9 @@ class HttpCall(Call, kw_only=True):
 
     receive: Receive | None = None
     """ASGI's, where the body is still to be read."""
+
+    hold: Hold | None = None
+    """Of a large body; None where it is known to be small."""
 
     extra_headers: list[tuple[bytes, bytes]] = msgspec.field(default_factory=list)
 
@@ -58,16 +67,26 @@ class HttpCall(Call, kw_only=True):
         """See `Call.described`."""
         return described(self.method, self.path)
 
-    async def read(self, limit_bytes: int) -> bytes:
+    async def read(self, limit_bytes: int, budget: ByteBudget) -> bytes:
         """The body.
+
+        Args:
+            limit_bytes: Longest that is read.
+            budget: Where a large one takes its part.
 
         Raises:
             FleetError: See `read_body`.
             ClientGoneError: The client left before the end.
         """
         if self.body is None and self.receive is not None:
-            self.body = await read_body(self.headers, self.receive, limit_bytes)
+            self.hold = budget.hold()
+            self.body = await read_body(self.headers, self.receive, limit_bytes, self.hold)
         return self.body or b""
+
+    def release(self) -> None:
+        """Give back what its body took."""
+        if self.hold is not None:
+            self.hold.release()
 
 
 def inference_path(path: str) -> tuple[str, str | None] | None:
@@ -99,9 +118,17 @@ def _route(path: str) -> str:
 
 
 def short_inference(
-    url: bytes, headers: Iterable[tuple[bytes, bytes]]
-) -> tuple[str, str | None] | None:
-    """What `inference_path` finds, where the target is plain and the body quickly understood."""
+    url: bytes, headers: Iterable[tuple[bytes, bytes]], budget: ByteBudget, limit_bytes: int
+) -> Short | None:
+    """What `inference_path` finds, where the target is plain and the body quickly understood.
+
+    Args:
+        url: The request's.
+        headers: The request's.
+        budget: Where a large body takes its part; one for which there is no room is refused on
+            the longer way.
+        limit_bytes: Longest body; a longer one, the same.
+    """
     if not url.isascii() or b"%" in url or b"?" in url or b"#" in url:
         return None
     said = dict(headers)
@@ -110,9 +137,14 @@ def short_inference(
         return None
     if length > SHORT_BODY_BYTES:
         text = _number(said.get(HEADER_LENGTH, b""))
-        if text > SHORT_BODY_BYTES or length > SHORT_BINARY_BYTES:
+        if text > SHORT_BODY_BYTES or length > min(SHORT_BINARY_BYTES, limit_bytes):
             return None
-    return inference_path(url.decode("ascii"))
+    target = inference_path(url.decode("ascii"))
+    if target is None or length <= SHORT_BODY_BYTES:
+        return None if target is None else (target, None)
+    with suppress(UnavailableError):
+        return target, budget.hold(int(length))
+    return None
 
 
 def _number(value: bytes) -> float:

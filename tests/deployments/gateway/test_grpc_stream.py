@@ -41,6 +41,22 @@ def test_no_more_is_read_than_may_wait() -> None:
     run_virtually(run)
 
 
+def test_no_more_is_read_while_what_waits_is_large() -> None:
+    read: list[int] = []
+
+    async def run() -> None:
+        stream = AnswerStream(
+            counting(100, read), double, asyncio.Event(), 50, 10, size_of=lambda _: 4
+        )
+        answers = aiter(stream)
+        for n_taken in range(4):
+            await anext(answers)
+            await asyncio.sleep(1000)
+            assert len(read) == 3 + n_taken  # the last of them is beyond the bound
+
+    run_virtually(run)
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_the_end_of_the_questions_is_the_end(n: int) -> None:
     async def run() -> tuple[list[int], bool]:
