@@ -1,4 +1,4 @@
-"""Register versions of `fickle` whose fault takes its time, in a process of its own.
+"""Register versions of a model whose fault takes its time, in a process of its own.
 
 Run as a script, so that the replicas get the class by value, as with `register_models`.
 """
@@ -8,6 +8,8 @@ import os
 import resource
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import mlflow
@@ -19,6 +21,8 @@ from mlflow.types import Schema, TensorSpec
 MODEL = "fickle"
 
 DIES_AFTER_S = 60.0
+
+STUCK_AT, STUCK_TAKES_S = 666.0, 0.003
 
 MIB = 1024 * 1024
 
@@ -64,22 +68,38 @@ class Leaky(PythonModel):
         return np.asarray(model_input, dtype=np.float64) * 2
 
 
-FAULTS = {"dies": Mortal, "leaks": Leaky}
+class Stuck(PythonModel):
+    """Doubles a number in 3 ms; one of them it is at for ever, while its process goes on.
+
+    A quicker model would compute on the replica's event loop, and hang all of it.
+    """
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        values = np.asarray(model_input, dtype=np.float64)
+        if (values == STUCK_AT).any():
+            threading.Event().wait()
+        due_s = time.thread_time() + STUCK_TAKES_S
+        while time.thread_time() < due_s:
+            pass
+        return values * 2
 
 
-def main(fault: str) -> None:
+FAULTS: dict[str, Callable[[], PythonModel]] = {"dies": Mortal, "leaks": Leaky, "hangs": Stuck}
+
+
+def main(fault: str, model: str = MODEL) -> None:
     """Register one version, and print its number."""
     mlflow.set_experiment("faulty")
     number = Schema([TensorSpec(np.dtype("float64"), (-1, 1))])
     info = mlflow.pyfunc.log_model(
         python_model=FAULTS[fault](),
-        name=MODEL,
+        name=model,
         signature=ModelSignature(number, number),
         pip_requirements=[],
-        registered_model_name=MODEL,
+        registered_model_name=model,
     )
     print(f"version {info.registered_model_version}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
