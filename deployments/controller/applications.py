@@ -93,7 +93,7 @@ class Applications:
         for item in deployments:
             try:
                 if isinstance(item, PoolDeployment):
-                    bound = self._bind_pool(item, pools[item.pool])
+                    bound = self._bind_pool(item, pools[item.pool], self._longest_s(specs))
                 else:
                     bound = self._bind(item, specs[item.model])
             except (TypeError, ValueError) as error:
@@ -126,12 +126,17 @@ class Applications:
             traces=self._settings.traces,
         )
 
-    def _bind_pool(self, item: PoolDeployment, spec: PoolSpec) -> serve.Application:
-        return _decorated(
-            ServedPool, spec, self._settings.request_deadline_s, self._settings.logs
-        ).bind(
+    def _longest_s(self, specs: Mapping[str, ModelSpec]) -> float:
+        # Of all models, since any may come into the pool without it being deployed again.
+        own = [spec.request_deadline_s or 0.0 for spec in specs.values()]
+        return max([self._settings.request_deadline_s, *own])
+
+    def _bind_pool(
+        self, item: PoolDeployment, spec: PoolSpec, deadline_s: float
+    ) -> serve.Application:
+        return _decorated(ServedPool, spec, deadline_s, self._settings.logs).bind(
             fleet=self._fleet,
-            deadline_s=self._settings.request_deadline_s,
+            deadline_s=deadline_s,
             pool=item.pool,
             memory_mib=spec.memory_mib,
             tracking_uri=self._settings.tracking_uri,

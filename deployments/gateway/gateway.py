@@ -135,7 +135,7 @@ class Gateway(InferenceServicer):
     async def __del__(self) -> None:
         """Serve awaits it once its own door has drained."""
         doors = [door for door in (self._express, self._grpc) if door is not None]
-        deadline_s = self._settings.request_deadline_s
+        deadline_s = max(self._settings.request_deadline_s, self._inference.longest_deadline_s)
         await asyncio.gather(*[door.drain(deadline_s) for door in doors])
         self._shipping.cancel()
         await self._inference.memory.ship(self._ship)

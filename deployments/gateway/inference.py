@@ -62,6 +62,11 @@ class Inference:
         """The table that requests are judged by now."""
         return self._table
 
+    @property
+    def longest_deadline_s(self) -> float:
+        """Of all models in the table, seconds: as long may a request be under way; 0 for none."""
+        return max((model.deadline_s for model in self._table.models.values()), default=0.0)
+
     def apply(self, table: RoutingTable) -> None:
         """Put a table in force; requests on their way go to the version chosen for them."""
         queues: dict[str, VersionQueue] = {}
