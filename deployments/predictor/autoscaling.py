@@ -6,7 +6,7 @@ gateway sends its queue depth with every batch; the replicas hand the sum to Ser
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ray.serve.config import AutoscalingContext
@@ -19,7 +19,10 @@ QUEUE_METRIC = "rayfleet_queue_depth"
 
 
 DEPTH_TTL_S = 10.0
-"""A gateway's queue depth counts for this long after its last batch."""
+"""A gateway's queue depth counts for this long after its last batch has ended."""
+
+MOST_GATEWAYS = 64
+"""That are remembered before those are forgotten that have been silent for long."""
 
 
 class QueueDepths:
@@ -32,11 +35,26 @@ class QueueDepths:
     def heard(self, gateway: str, depth: int) -> None:
         """Hear from a gateway how many requests wait or are in flight there."""
         self._depths[gateway] = float(depth), self._clock()
+        if len(self._depths) > MOST_GATEWAYS:
+            self._forget()
 
-    def total(self) -> float:
-        """Requests at all gateways that have said something lately."""
+    def total(self, busy: Iterable[str] = ()) -> float:
+        """Requests at all gateways that have said something lately.
+
+        Args:
+            busy: Gateways with a batch under way. While that takes, nothing may come from them
+                that would tell more, be it for minutes, and all others wait for it.
+        """
+        now_s = self._clock()
+        for gateway in busy:
+            if gateway in self._depths:
+                self._depths[gateway] = self._depths[gateway][0], now_s
+        self._forget()
+        return float(sum(depth for depth, _ in self._depths.values()))
+
+    def _forget(self) -> None:
         horizon_s = self._clock() - DEPTH_TTL_S
-        return float(sum(depth for depth, at_s in self._depths.values() if at_s >= horizon_s))
+        self._depths = {who: said for who, said in self._depths.items() if said[1] >= horizon_s}
 
 
 def replicas_for_queue(ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:

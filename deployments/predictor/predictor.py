@@ -82,7 +82,7 @@ class Predictor:
         self._depths = QueueDepths(clock)
         # One thread: frameworks bring their own parallelism, and order is kept.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._threaded: set[Future[Prediction]] = set()
+        self._threaded: dict[Future[Prediction], str] = {}
         self._begun_s: float | None = None
         self._traces: ReplicaTraces | None = None
         started_s = clock()
@@ -113,8 +113,8 @@ class Predictor:
             return prediction
         arrived_s = self._clock()
         future = self._thread.submit(self._answer_in_thread, batch, arrived_s)
-        self._threaded.add(future)
-        future.add_done_callback(self._threaded.discard)
+        self._threaded[future] = gateway
+        future.add_done_callback(self._threaded.pop)
         return await asyncio.wrap_future(future)
 
     def predict_at_once(self, batch: Batch, gateway: str, depth: int) -> Prediction | None:
@@ -166,7 +166,7 @@ class Predictor:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Requests waiting at all gateways that have sent a batch lately."""
-        return {QUEUE_METRIC: self._depths.total()}
+        return {QUEUE_METRIC: self._depths.total(list(self._threaded.values()))}
 
     def _sendable(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
         """The answer as a gateway can be sent it.

@@ -4,7 +4,15 @@ from importlib import import_module
 
 import pytest
 
-from deployments.predictor.autoscaling import POLICY, QUEUE_METRIC, replicas_for_queue
+from deployments.predictor.autoscaling import (
+    DEPTH_TTL_S,
+    MOST_GATEWAYS,
+    POLICY,
+    QUEUE_METRIC,
+    QueueDepths,
+    replicas_for_queue,
+)
+from tests.fakes import FakeClock
 
 
 @dataclass
@@ -57,3 +65,31 @@ def test_serve_finds_the_policy_by_its_path() -> None:
     module, _, name = POLICY.partition(":")
 
     assert getattr(import_module(module), name) is replicas_for_queue
+
+
+def test_a_depth_counts_while_a_batch_of_its_gateway_is_under_way() -> None:
+    """It may take minutes, and nothing is heard meanwhile: 500 requests would become none."""
+    clock = FakeClock()
+    depths = QueueDepths(clock)
+    depths.heard("busy", 500)
+    depths.heard("gone", 7)
+
+    totals = []
+    for _ in range(3):
+        clock.advance(DEPTH_TTL_S - 1.0)
+        totals.append(depths.total(["busy", "never-heard"]))
+    clock.advance(DEPTH_TTL_S + 1.0)
+
+    assert totals == [507.0, 500.0, 500.0]
+    assert depths.total() == 0.0
+
+
+def test_gateways_that_are_gone_are_forgotten() -> None:
+    clock = FakeClock()
+    depths = QueueDepths(clock)
+
+    for n in range(3 * MOST_GATEWAYS):
+        depths.heard(f"gateway-{n}", 1)
+        clock.advance(1.0)
+
+    assert len(depths._depths) <= MOST_GATEWAYS

@@ -1,6 +1,7 @@
 import asyncio
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -375,3 +376,17 @@ def test_an_answer_that_no_frame_can_carry_is_the_version_s_failure(
 
     with pytest.raises(PredictionError, match="answered 160000 bytes, at most 100000"):
         replica()
+
+
+def test_a_gateway_s_queue_counts_while_its_batch_is_under_way(replica: Replica) -> None:
+    def take_long() -> None:
+        while not replica.predictor.is_busy:  # the other thread is about to take note of this one
+            time.sleep(0.001)
+        replica.clock.advance(10 * DEPTH_TTL_S)
+        assert replica.predictor.record_autoscaling_stats() == {QUEUE_METRIC: 1.0}
+
+    replica.runtime.during = take_long
+    replica()
+
+    replica.clock.advance(DEPTH_TTL_S + 1.0)
+    assert replica.predictor.record_autoscaling_stats() == {QUEUE_METRIC: 0.0}
