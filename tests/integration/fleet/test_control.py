@@ -65,7 +65,9 @@ def test_what_is_hosted_is_shown_with_its_transport(fleet: Fleet) -> None:
 
 
 @pytest.mark.thorough
-def test_a_model_is_hosted_changed_and_removed_through_mlflow(fleet: Fleet, client: Any) -> None:
+def test_a_model_is_hosted_changed_and_removed_through_mlflow(
+    fleet: Fleet, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     created = client.create_deployment("spare", "models:/spare/1", config={"transport": "auto"})
     assert (created["name"], created["origin"], created["ready"]) == ("spare", "api", True)
     assert created["versions"][0]["transport"] == "inline"
@@ -80,6 +82,21 @@ def test_a_model_is_hosted_changed_and_removed_through_mlflow(fleet: Fleet, clie
 
     updated = client.update_deployment("spare", config={"max_batch_size": "8"})
     assert (updated["spec"]["max_batch_size"], updated["spec"]["transport"]) == (8, "auto")
+
+    registry = fleet.cluster.registry
+    # The source names a logged model, which MLflow looks for where the environment says.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.tracking_uri)
+    first = registry.get_model_version("spare", "1")
+    source = str(first.source)
+    made = registry.create_model_version("spare", source, first.run_id, model_id=first.model_id)
+    second = str(made.version)
+    try:
+        updated = client.update_deployment("spare", f"models:/spare/{second}")
+        assert [each["version"] for each in updated["versions"]][-1:] == [second]
+        assert predicted == client.predict("spare", FRAME)
+    finally:
+        client.update_deployment("spare", "models:/spare/1")
+        registry.delete_model_version("spare", second)
 
     client.delete_deployment("spare")
     eventually("it is gone", lambda: fleet.call("/v2/models/spare")[0] == 404)
