@@ -1,13 +1,13 @@
 """Rollouts whose controller is killed at every turn, and versions whose fault takes its time."""
 
 import json
-import math
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 
 from tests.integration.hosting import BIN, READY_S, REPOSITORY, Fleet, eventually, pids_of
 from tests.integration.load import Load, Outcome
-from tests.integration.releases import Releases, Traffic, hosted
+from tests.integration.releases import Releases, Traffic, hosted, other_than
 from tests.receivers import Answer, Received, Receiver, receiver
 from tests.soak.conftest import DEADLINE_S
 from tests.soak.dependencies import MlflowServer
@@ -48,32 +48,86 @@ DEATHS = 3
 UNTIL_STABLE_HAS_ALL_S = 2.0
 """After the version's last replica has died: a look of the controller's and a gateway's poll."""
 
-WEIGHTS = [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}, {"analysis": {}}]
-GOOD = {"signals": {"errors": {"kind": "errors", "allowed": 0.02}}}
-BAD = {"signals": {"errors": {"kind": "errors", "allowed": 0.005}}}
+GOOD: dict[str, Any] = {"errors": {"kind": "errors", "allowed": 0.02}}
+BAD: dict[str, Any] = {"errors": {"kind": "errors", "allowed": 0.005}}
 
-MOMENTS = {
+Message = tuple[str, str]
+"""Type of the webhook that tells of a moment, and how what it says begins."""
+
+ASKED = {
     "asked whether to begin": ("confirm-rollout", ""),
     "begun": ("event", "started:"),
-    "at 20 %": ("event", "step: 20 %"),
-    "at 50 %": ("event", "step: 50 %"),
     "asked whether to promote": ("confirm-promotion", ""),
     "promoting": ("event", "promoting:"),
     "promoted": ("event", "promoted:"),
     "aborted": ("event", "aborted:"),
 }
-"""Boundaries of a rollout's steps: the webhook that tells of it, and how it begins."""
+"""Boundaries that every rollout has."""
 
-TURNS = [(moment, True) for moment in MOMENTS if moment != "aborted"] + [
-    ("begun", False),
-    ("at 20 %", False),
-    ("aborted", False),
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Of a rollout, and what it tells of them."""
+
+    settings: Mapping[str, Any]
+    signals: Mapping[str, Any]
+    """Beside that for errors."""
+
+    moments: Mapping[str, Message]
+    """Boundaries between them."""
+
+    log: Sequence[str]
+    """Events of a version that is good, from the start of the steps to their end."""
+
+
+STEPS = {
+    "weights": Steps(
+        {"steps": [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}, {"analysis": {}}]},
+        {},
+        {"at 20 %": ("event", "step: 20 %"), "at 50 %": ("event", "step: 50 %")},
+        ["step", "step", "step", "step"],
+    ),
+    "mirror and pause": Steps(
+        {"steps": [
+            {"setMirror": 100}, {"analysis": {}},
+            {"setWeight": 30}, {"pause": {}}, {"analysis": {}},
+        ]},
+        {"differing": {"kind": "differing"}},
+        {
+            "mirrored": ("event", "step: 0 %, 100 % mirrored"),
+            "paused": ("event", "paused:"),
+            "approved": ("event", "approved:"),
+        },
+        ["step", "step", "step", "paused", "approved", "step", "step"],
+    ),
+    "rolling": Steps(
+        {"strategy": "rolling", "max_surge": 40},
+        {},
+        {"at 40 %": ("event", "step: 40 %"), "at 80 %": ("event", "step: 80 %")},
+        ["step", "step", "step"],
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where in which rollout the controller is killed."""
+
+    steps: str
+    moment: str
+    good: bool = True
+
+    @property
+    def message(self) -> Message:
+        """That tells of the moment."""
+        return {**ASKED, **STEPS[self.steps].moments}[self.moment]
+
+
+TURNS = [
+    *(Turn("weights", moment) for moment in ASKED if moment != "aborted"),
+    *(Turn(steps, moment) for steps, each in STEPS.items() for moment in each.moments),
+    *(Turn("weights", moment, good=False) for moment in ("begun", "at 20 %", "aborted")),
 ]
-"""When the controller is killed, and whether the version is a good one."""
-
-LOG_OF_GOOD = [
-    "created", "started", "step", "step", "step", "step", "waiting", "promoting", "promoted",
-]  # fmt: skip
 
 
 @dataclass
@@ -81,26 +135,29 @@ class Assassin:
     """Kills the controller when it tells of a moment."""
 
     fleet: Fleet
-    moment: str = ""
-    struck: list[str] = field(default_factory=list)
+    message: Message | None = None
+    """That it waits for; None once it was heard, and the controller killed."""
+
+    kills: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hear(self, received: Received) -> Answer:
         """Take a webhook's message; the answer to every question is yes."""
         message = json.loads(received.body)
-        kind, beginning = MOMENTS.get(self.moment, ("", ""))
-        if message["type"] == kind and said(message).startswith(beginning):
-            moment, self.moment = self.moment, ""
-            self.strike(moment)
+        if self.message is not None:
+            kind, beginning = self.message
+            if message["type"] == kind and said(message).startswith(beginning):
+                self.message = None
+                self.strike()
         return 200, {}, b""
 
-    def strike(self, moment: str) -> None:
+    def strike(self) -> None:
         """SIGKILL the controller, once there is one."""
         with self._lock:
             (pid,) = eventually("a controller", lambda: pids_of(self.fleet, CONTROLLER))
             os.kill(pid, signal.SIGKILL)
             eventually("it is dead", lambda: pid not in pids_of(self.fleet, CONTROLLER))
-            self.struck.append(moment)
+            self.kills += 1
 
 
 def said(message: Mapping[str, Any]) -> str:
@@ -118,11 +175,12 @@ def releases(whole: Fleet, registry_server: MlflowServer) -> Iterator[Releases]:
         yield releases
 
 
-def settings(good: bool, url: str) -> dict[str, Any]:
+def settings(turn: Turn, url: str) -> dict[str, Any]:
     types = ("confirm-rollout", "confirm-promotion", "event")
+    steps = STEPS[turn.steps]
     return {
-        "steps": WEIGHTS,
-        "analysis": GOOD if good else BAD,
+        **steps.settings,
+        "analysis": {"signals": {**(GOOD if turn.good else BAD), **steps.signals}},
         "keep_previous_s": 120,
         "webhooks": [{"name": each, "type": each, "url": url, "timeout_s": 30} for each in types],
     }
@@ -136,68 +194,85 @@ def test_the_controller_amid_rollouts(
     traffic = Traffic(MODEL)
     load = Load(fleet.doors, traffic.questions())
     assassin = Assassin(fleet)
+    hit: Counter[Turn] = Counter()
     with (
         soak.scene("SIGKILL of the controller amid rollouts") as scene,
         receiver(lambda number: assassin.hear(server.received[number])) as server,
         load,
     ):
         scene.tally = load.tally
-        turns = scene.random.sample(TURNS, len(TURNS))
-        for number in range(math.ceil(kills / 2)):
-            moment, good = turns[number % len(turns)]
-            roll_out(scene, releases, assassin, server, moment=moment, good=good)
-            scene.tell(f"{scene.name}: {len(assassin.struck)} of {kills}, last {moment!r}")
+        due: list[Turn] = []
+        # As many as were asked for, and then as many as it takes to have been everywhere.
+        wanted = set(TURNS) if kills >= 2 * len(TURNS) else set()
+        while assassin.kills < kills or wanted - hit.keys():
+            due = due or scene.random.sample(TURNS, len(TURNS))
+            turn = due.pop(0)
+            if roll_out(scene, releases, assassin, server, turn):
+                hit[turn] += 1
+            else:
+                due.append(turn)  # another crash cost the message that tells of the moment
+            scene.tell(f"{scene.name}: {assassin.kills} of {kills}, last {turn}")
             load.wait_for_answers(20)
-        scene.rounds_done = len(assassin.struck)
-        scene.require("kills", len(assassin.struck), ">=", kills)
+        scene.rounds_done = assassin.kills
+        scene.figures["kills at the boundary of a step"] = hit.total()
+        scene.require("boundaries hit", len(hit), ">=", len(wanted))
+        scene.require("kills", assassin.kills, ">=", kills)
         require_no_failures_but(scene, WORDS)
 
 
 def roll_out(
-    scene: Scene,
-    releases: Releases,
-    assassin: Assassin,
-    server: Receiver,
-    *,
-    moment: str,
-    good: bool,
-) -> None:
-    """Start a rollout, kill its controller twice, and see that it ends as it would have."""
+    scene: Scene, releases: Releases, assassin: Assassin, server: Receiver, turn: Turn
+) -> bool:
+    """Start a rollout, kill its controller twice, and see that it ends as it would have.
+
+    Returns:
+        Whether the controller was killed at the turn's moment.
+    """
     stable = releases.champion()
-    version = {"1": "2", "2": "1"}[stable] if good else RAISES
-    assassin.moment, struck = moment, len(assassin.struck)
+    version = other_than(stable) if turn.good else RAISES
+    assassin.message, before = turn.message, assassin.kills
     scene.mark(f"version {version} begins")
-    body = {"version": version, "rollout": settings(good, server.url)}
+    body = {"version": version, "rollout": settings(turn, server.url)}
     identity = releases.ask("/rollouts", body)["id"]
-    at_random = threading.Timer(scene.random.uniform(0.0, LATEST_S), assassin.strike, ["random"])
+    at_random = threading.Timer(scene.random.uniform(0.0, LATEST_S), assassin.strike)
     at_random.start()
     ended = eventually(f"the end of {identity}", lambda: is_over(releases, identity))
     at_random.join()
-    # A crash may cost a message, and with it the moment: then the aftermath must do.
     with suppress(AssertionError):
-        eventually("the moment", lambda: not assassin.moment, within_s=HEARD_S)
-    if assassin.moment:
-        assassin.moment = ""
-        assassin.strike("afterwards")
-    eventually("two kills", lambda: len(assassin.struck) >= struck + 2)
+        eventually("the moment", lambda: assassin.message is None, within_s=HEARD_S)
+    is_hit, assassin.message = assassin.message is None, None
+    eventually("the kills", lambda: assassin.kills == before + 1 + is_hit)
     eventually("the control API", lambda: is_over(releases, identity))
-    assert ended["phase"] == ("successful" if good else "aborted"), ended["reason"]
-    assert good or ended["reason"].startswith("errors "), ended["reason"]
-    expected = version if good else stable
+    assert ended["phase"] == ("successful" if turn.good else "aborted"), ended["reason"]
+    assert turn.good or ended["reason"].startswith("errors "), ended["reason"]
+    expected = version if turn.good else stable
     eventually("the alias", lambda: releases.champion() == expected)
     releases.in_force(**{f"v{expected}": 100})
     eventually("the tags", lambda: is_tagged(releases, version, identity))
-    events = releases.ask(f"/rollouts/{identity}/events")["events"]
+    events = events_of(releases, identity)
     outcomes = [(each["kind"], each["after"]) for each in events]
     assert len(outcomes) == len(set(outcomes)), outcomes
     kinds = [kind for kind, _ in outcomes]
-    assert kinds == LOG_OF_GOOD if good else kinds[-1] == "aborted", kinds
+    log = ["created", "started", *STEPS[turn.steps].log, "waiting", "promoting", "promoted"]
+    assert kinds == log if turn.good else kinds[-1] == "aborted", kinds
+    return is_hit
+
+
+def events_of(releases: Releases, identity: str) -> list[dict[str, Any]]:
+    return list(releases.ask(f"/rollouts/{identity}/events")["events"])
 
 
 def is_over(releases: Releases, identity: str) -> dict[str, Any] | None:
-    """The rollout, once it has ended; None while it has not, or nobody can say."""
+    """The rollout, once it has ended; None while it has not, or nobody can say.
+
+    Where it waits for somebody to approve it, that is done, once.
+    """
     try:
         shown = releases.current()
+        if shown["phase"] == "paused":
+            kinds = [each["kind"] for each in events_of(releases, identity)]
+            if "approved" not in kinds:
+                releases.ask("/rollout/approve", {}, expected=200)
     except (OSError, AssertionError):  # a controller that was killed, or is not whole yet
         return None
     return shown if shown["id"] == identity and shown["ended_at_s"] is not None else None
@@ -239,7 +314,7 @@ def test_a_fault_that_takes_its_time(
     traffic = Traffic(MODEL)
     load = Load(fleet.doors, traffic.questions(), rate_per_s=RATE_PER_S)
     name = {"dies": "a version that dies after a minute", "leaks": "a version that leaks memory"}
-    rollout = {"steps": [{"setWeight": PERCENT}, {"pause": {}}], "analysis": GOOD}
+    rollout = {"steps": [{"setWeight": PERCENT}, {"pause": {}}], "analysis": {"signals": GOOD}}
     with soak.scene(name[fault]) as scene:
         scene.tally = load.tally
         with load:
