@@ -6,7 +6,8 @@ arrives meanwhile. Whether a free replica waits for company is learned (`window`
 a linear model at one connection (DESIGN section 4).
 
 A request is retried once, alone, when its replica died; and a batch in which the model
-raised is run again one request at a time, so that one bad row fails only its own request.
+raised is run again in halves, so that one bad row fails only its own request, and a percent of
+bad rows leaves the others most of what batching gives them.
 """
 
 import asyncio
@@ -23,9 +24,11 @@ from deployments.errors import (
     OverloadedError,
     PredictionError,
     ReplicaLostError,
+    RequestTooLargeError,
 )
 from deployments.gateway.batch_counts import count_batch, count_time
-from deployments.gateway.batch_limit import LARGEST_ROWS, SHARE, BatchLimit, suited
+from deployments.gateway.batch_limit import LARGEST_ROWS, BatchLimit, suited
+from deployments.gateway.company import Company
 from deployments.gateway.joining import AnyRequest, shape_of
 from deployments.gateway.line import Line, join_waiting
 from deployments.gateway.transport import Landed, ReplicaGoneError, VersionTransport
@@ -39,6 +42,7 @@ from deployments.gateway.waiting import (
     Sender,
     Share,
     Waiting,
+    note_time_with_model,
     settle,
 )
 from deployments.gateway.window import AdaptiveWindow
@@ -48,9 +52,6 @@ from deployments.telemetry import IN_FLIGHT, Cell, Counters, Labels
 from deployments.traffic.table import Batching
 
 logger = logging.getLogger(__name__)
-
-TIMER_RESOLUTION_S = 1e-6
-"""A shorter wait is none, seconds."""
 
 CALLS_LEFT = 1.5
 """Typical calls that a request needs the time for, so that its answer is not in vain."""
@@ -73,7 +74,7 @@ class VersionQueue:
 
     _window: AdaptiveWindow = field(default_factory=AdaptiveWindow)
     _limit: BatchLimit = field(default_factory=BatchLimit)
-    _held_since_s: float | None = None
+    _company: Company = field(default_factory=Company)
     _line: Line = field(default_factory=Line)
     _in_flight: int = 0
     _requests_in_flight: int = 0
@@ -108,6 +109,9 @@ class VersionQueue:
         waiting = self.put(request, deadline_s, partial(settle, end), sender)
         try:
             return await end
+        except asyncio.CancelledError as cancelled:
+            note_time_with_model(cancelled, waiting, self.clock())
+            raise
         finally:
             self.give_up(waiting)
 
@@ -187,7 +191,9 @@ class VersionQueue:
 
     def _expire(self, waiting: Waiting) -> None:
         self._leave(waiting)
-        self._tell(waiting, DeadlineExceededError(self.model, waiting.deadline_s))
+        error = DeadlineExceededError(self.model, waiting.deadline_s)
+        note_time_with_model(error, waiting, self.clock())
+        self._tell(waiting, error)
 
     def _leave(self, waiting: Waiting) -> None:
         """Give up a place in the line, or the batch in flight that nobody else waits for."""
@@ -230,7 +236,7 @@ class VersionQueue:
             if wait_s > 0:
                 self._pump_soon(wait_s)
                 return
-            self._held_since_s = None
+            self._company.leave()
             passed = self.batching.max_batch_size or LARGEST_ROWS
             batch = self._line.take(most_rows, passed, self._hopeless_s())
             if batch:
@@ -258,26 +264,13 @@ class VersionQueue:
     def _company_wait_s(self, slots: int, most_rows: int) -> float:
         """How much longer the requests in line should wait for others, seconds."""
         first = self._line.first
-        if first.alone or self._line.rows >= most_rows:
+        if first.group is not None or self._line.rows >= most_rows:
             return 0.0
-        now_s = self.clock()
-        fixed_s = self.batching.batch_wait_timeout_s
-        if fixed_s is not None:
-            left_s = first.arrived_s + fixed_s - now_s
-        elif self._overlaps():
-            return 0.0
-        else:
-            # From when a replica was free, and once for each batch, however often another
-            # replica becomes free meanwhile.
-            since_s = now_s if self._held_since_s is None else self._held_since_s
-            self._held_since_s = since_s
-            window_s = self._window.length_s(len(self._line), self._requests_in_flight, slots)
-            left_s = since_s + window_s - now_s
-        target_s = self.batching.latency_target_s
-        if target_s is not None:
-            left_s = min(left_s, first.arrived_s + SHARE * target_s - now_s)
-        # Rounding leaves a rest that no timer can wait for.
-        return left_s if left_s > TIMER_RESOLUTION_S else 0.0
+        window_s = None if self._overlaps() else partial(self._window_s, slots)
+        return self._company.wait_s(first.arrived_s, self.clock(), self.batching, window_s)
+
+    def _window_s(self, slots: int) -> float:
+        return self._window.length_s(len(self._line), self._requests_in_flight, slots)
 
     def _hopeless_s(self) -> float:
         """When a request must not expire before, to be worth a place in a batch, if another is.
@@ -338,14 +331,15 @@ class VersionQueue:
                 self._hand_out(flight, ending)
             elif isinstance(ending, ReplicaGoneError):
                 self._try_again(flight.batch)
-            elif isinstance(ending, PredictionError):
-                self._run_alone_or_fail(flight.batch, ending)
+            elif isinstance(ending, PredictionError | RequestTooLargeError):
+                self._run_apart_or_fail(flight.batch, ending, self._line.come_back_halved)
             else:
                 self._fail(flight.batch, ending)
         except Exception as error:  # a fault of ours must not leave callers waiting
             logger.exception("a batch's answer could not be handed out")
             self._fail(flight.batch, error)
         finally:
+            flight.batch = []  # whose requests refer to it, and would wait for the collector
             if self._line:
                 self._pump_soon()
 
@@ -355,13 +349,18 @@ class VersionQueue:
         self._fail(lost, ReplicaLostError(self.model, self.version))
         for item in batch:
             item.lost = True
-        self._line.come_back(batch)
+        self._line.come_back_alone(batch)
 
-    def _run_alone_or_fail(self, batch: list[Waiting], error: PredictionError) -> None:
+    def _run_apart_or_fail(
+        self,
+        batch: list[Waiting],
+        error: PredictionError | RequestTooLargeError,
+        apart: Callable[[list[Waiting]], None],
+    ) -> None:
         if len(batch) == 1:
             self._fail(batch, error)
         else:
-            self._line.come_back(batch)
+            apart(batch)
 
     def _hand_out(self, flight: Flight, prediction: Prediction) -> None:
         batch, started_s = flight.batch, flight.started_s
@@ -377,7 +376,8 @@ class VersionQueue:
         if not alone and any(len(a) != rows for a in map(np.atleast_1d, outputs.arrays.values())):
             # The model does not answer row by row, so its answer belongs to nobody.
             reason = f"answered {rows} rows with another number of rows"
-            self._run_alone_or_fail(batch, PredictionError(self.model, self.version, reason))
+            error = PredictionError(self.model, self.version, reason)
+            self._run_apart_or_fail(batch, error, self._line.come_back_alone)
             return
         answer = BatchAnswer(outputs, rows, prediction.predict_s)
         sent_s = started_s + prediction.wait_s

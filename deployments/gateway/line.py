@@ -1,7 +1,7 @@
 """The order in which the requests for one version go out, and which of them go together: pure."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from deployments.gateway.joining import join
@@ -35,10 +35,22 @@ class Line:
         self._waiting.append(waiting)
         self.rows += waiting.request.rows
 
-    def come_back(self, again: Iterable[Waiting]) -> None:
-        """Stand at the front, in this order: what was sent, and must be once more, alone."""
-        for item in reversed([item for item in again if not item.ended]):
-            item.alone = True
+    def come_back_alone(self, again: Sequence[Waiting]) -> None:
+        """Stand at the front, in this order: what was sent, and must be once more, each alone."""
+        for item in reversed(again):
+            self._come_back([item])
+
+    def come_back_halved(self, again: Sequence[Waiting]) -> None:
+        """Stand at the front, in this order: what was sent, and must be once more, in halves."""
+        left = [item for item in again if not item.ended]
+        middle = len(left) // 2
+        self._come_back(left[middle:])
+        self._come_back(left[:middle])
+
+    def _come_back(self, together: Sequence[Waiting]) -> None:
+        group = object()
+        for item in reversed([item for item in together if not item.ended]):
+            item.group = group
             item.flight = None
             self._waiting.appendleft(item)
             self.rows += item.request.rows
@@ -69,11 +81,11 @@ class Line:
             if not batch or _fits(item, batch[0], rows + item_rows, most_rows):
                 batch.append(item)
                 rows += item_rows
-                if item.alone or rows >= most_rows:
+                if rows >= most_rows:
                     break
             else:
                 passed.append(item)
-                if len(passed) > most_passed:
+                if batch[0].group is not None or len(passed) > most_passed:
                     break
         self._waiting.extendleft(reversed(passed))
         self.rows += sum([item.request.rows for item in passed])
@@ -87,4 +99,4 @@ def join_waiting(batch: Sequence[Waiting]) -> Batch:
 
 
 def _fits(item: Waiting, leader: Waiting, rows: int, most_rows: int) -> bool:
-    return not item.alone and item.shape == leader.shape and rows <= most_rows
+    return item.group is leader.group and item.shape == leader.shape and rows <= most_rows

@@ -23,6 +23,9 @@ SWEEP_S = 0.001
 """Shortest time between two looks at what has expired, seconds."""
 
 
+_WITH_MODEL = "time_with_model_s"
+
+
 class BatchAnswer:
     """What a version answered to a batch; the requests in it share it."""
 
@@ -134,7 +137,7 @@ class Waiting:
     """One request on its way through a queue."""
 
     __slots__ = (
-        "alone", "arrived_s", "deadline_s", "ended", "expires_s", "flight", "lost", "request",
+        "arrived_s", "deadline_s", "ended", "expires_s", "flight", "group", "lost", "request",
         "sender", "shape", "told",
     )  # fmt: skip
 
@@ -154,8 +157,25 @@ class Waiting:
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
         self.expires_s = arrived_s + deadline_s
-        self.alone = self.lost = self.ended = False
+        self.lost = self.ended = False
+        self.group: object = None
+        """Of those that must be sent again together, and with no others; None for all others."""
         self.flight: Flight | None = None
+
+
+def note_time_with_model(error: BaseException, waiting: Waiting, now_s: float) -> None:
+    """Write down how long a request was at a replica when it was given up, for `time_with_model_s`.
+
+    Beside the error's own fields: whoever else raises it knows of no replica.
+    """
+    if waiting.flight is not None:
+        error.__dict__[_WITH_MODEL] = now_s - waiting.flight.started_s
+
+
+def time_with_model_s(error: BaseException) -> float:
+    """How long the request was at a replica; 0 where it was not, or nobody knows."""
+    seconds: float = error.__dict__.get(_WITH_MODEL, 0.0)
+    return seconds
 
 
 class Deadlines:

@@ -12,6 +12,7 @@ from deployments.errors import (
     OverloadedError,
     PredictionError,
     ReplicaLostError,
+    RequestTooLargeError,
 )
 from deployments.gateway.batching import VersionQueue
 from deployments.gateway.transport import ReplicaGoneError
@@ -219,8 +220,51 @@ def test_when_the_model_raises_in_a_batch_only_the_bad_request_fails() -> None:
     answers, queue = run_virtually(lambda: three(transport))
 
     assert answers == [[2.0], PredictionError, [4.0]]
-    assert seen == [[1, 2, 3], [1], [2], [3]]
+    assert seen == [[1, 2, 3], [1], [2, 3], [2], [3]]
     assert (value(queue, PREDICT), value(queue, IN_FLIGHT)) == (2, 0)
+
+
+def test_one_bad_row_among_many_costs_few_calls() -> None:
+    """One by one, the others would be without batching, and a percent of bad rows undo it."""
+    error = PredictionError("churn", "1", "ValueError: bad row")
+    transport, seen = raising(lambda rows, _: 100.0 in rows, error)
+
+    async def test() -> list[Any]:
+        queue = make_queue(transport, max_batch_size=256, max_queued_requests=300)
+        return await outcomes(*(queue.answer(ask(n), 30.0) for n in range(256)))
+
+    answers = run_virtually(test)
+
+    assert answers == [PredictionError if n == 100 else [n + 1.0] for n in range(256)]
+    assert len(seen) == 1 + 2 * 8
+
+
+def test_halves_are_joined_by_nobody_else() -> None:
+    error = PredictionError("churn", "1", "no")
+    transport, seen = raising(lambda rows, _: 2.0 in rows, error)
+    transport.takes_s = 1.0
+
+    async def test() -> list[Any]:
+        queue = make_queue(transport, max_batch_size=8)
+        early = [queue.answer(ask(n), 30.0) for n in (1, 2, 3, 4)]
+
+        async def late() -> Outputs:
+            await asyncio.sleep(0.5)
+            return await queue.answer(ask(5), 30.0)
+
+        return await outcomes(*early, late())
+
+    assert run_virtually(test) == [[2.0], PredictionError, [4.0], [5.0], [6.0]]
+    assert seen == [[1, 2, 3, 4], [1, 2], [1], [2], [3, 4], [5]]
+
+
+def test_a_batch_that_is_too_large_to_be_sent_goes_in_halves() -> None:
+    transport, seen = raising(lambda rows, _: len(rows) > 1, RequestTooLargeError(9, 8))
+
+    answers, _ = run_virtually(lambda: three(transport))
+
+    assert answers == [[2.0], [3.0], [4.0]]
+    assert seen == [[1, 2, 3], [1], [2, 3], [2], [3]]
 
 
 def test_requests_that_run_alone_stay_ahead_of_later_ones() -> None:
