@@ -11,11 +11,11 @@ from typing import Protocol as Contract
 
 import msgspec
 
-from deployments.errors import FleetError, MalformedRequestError
+from deployments.errors import DeadlineExceededError, FleetError, MalformedRequestError
 from deployments.gateway.batching import VersionQueue
 from deployments.gateway.inference import Inference
 from deployments.gateway.joining import AnyRequest
-from deployments.gateway.waiting import Ending, Waiting
+from deployments.gateway.waiting import Ending, Waiting, time_with_model_s
 from deployments.protocols.statuses import Origin, origin
 from deployments.protocols.tensors import Outputs, Request, has_nan
 from deployments.telemetry import ERRORS, LATENCY, REQUESTS, Counters
@@ -28,6 +28,9 @@ ROUTING_KEY = b"x-routing-key"
 REQUEST_ID = b"x-request-id"
 REQUEST_TIMEOUT = b"x-request-timeout-ms"
 MODEL_VERSION = b"x-model-version"
+
+LEAST_WITH_MODEL_S = 0.1
+"""What a caller gave up counts against the version if that had the request so long, seconds."""
 
 MAX_LOGGED_ID = 128
 """Characters of a caller's id that log lines keep."""
@@ -209,7 +212,7 @@ class Calls:
 
     def count_error(self, call: Call, error: FleetError, code: str) -> None:
         """Count what a call failed with; `count` is due as well."""
-        arose = origin(error)
+        arose = self._origin(call, error)
         if self.lines is not None or call.span is not None:
             call.error, call.origin = type(error).__name__, arose
         if not call.counted:
@@ -217,6 +220,21 @@ class Calls:
         if arose == Origin.VERSION:
             call.failed_version = False  # one failure, however many reasons
         self.counters.add(ERRORS, (*_labels(call), code, arose))
+
+    def _origin(self, call: Call, error: FleetError) -> Origin:
+        """Tell who is to blame: for a deadline that the caller has set, mostly the caller.
+
+        But a version that hangs would never be found out if all callers were in a hurry.
+        """
+        routes = self.inference.table.models.get(call.model)
+        if (
+            isinstance(error, DeadlineExceededError)
+            and routes is not None
+            and call.timeout_s < routes.deadline_s
+            and time_with_model_s(error) < LEAST_WITH_MODEL_S
+        ):
+            return Origin.CALLER
+        return origin(error)
 
     def count(self, call: Call, code: str) -> None:
         """Count an answer, good or bad."""

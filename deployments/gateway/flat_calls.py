@@ -242,6 +242,7 @@ class FlatCalls:
             version=route.version,
             track=route.track,
             started_s=call.started_s,
+            timeout_s=call.head.timeout_s,
             counted=True,
             request_id=call.request_id.decode("latin-1"),
             extra_headers=[(MODEL_VERSION, route.version.encode())],

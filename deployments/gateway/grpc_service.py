@@ -212,10 +212,12 @@ class InferenceServicer(PageServicer):
             answer = await self._infer(call, body)
         except FleetError as error:
             answer = error
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
             if self._calls.clock() - call.started_s > call.remaining_s - DEADLINE_SLACK_S:
                 # gRPC ended the call at the deadline, perhaps a moment before we would have.
-                self._count(call, DeadlineExceededError(call.model, call.remaining_s))
+                late = DeadlineExceededError(call.model, call.remaining_s)
+                late.__dict__.update(cancelled.__dict__)  # see `time_with_model_s`
+                self._count(call, late)
             if call.span is not None:
                 call.span.left()
             raise

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from deployments.errors import OverloadedError, PredictionError
 from deployments.protocols.tensors import Array, Batch
@@ -21,7 +22,7 @@ from tests.deployments.gateway.hosted import (
     Fleet,
     post,
 )
-from tests.fakes import make_table
+from tests.fakes import make_route, make_table
 
 
 @pytest.mark.usefixtures("door")
@@ -83,6 +84,37 @@ class TestFailures:
 
         assert response.status_code == 504
         assert "did not answer within 0.0" in response.text
+
+    @pytest.mark.parametrize("path", [INFER, INVOKE])
+    @pytest.mark.parametrize(
+        ("timeout_ms", "arose"),
+        [
+            pytest.param("20", "caller", id="in-a-hurry"),
+            pytest.param("0.001", "caller", id="never-at-the-model"),
+            pytest.param("250", "version", id="the-version-had-it-for-long"),
+        ],
+    )
+    def test_a_deadline_of_the_caller_s_is_mostly_its_own_fault(
+        self, path: str, timeout_ms: str, arose: str
+    ) -> None:
+        fleet = Fleet()
+        fleet.transport.takes_s = 60.0
+        body = ROW if path == INFER else {"inputs": [[1, 1]]}
+
+        response = post(fleet, path, body, headers={"x-request-timeout-ms": timeout_ms})
+
+        assert response.status_code == 504
+        assert [labels[-2:] for labels in fleet.counted(ERRORS)] == [("504", arose)]
+
+    @pytest.mark.parametrize("waits", [{}, {"x-request-timeout-ms": "1000"}])
+    def test_the_model_s_own_deadline_is_the_version_s(self, waits: dict[str, str]) -> None:
+        table = make_table(churn=(make_route(),))
+        table.models["churn"] = replace(table.models["churn"], deadline_s=0.02)  # type: ignore[index]
+        fleet = Fleet(table)
+        fleet.transport.takes_s = 60.0
+
+        assert post(fleet, INFER, headers=waits).status_code == 504
+        assert [labels[-1] for labels in fleet.counted(ERRORS)] == ["version"]
 
     @pytest.mark.parametrize("value", ["soon", "0", "-5", "nan", "", "1e999x"])
     def test_a_timeout_that_is_none_is_refused(self, value: str) -> None:

@@ -203,6 +203,15 @@ class TestFailures:
         assert fleet.counted(ERRORS) == {(*labels, "version"): 1}
         assert fleet.counted(REQUESTS) == {labels: 1}
 
+    def test_a_short_deadline_of_the_client_s_is_its_own_fault(self) -> None:
+        fleet = Fleet()
+        fleet.transport.takes_s = 60.0
+
+        infer(fleet, raw_request((1, 2)), metadata={"x-request-timeout-ms": "20"})
+
+        labels = ("churn", "1", "stable", "open_inference", "DEADLINE_EXCEEDED")
+        assert fleet.counted(ERRORS) == {(*labels, "caller"): 1}
+
     def test_a_client_that_gives_up_takes_its_work_along(self) -> None:
         fleet = Fleet()
         fleet.transport.takes_s = 60.0
