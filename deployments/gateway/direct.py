@@ -8,7 +8,7 @@ replica's connection stands (scaled to zero, just started, just died), its handl
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,11 @@ class DirectTransport:
         if len(ready) > 1:
             return min(ready, key=_load)
         return ready[0] if ready else None
+
+    @property
+    def replicas(self) -> Collection[str]:
+        """Those that the table has, connected or not."""
+        return self._links.keys()
 
     @property
     def ready(self) -> "list[Link]":

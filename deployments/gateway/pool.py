@@ -204,6 +204,7 @@ class PooledTransport:
         ready = self.replicas.direct.ready
         if ready != self._ready:
             self._ready, self._ordered = ready, home_order(self._application, ready)
+            self._warm.intersection_update(self.replicas.direct.replicas)
         return choose_replica(self._ordered, self._own, self._warm) if ready else None
 
     def _sent(self, replica: str, depth: int) -> int:
@@ -215,7 +216,9 @@ class PooledTransport:
 
     def _answered(self, replica: str, ending: Prediction | BaseException) -> None:
         self._own[replica] -= 1
-        if not +self._own:
+        if self._own[replica] <= 0:
+            del self._own[replica]
+        if not self._own:
             self.replicas.depths.pop(self._application, None)
         if isinstance(ending, Prediction):
             self._warm.add(replica)

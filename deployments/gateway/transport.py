@@ -9,8 +9,18 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
-from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+from ray.serve.exceptions import (
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+    RequestCancelledError,
+)
 from ray.serve.handle import DeploymentHandle
 
 from deployments.errors import FleetError, ModelNotReadyError, PredictionError
@@ -20,6 +30,15 @@ from deployments.predictor.predictor import DEPLOYMENT
 from deployments.protocols.tensors import Batch
 from deployments.schema import parse_application_name
 from deployments.traffic.table import Route
+
+GONE = (
+    RayActorError,
+    WorkerCrashedError,
+    NodeDiedError,
+    ObjectLostError,
+    ReplicaUnavailableError,
+)
+"""What Ray and Serve raise where the replica, its node, or the batch on its way there is lost."""
 
 
 class ReplicaGoneError(Exception):
@@ -122,9 +141,10 @@ class HandleTransport:
             answer: Prediction = await self._predict.remote(batch, self._gateway, depth, *told)
         except RayTaskError as error:
             raise self._cause(error, target) from None
-        except (RayActorError, WorkerCrashedError) as error:
+        except GONE as error:
             actor = getattr(error, "actor_id", None)
-            raise ReplicaGoneError(str(error).splitlines()[0], actor) from None
+            said = str(error).partition("\n")[0] or type(error).__name__
+            raise ReplicaGoneError(said, actor) from None
         except RequestCancelledError:
             raise ReplicaGoneError("Serve cancelled the call") from None
         except DeploymentUnavailableError:
