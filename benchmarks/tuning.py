@@ -3,9 +3,10 @@
     python -m benchmarks.tuning [overhead|growth|crowd|tune] [--trials N]
 
 overhead: trials of nothing with MLflow on SQLite and without MLflow, beside Optuna's own loop in
-one process with its MLflow callback. growth: many trials without MLflow; milliseconds and memory of the driver,
-a tenth of them at a time, for `random` and for `tpe`, ours and Optuna's loop. crowd: trials all at
-one time on fractions of the cores. tune: Ray Tune's defaults, which start a process for each.
+one process with its MLflow callback. growth: many trials without MLflow; milliseconds and memory
+of the driver, a tenth of them at a time, for `random` and for `tpe`, ours and Optuna's loop. crowd:
+trials all at one time on fractions of the cores. tune: Ray Tune's defaults, which start a process
+for each.
 """
 
 import os
