@@ -8,7 +8,8 @@ gateways that do not exist report the requests that those models would have had.
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -56,6 +57,10 @@ GATEWAYS = ("simulated-gateway-1", "simulated-gateway-2")
 PROTOCOL = "open_inference"
 
 
+Parts = defaultdict[str, float]
+"""Seconds by what was called."""
+
+
 def build(args: dict[str, Any]) -> Application:
     """Assemble the shipped fleet, with the controller below in the place of its own."""
     with mock.patch.object(fleet, "Controller", TimedController):
@@ -67,18 +72,16 @@ class TimedController(Controller):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._applications = PartlySimulated(serve.get_replica_context().app_name, settings)
+        self._parts: Parts = defaultdict(float)
+        name = serve.get_replica_context().app_name
+        self._applications = PartlySimulated(name, settings, self._parts)
         self._traffic = Traffic()
-        self._parts: defaultdict[str, float] = defaultdict(float)
         self._lines = (resolve_home().root / TICKS).open("a", buffering=1)
         self._guarded: Callable[..., Any] = self._timed
 
     async def _timed(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
-        began_s = time.perf_counter()
-        try:
+        with _timing(self._parts, call.__qualname__):
             return await self._dependencies.call(what, call, *args)
-        finally:
-            self._parts[call.__qualname__] += time.perf_counter() - began_s
 
     async def _tick(self) -> bool:
         for snapshot in self._traffic.until(time.monotonic(), self._table):
@@ -100,15 +103,21 @@ class PartlySimulated(Applications):
     """Serve's interface: some applications are made up, the others are Serve's."""
 
     def __init__(
-        self, name: str, settings: Settings, monotonic: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        settings: Settings,
+        parts: Parts,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name, settings)
+        self._parts = parts
         self._monotonic = monotonic
         self._deployed_at_s: dict[str, float] = {}
 
     def look(self, fingerprints: Mapping[str, str]) -> dict[str, ApplicationState] | None:
         """See `Applications.look`."""
-        real = super().look(fingerprints)
+        with _timing(self._parts, "Applications.look"):
+            real = super().look(fingerprints)
         return None if real is None else {**real, **self.simulated(fingerprints)}
 
     def simulated(self, fingerprints: Mapping[str, str]) -> dict[str, ApplicationState]:
@@ -136,7 +145,8 @@ class PartlySimulated(Applications):
                 self._deployed_at_s[item.application] = self._monotonic()
             else:
                 real.append(item)
-        return super().deploy(real, specs, pools) if real else {}
+        with _timing(self._parts, "Applications.deploy"):
+            return super().deploy(real, specs, pools) if real else {}
 
     def delete(self, name: str) -> None:
         """See `Applications.delete`."""
@@ -166,6 +176,15 @@ class Traffic:
                     labels = (name, route.version, route.track, "agreed")
                     counters.add(MIRRORED, labels, copies)
         return [counters.snapshot() for counters in self._counters]
+
+
+@contextmanager
+def _timing(parts: Parts, name: str) -> Iterator[None]:
+    began_s = time.perf_counter()
+    try:
+        yield
+    finally:
+        parts[name] += time.perf_counter() - began_s
 
 
 def _count(counters: Counters, model: str, route: Route, requests: int) -> None:

@@ -1,7 +1,8 @@
 """What the benchmark of rollouts simulates."""
 
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 from benchmarks.releasing.crowd import LOADS_S, RATE_PER_S, PartlySimulated, Traffic
 from benchmarks.releasing.names import is_simulated, real, simulated
@@ -9,6 +10,7 @@ from deployments.controller.counts import all_counts
 from deployments.controller.decide import Deployment
 from deployments.controller.facts import VersionFacts
 from deployments.schema import application_name
+from deployments.settings import Settings
 from deployments.traffic.table import Track
 from tests.fakes import SIGNATURE, FakeClock, make_route, make_table
 
@@ -23,8 +25,8 @@ def states(applications: PartlySimulated) -> Mapping[str, tuple[str, int]]:
 
 
 def test_a_simulated_version_is_there_after_a_while_and_until_it_is_deleted() -> None:
-    clock, settings = FakeClock(), Any
-    applications = PartlySimulated("fleet", settings, clock)  # type: ignore[arg-type]
+    clock, settings = FakeClock(), cast("Settings", None)
+    applications = PartlySimulated("fleet", settings, defaultdict(float), clock)
     name = application_name(simulated(7), "2")
 
     applications.deploy([deployment(simulated(7))], {}, {})
