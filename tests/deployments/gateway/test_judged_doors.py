@@ -83,7 +83,10 @@ def test_flat_requests_that_share_a_connection_and_batches() -> None:
 
     asyncio.run(run())
 
-    assert judged(fleet) == Counts(requests=40, errors=16)
+    counts = counts_of([fleet.counters.snapshot()], "churn", "1")
+    assert (counts.requests, counts.errors) == (40, 16)
+    # What is answered together is one observation of how long that takes.
+    assert 0 < sum(counts.latency) <= counts.requests - counts.errors + 8
 
 
 @pytest.mark.ray  # starts a server
