@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 import mlflow
@@ -27,6 +26,7 @@ from deployments.predictor.prediction import Prediction
 from deployments.predictor.predictor import Predictor
 from deployments.predictor.runtimes.nvidia import hide_gpus
 from deployments.predictor.runtimes.runtime import RUNTIMES, RuntimeOptions
+from deployments.predictor.servedfiles import VersionFiles
 from deployments.predictor.tracing import open_replica_traces
 from deployments.protocols.tensors import Batch
 from tuning.probes import first_line
@@ -89,7 +89,10 @@ class ServedPool:
         self._uris = tracking_uri, registry_uri
         self._deadline_s = deadline_s
         self._loaded: WeakValueDictionary[int, Predictor] = WeakValueDictionary()
-        self._files: dict[tuple[str, str], str] = {}
+        self._files = VersionFiles(
+            lambda uri, folder: download_artifacts(artifact_uri=uri, dst_path=folder)
+        )
+        self._removing: asyncio.Task[None] | None = None
         self._computing = threading.Lock()
         self._threads = itertools.cycle(
             [ThreadPoolExecutor(1, thread_name_prefix="predict") for _ in range(THREADS)]
@@ -132,7 +135,7 @@ class ServedPool:
 
     def _load(self, target: Target) -> Predictor:
         model, version, runtime, _ = target
-        options = RuntimeOptions(files=self._fetched(model, version))
+        options = RuntimeOptions(files=self._files.of(model, version))
         # One at a time: beside the network's part, loading is Python's work, and so is answering.
         with self._computing:
             predictor = Predictor(model, version, runtime, *self._uris, options=options)
@@ -142,17 +145,11 @@ class ServedPool:
             ignore_warnings()
         return predictor
 
-    def _fetched(self, model: str, version: str) -> str:
-        """Folder with the files of a version: the registry is asked for each but once."""
-        known = self._files.get((model, version))
-        if known is None or not Path(known).is_dir():
-            known = download_artifacts(f"models:/{model}/{version}")
-            self._files[model, version] = known
-        return known
-
     def _hear(self, applications: frozenset[str] | None) -> None:
         if applications is not None:
             self._pool.keep_only(applications)
+            removing = asyncio.to_thread(self._files.keep_only, applications)
+            self._removing = asyncio.get_running_loop().create_task(removing)
 
     async def _watch(self) -> None:
         while True:
