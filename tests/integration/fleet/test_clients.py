@@ -58,7 +58,8 @@ def assert_predicted(fleet: Fleet, model: str, got: Any) -> None:
     expected = np.asarray(fleet.models[model].expected)
     shaped = np.asarray(got).reshape(expected.shape)
     if np.issubdtype(expected.dtype, np.floating):
-        np.testing.assert_allclose(shaped, expected, rtol=1e-5)
+        # Sums of 32-bit floats depend on how many rows are in a batch; scores are about 1.
+        np.testing.assert_allclose(shaped, expected, rtol=1e-5, atol=1e-6)
     else:
         np.testing.assert_array_equal(shaped, expected)
 
