@@ -22,10 +22,9 @@ The only module that knows the codes of HTTP and gRPC.
 | anything else           | 500  | INTERNAL           | 500 INTERNAL_ERROR          | fleet   |
 
 Every UnavailableError carries `Retry-After`, every 405 `Allow`, and every 408 ends its connection,
-where the rest would come. A deadline that the caller set shorter than the model's may be the caller's
-own fault, which the gateway knows. A version whose replicas die or
-hang under a request is to blame for it: as the fleet's fault, a canary that hangs would never
-be aborted.
+where the rest would come. A deadline that the caller set shorter than the model's may be its own
+fault, which the gateway knows. A version whose replicas die or hang under a request is to blame
+for it: as the fleet's fault, a canary that hangs would never be aborted.
 
 Source:
     MLflow 3.17, `mlflow.exceptions.ERROR_CODE_TO_HTTP_STATUS`, `mlflow.error_classification`.
