@@ -87,7 +87,9 @@ def main() -> int:
     # Serve's workers import a module of this benchmark.
     os.environ["PYTHONPATH"] = str(REPOSITORY)
     try:
-        with tempfile.TemporaryDirectory(prefix="rr-", dir="/tmp") as name:
+        with tempfile.TemporaryDirectory(
+            prefix="rr-", dir="/tmp", ignore_cleanup_errors=True
+        ) as name:
             folder = Path(name)
             home = folder / "home"
             console.print("registering models")
