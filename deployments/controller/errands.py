@@ -11,6 +11,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 WORKERS = 8
+"""Calls at a time, of which most wait for somebody else's answer."""
+
 RETRY_S = 1.0
 """Wait before what failed is tried again, seconds; doubles with each failure."""
 
@@ -29,17 +31,21 @@ class Errands:
     """Runs calls in threads. `begin` and `finished` are for one thread."""
 
     def __init__(
-        self, wake: Callable[[], None], monotonic: Callable[[], float] = time.monotonic
+        self,
+        wake: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        workers: int = WORKERS,
     ) -> None:
         """Begin.
 
         Args:
             wake: Called from a thread whenever an errand was run.
             monotonic: Seconds.
+            workers: Calls at a time.
         """
         self._wake = wake
         self._monotonic = monotonic
-        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="errands")
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="errands")
         self._running: set[Hashable] = set()
         self._failures: dict[Hashable, int] = {}
         self._not_before_s: dict[Hashable, float] = {}

@@ -48,6 +48,10 @@ RENEW_S = 2.0
 MOST_LOOKED_AT = 1000
 """Rollouts of one model in which a version is looked for."""
 
+REGISTRY_CALLS = 2
+"""Writes to the registry at a time: they compute as much as they wait, and where fifty versions
+are promoted at once, more of them hold up the tick."""
+
 SAVE_S = 2.0
 """Longest that new numbers are only in memory, seconds; what was decided is stored at once."""
 
@@ -72,7 +76,8 @@ def make_rollouts(
         cluster: Names this cluster.
         wake: Has the controller look at once; called from threads.
     """
-    outside = Outside(registry.client, registry.missing, Errands(wake), Errands(wake), Checks().run)
+    to_registry = Errands(wake, workers=REGISTRY_CALLS)
+    outside = Outside(registry.client, registry.missing, Errands(wake), to_registry, Checks().run)
     counts = FleetCounts(store, FeedbackStore(store.engine).totals)
     return Rollouts(RolloutStore(store.engine), counts, outside, cluster)
 
