@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from mlflow import set_tracking_uri
 from mlflow.cli import cli as mlflow
 from mlflow.deployments import get_deploy_client
 from mlflow.exceptions import MlflowException
@@ -65,9 +66,7 @@ def test_what_is_hosted_is_shown_with_its_transport(fleet: Fleet) -> None:
 
 
 @pytest.mark.thorough
-def test_a_model_is_hosted_changed_and_removed_through_mlflow(
-    fleet: Fleet, client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_is_hosted_changed_and_removed_through_mlflow(fleet: Fleet, client: Any) -> None:
     created = client.create_deployment("spare", "models:/spare/1", config={"transport": "auto"})
     assert (created["name"], created["origin"], created["ready"]) == ("spare", "api", True)
     assert created["versions"][0]["transport"] == "inline"
@@ -84,8 +83,8 @@ def test_a_model_is_hosted_changed_and_removed_through_mlflow(
     assert (updated["spec"]["max_batch_size"], updated["spec"]["transport"]) == (8, "auto")
 
     registry = fleet.cluster.registry
-    # The source names a logged model, which MLflow looks for where the environment says.
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.tracking_uri)
+    # The source names a logged model, which MLflow looks for where its own setting says.
+    set_tracking_uri(registry.tracking_uri)
     first = registry.get_model_version("spare", "1")
     source = str(first.source)
     made = registry.create_model_version("spare", source, first.run_id, model_id=first.model_id)
