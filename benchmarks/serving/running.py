@@ -14,6 +14,8 @@ from urllib.error import URLError
 
 import psutil
 
+from deployments.processes import tree
+
 MARKER = "RAYFLEET_BENCHMARK_RUN"
 """Variable by which every process that a server started is found, however it detached."""
 
@@ -126,11 +128,14 @@ def _last_line(log: Path) -> str:
 
 def _stop(process: "subprocess.Popen[bytes]", run: str) -> None:
     # Killed, not asked: all state is thrown away, and Serve would drain for 30 s.
-    while survivors := list(_marked(run)):  # until the last one had no time to start another
+    # One that renames itself, as Ray's agents do, may have written over its environment.
+    survivors = [*tree(process.pid), *_marked(run)]
+    while survivors:  # until the last one had no time to start another
         for survivor in survivors:
             with contextlib.suppress(psutil.NoSuchProcess):
                 survivor.kill()
         psutil.wait_procs(survivors, timeout=STOP_WITHIN_S)
+        survivors = list(_marked(run))
     process.wait(STOP_WITHIN_S)
 
 
