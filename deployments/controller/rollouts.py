@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import compress
 from uuid import uuid4
 
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ from deployments.rollout.aftermath import Task, checkable, due, is_settled, meas
 from deployments.rollout.analysis import Verdict
 from deployments.rollout.commands import Request, equal_arms, start
 from deployments.rollout.looking import outcome
+from deployments.rollout.seen import Seen
 from deployments.rollout.state import Advanced, Phase, Rollout
 from deployments.rollout.strategies import plan_of
 from deployments.rolloutspec import RolloutSpec
@@ -63,6 +65,19 @@ class _Held:
     rollout: Rollout
     revision: int
     saved_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What a look at a rollout has led to."""
+
+    held: _Held
+    """As it was before."""
+
+    done: Advanced
+
+    seen: Seen | None
+    """What it went by; None where it cannot go on."""
 
 
 def make_rollouts(
@@ -152,23 +167,16 @@ class Rollouts:
         changed = self._outside.collect()
         if not self._lead() or not observed.registry.answered:
             return False
-        begun = [self._begin(*due) for due in self._due(observed, templates)]
+        begun = self._begin(list(self._due(observed, templates)), observed.now_s)
         self._outside.look_for(self._unnamed(observed))
         if any(not held.rollout.phase.is_final for held in self._held.values()):
             self._counts.read()
-        for held in list(self._held.values()):
-            try:
-                self._advance(held, observed)
-            except (SQLAlchemyError, OSError):
-                raise  # the store is away, for all of them
-            except Exception as error:  # one that is broken must not stop the others
-                reason = f"cannot go on: {error}"
-                if held.rollout.reason != reason:
-                    logger.exception("rollout %s %s", held.rollout.id, reason)
-                    stalled = replace(held.rollout, reason=reason)
-                    self._keep(held, Advanced(stalled), observed.now_s)
+        decided = [self._decide(held, observed) for held in self._held.values()]
+        self._keep(decided, observed.now_s)
+        for each in decided:
+            self._act(each, observed)
         self._outside.forget(frozenset(self._held))
-        return changed or any(begun)
+        return changed or begun
 
     def release(self) -> None:
         """Let another cluster's controller judge at once."""
@@ -218,7 +226,7 @@ class Rollouts:
 
     def _due(
         self, observed: Observation, templates: Mapping[str, RolloutSpec]
-    ) -> Iterable[tuple[Request, float]]:
+    ) -> Iterable[Request]:
         """Rollouts that the alias `challenger` asks for."""
         active = {each.model for each in self.rollouts if not each.phase.is_final}
         # An alias that is about to be taken away asks for nothing.
@@ -235,18 +243,15 @@ class Rollouts:
                 continue
             if version == stable or self._is_judged(model, version):
                 continue
-            yield (
-                Request(
-                    model=model,
-                    versions=equal_arms([version]),
-                    stable=stable,
-                    plan=plan_of(settings),
-                    actor=CANARY_ALIAS,
-                    reason=f"{CANARY_ALIAS} was moved to version {version}",
-                    follows=True,
-                    challenger=version,
-                ),
-                observed.now_s,
+            yield Request(
+                model=model,
+                versions=equal_arms([version]),
+                stable=stable,
+                plan=plan_of(settings),
+                actor=CANARY_ALIAS,
+                reason=f"{CANARY_ALIAS} was moved to version {version}",
+                follows=True,
+                challenger=version,
             )
 
     def _is_judged(self, model: str, version: str) -> bool:
@@ -272,62 +277,85 @@ class Rollouts:
                 return row
         return None
 
-    def _begin(self, request: Request, now_s: float) -> bool:
-        created = start(request, uuid4().hex[:12], now_s)
-        rollout = created.rollout
-        if not self._store.begin(row_of(rollout), event_rows(created, now_s)):
-            return False  # another controller was quicker
-        logger.info("%s: rollout %s: %s", rollout.model, rollout.id, rollout.reason)
-        self._held[rollout.id] = _Held(rollout, 0, self._monotonic())
-        self._known_since_s[rollout.id] = 0.0  # the registry's view is what it follows from
-        self._tell(created)
-        return True
+    def _begin(self, requests: Iterable[Request], now_s: float) -> bool:
+        created = [start(request, uuid4().hex[:12], now_s) for request in requests]
+        rows = [(row_of(each.rollout), event_rows(each, now_s)) for each in created]
+        # Those that are not stored another controller was quicker to begin.
+        stored = list(compress(created, self._store.begin_all(rows)))
+        for each in stored:
+            rollout = each.rollout
+            logger.info("%s: rollout %s: %s", rollout.model, rollout.id, rollout.reason)
+            self._held[rollout.id] = _Held(rollout, 0, self._monotonic())
+            self._known_since_s[rollout.id] = 0.0  # the registry's view is what it follows from
+            self._tell(each)
+        return bool(stored)
 
-    def _advance(self, held: _Held, observed: Observation) -> None:
+    def _decide(self, held: _Held, observed: Observation) -> _Decided:
         before = held.rollout
-        champion = observed.registry.aliases.get(before.model, {}).get(STABLE_ALIAS)
-        seen = seen_of(
-            before,
-            observed,
-            self._counts.of,
-            self._outside.heard(before),
-            is_judged=self._is_judged,
-            known_since_s=self._known_since_s.get(before.id, 0.0),
-        )
-        done = advance(before, seen)
-        rollout = done.rollout
-        for key in self._outside.done(rollout):
-            rollout = with_done(rollout, key)
-        self._keep(held, Advanced(rollout, done.events), seen.now_s)
-        if rollout.id not in self._held:
-            return
-        self._outside.send(rollout, champion)
-        if (step := checkable(rollout)) is not None:
-            self._outside.check(rollout, step, observed.table.models.get(rollout.model))
-        for plan in measurable(rollout, seen.now_s):
-            if plan.query is not None:
-                self._outside.measure(rollout, plan)
-            elif (measured := self._rules.measure(rollout, plan, seen)) is not None:
-                self._outside.note(rollout, plan.name, measured)
+        try:
+            seen = seen_of(
+                before,
+                observed,
+                self._counts.of,
+                self._outside.heard(before),
+                is_judged=self._is_judged,
+                known_since_s=self._known_since_s.get(before.id, 0.0),
+            )
+            done = advance(before, seen)
+            rollout = done.rollout
+            for key in self._outside.done(rollout):
+                rollout = with_done(rollout, key)
+        except (SQLAlchemyError, OSError):
+            raise  # the store is away, for all of them
+        except Exception as error:  # noqa: BLE001, one that is broken must not stop the others
+            return _stalled(held, error)
+        return _Decided(held, Advanced(rollout, done.events), seen)
 
-    def _keep(self, held: _Held, done: Advanced, now_s: float) -> None:
+    def _keep(self, decided: Iterable[_Decided], now_s: float) -> None:
         """Store what was decided at once, and numbers once in a while."""
-        rollout, key = done.rollout, done.rollout.id
-        is_late = self._monotonic() - held.saved_at_s >= SAVE_S
-        if not (done.events or is_late or _decisions(rollout) != _decisions(held.rollout)):
-            self._held[key] = _Held(rollout, held.revision, held.saved_at_s)
+        due = []
+        for each in decided:
+            held, rollout = each.held, each.done.rollout
+            is_late = self._monotonic() - held.saved_at_s >= SAVE_S
+            if each.done.events or is_late or _decisions(rollout) != _decisions(held.rollout):
+                due.append(each)
+            else:
+                self._held[rollout.id] = _Held(rollout, held.revision, held.saved_at_s)
+        rows = [
+            (row_of(each.done.rollout, each.held.revision), event_rows(each.done, now_s))
+            for each in due
+        ]
+        for each, is_stored in zip(due, self._store.save_all(rows), strict=True):
+            rollout, key = each.done.rollout, each.done.rollout.id
+            if not is_stored:
+                del self._held[key]  # somebody else has written: what they wrote is read next
+                continue
+            for event in each.done.events:
+                what = f"{event.kind}: {event.after} (was {event.before})"
+                logger.info("%s: rollout %s: %s: %s", rollout.model, key, what, event.reason)
+            self._tell(each.done)
+            if is_settled(rollout):
+                del self._held[key]
+            else:
+                self._held[key] = _Held(rollout, each.held.revision + 1, self._monotonic())
+
+    def _act(self, decided: _Decided, observed: Observation) -> None:
+        """Do and ask what a rollout wants, as it was stored."""
+        held, seen = self._held.get(decided.done.rollout.id), decided.seen
+        if held is None or seen is None:
             return
-        if not self._store.save(row_of(rollout, held.revision), event_rows(done, now_s)):
-            del self._held[key]  # somebody else has written: what they wrote is read next
-            return
-        for event in done.events:
-            what = f"{event.kind}: {event.after} (was {event.before})"
-            logger.info("%s: rollout %s: %s: %s", rollout.model, key, what, event.reason)
-        self._tell(done)
-        if is_settled(rollout):
-            del self._held[key]
-            return
-        self._held[key] = _Held(rollout, held.revision + 1, self._monotonic())
+        rollout = held.rollout
+        try:
+            self._outside.send(rollout, seen.champion)
+            if (step := checkable(rollout)) is not None:
+                self._outside.check(rollout, step, observed.table.models.get(rollout.model))
+            for plan in measurable(rollout, seen.now_s):
+                if plan.query is not None:
+                    self._outside.measure(rollout, plan)
+                elif (measured := self._rules.measure(rollout, plan, seen)) is not None:
+                    self._outside.note(rollout, plan.name, measured)
+        except Exception as error:  # noqa: BLE001, as above
+            self._keep([_stalled(held, error)], observed.now_s)
 
     def _tell(self, done: Advanced) -> None:
         """Pass on events that were just stored."""
@@ -347,6 +375,13 @@ class Rollouts:
             )
             if version not in aliases.get(model, {}).values()
         )
+
+
+def _stalled(held: _Held, error: Exception) -> _Decided:
+    reason = f"cannot go on: {error}"
+    if held.rollout.reason != reason:
+        logger.error("rollout %s %s", held.rollout.id, reason, exc_info=error)
+    return _Decided(held, Advanced(replace(held.rollout, reason=reason)), None)
 
 
 def _is_judged(rollout: Rollout, version: str) -> bool:

@@ -62,6 +62,10 @@ class EventRow:
     """Both sides of the comparison behind it, as JSON."""
 
 
+State = tuple[RolloutRow, Sequence[EventRow]]
+"""A rollout, and what has just happened to it; the one is not stored without the other."""
+
+
 class RolloutStore:
     """Reads and writes rollouts. Every call may block on the database, and may raise its errors."""
 
@@ -77,30 +81,44 @@ class RolloutStore:
         self._seen: dict[str, tuple[str, int, float]] = {}
 
     def begin(self, row: RolloutRow, events: Sequence[EventRow]) -> bool:
-        """Store a new rollout.
+        """Store a new rollout; see `begin_all`."""
+        return self.begin_all([(row, events)])[0]
+
+    def begin_all(self, states: Sequence[State]) -> list[bool]:
+        """Store new rollouts with what led to them, in one transaction.
 
         Returns:
-            False, and nothing is stored, when the model has an active one or the id is taken.
+            For each, False, and nothing is stored of it, when its model has an active one or its
+            id is taken.
         """
-        with self._engine.begin() as connection:
-            if not _inserted(connection, rollouts, _values(row)):
-                return False
-            _append(connection, events)
-        return True
+
+        def insert_row(connection: Connection, row: RolloutRow) -> bool:
+            return _inserted(connection, rollouts, _values(row))
+
+        return self._write_all(states, insert_row)
 
     def save(self, row: RolloutRow, events: Sequence[EventRow]) -> bool:
-        """Store a rollout's next state under the next revision, and what led to it.
+        """Store a rollout's next state; see `save_all`."""
+        return self.save_all([(row, events)])[0]
+
+    def save_all(self, states: Sequence[State]) -> list[bool]:
+        """Store rollouts' next states under their next revisions, with what led to them.
+
+        All are written in one transaction: where fifty rollouts take a step at once, fifty
+        commits would each wait for the disk.
 
         Returns:
-            False, and nothing is stored, when `row.revision` is not the stored one.
+            For each, False, and nothing is stored of it, when `row.revision` is not the stored
+            one.
         """
-        unchanged = (rollouts.c.id == row.id) & (rollouts.c.revision == row.revision)
-        values = _values(row) | {"revision": row.revision + 1}
-        with self._engine.begin() as connection:
-            if connection.execute(update(rollouts).where(unchanged).values(values)).rowcount != 1:
-                return False
-            _append(connection, events)
-        return True
+
+        def update_row(connection: Connection, row: RolloutRow) -> bool:
+            unchanged = (rollouts.c.id == row.id) & (rollouts.c.revision == row.revision)
+            values = _values(row) | {"revision": row.revision + 1}
+            done = connection.execute(update(rollouts).where(unchanged).values(values))
+            return done.rowcount == 1
+
+        return self._write_all(states, update_row)
 
     def unsettled(self) -> list[RolloutRow]:
         """All rollouts that are active, or have something left to do; oldest first."""
@@ -175,6 +193,17 @@ class RolloutStore:
         values = {"holder": holder, "renewals": found[1] + 1}
         with self._engine.begin() as connection:
             return connection.execute(update(leases).where(*unchanged).values(values)).rowcount == 1
+
+    def _write_all(
+        self, states: Sequence[State], write: Callable[[Connection, RolloutRow], bool]
+    ) -> list[bool]:
+        if not states:
+            return []
+        with self._engine.begin() as connection:
+            written = [write(connection, row) for row, _ in states]
+            kept = zip(states, written, strict=True)
+            _append(connection, [event for (_, events), done in kept if done for event in events])
+        return written
 
     def _rows(self, query: Select[Any]) -> list[RolloutRow]:
         with self._engine.connect() as connection:

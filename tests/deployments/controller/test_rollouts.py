@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -412,6 +413,36 @@ def test_what_is_written_in_the_middle_of_a_tick_stands(make: Make) -> None:
     assert kinds(world) == ["created", "started", "step", "aborted"]
     assert world.weights() == {"1": 100}
     assert world.registry.aliases["m"] == {"champion": "1"}
+
+
+def test_what_is_written_for_one_model_in_a_tick_holds_up_no_other(
+    empty: Path, tmp_path: Path
+) -> None:
+    registry = FakeRegistry(**{name: {"champion": "1"} for name in ("m", "n")})
+    world = World(copied(empty, tmp_path / "two.db"), {"m": SPEC, "n": SPEC}, registry)
+    world.run(most=3)
+    for name in ("m", "n"):
+        registry.aliases[name]["challenger"] = "2"
+
+    def pause() -> None:
+        active = world.active()
+        row = next(row for row in world.rows.unsettled() if row.model == "m")
+        assert active is not None
+        done = command(active, Action.PAUSE, "ada", world.now_s)
+        assert isinstance(done, Advanced)
+        assert world.rows.save(row_of(done.rollout, row.revision), event_rows(done, world.now_s))
+
+    world.run(until=lambda: world.weights().get("2") == 20)
+    assert world.weights(model="n")["2"] == 20
+    for name, version in product(("m", "n"), ("1", "2")):
+        world.counts.add(name, version, requests=10_000)
+    world.counts.meanwhile = pause
+    world.tick(seconds=3.0)
+    world.tick()
+
+    assert world.weights()["2"] == 20
+    assert world.weights(model="n")["2"] == 50
+    world.store.close()
 
 
 @pytest.mark.ray  # two thousand steps of rollouts, which take seconds

@@ -142,6 +142,33 @@ class RolloutsContract:
         assert rollouts.unsettled() == [ROW]
         assert rollouts.events("r1") == []
 
+    def test_of_many_states_only_the_current_ones_are_written(self, rollouts: RolloutStore) -> None:
+        iris = replace(ROW, id="r2", model="iris")
+        taken = replace(ROW, id="r3")
+        states = [(row, [event("started", row.id)]) for row in (ROW, taken, iris)]
+
+        assert rollouts.begin_all(states) == [True, False, True]
+        assert rollouts.save(iris, [])
+        changed = [(replace(row, phase="paused"), [event("paused", row.id)]) for row in (iris, ROW)]
+        assert rollouts.save_all(changed) == [False, True]
+
+        assert rollouts.get("r1") == replace(ROW, phase="paused", revision=1)
+        assert rollouts.get("r2") == replace(iris, revision=1)
+        assert [each.kind for each in rollouts.events("r1")] == ["started", "paused"]
+        assert [each.kind for each in rollouts.events("r2")] == ["started"]
+        assert rollouts.begin_all([]) == rollouts.save_all([]) == []
+
+    def test_of_many_states_all_are_written_or_none(self, rollouts: RolloutStore) -> None:
+        iris = replace(ROW, id="r2", model="iris")
+        rollouts.begin_all([(ROW, []), (iris, [])])
+        broken = replace(event("stepped", "r2"), reason=None)  # type: ignore[arg-type]
+
+        with pytest.raises(SQLAlchemyError):
+            rollouts.save_all([(replace(ROW, phase="paused"), [event("paused")]), (iris, [broken])])
+
+        assert rollouts.get("r1") == ROW
+        assert rollouts.events("r1") == []
+
     def test_of_many_threads_one_writes_a_revision(self, rollouts: RolloutStore) -> None:
         rollouts.begin(ROW, [])
 
