@@ -59,6 +59,9 @@ MOVING_TICK_S = 0.5
 STEADY_TICK_S = 2.0
 """The same while nothing is: a look costs Serve's controller some milliseconds each time."""
 
+FACTS_S = 0.1
+"""Longest that a look waits for what the registry says of new versions, seconds."""
+
 POLL_S = 1.0
 """Longest that a gateway's poll is held back while nothing changes, seconds."""
 
@@ -322,9 +325,14 @@ class Controller:
         self._registry_due_at_s = now_s + poll_s
         await self._refresh_hosted()
         specs, pools, more = self._hosted.specs, self._hosted.pools, self._rollouts.versions
-        view = await self._guarded("registry", self._registry.look, specs, pools, more)
+        # What a fleet begins with must be known in full: a model of which nothing is known yet
+        # looks like one that nobody has released.
+        wait_s = FACTS_S if self._registry_view.answered else None
+        view = await self._guarded("registry", self._registry.look, specs, pools, more, wait_s)
         if view is not None:
             self._registry_view = view
+            if not view.complete:
+                self._registry_due_at_s = 0.0
         self._match_pools()
 
     def _match_pools(self) -> None:

@@ -35,5 +35,8 @@ class RegistryView:
 
     answered: bool = False
 
+    complete: bool = True
+    """Whether the facts of all versions were read that are named; others are still on their way."""
+
     asked_at_s: float = math.inf
     """When it was asked, on this process's monotonic clock."""

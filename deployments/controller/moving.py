@@ -11,6 +11,7 @@ def is_moving(seen: Observation, decision: Decision) -> bool:
     leaving = set(seen.applications) - {route.host for route in routes}
     return bool(
         any(asked.shares for asked in seen.asked.values())
+        or not seen.registry.complete
         or decision.deploy
         or decision.delete
         or decision.table != seen.table

@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock
 
 import mlflow
 from mlflow import MlflowClient
@@ -27,7 +28,11 @@ NATIVE = (
 
 
 READERS = 8
-"""Versions that are read at the same time; a pool may bring hundreds at once."""
+"""Versions that are read at the same time where all are waited for: a pool may bring hundreds."""
+
+READERS_BESIDE = 2
+"""The same where the look goes on without them: they compute as much as they wait, and more of
+them would hold up the tick."""
 
 
 class Registry:
@@ -43,12 +48,16 @@ class Registry:
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(registry_uri)
         self._facts: dict[tuple[str, str], VersionFacts] = {}
+        self._readers = ThreadPoolExecutor(READERS_BESIDE, thread_name_prefix="registry")
+        self._reading: dict[tuple[str, str], Future[None]] = {}
+        self._lock = Lock()
 
     def look(
         self,
         specs: Mapping[str, ModelSpec],
         pools: Mapping[str, PoolSpec] = NO_POOLS,
         more: Iterable[tuple[str, str]] = (),
+        wait_s: float | None = None,
     ) -> RegistryView:
         """Read all aliases in one query, and the facts of versions not seen before.
 
@@ -56,18 +65,36 @@ class Registry:
             specs: The models of interest.
             pools: Those that their patterns take are of interest, too.
             more: And these versions, by model and version.
+            wait_s: Longest wait for the facts, seconds; None for as long as it takes. What was
+                not read by then is left out, read on, and found by a later look.
         """
         asked_at_s = time.monotonic()
         aliases = self._aliases()
         hosted = {**matched_specs(pools, aliases), **specs}
         asked = {(model, version) for model, version in more if model in aliases}
         named = set(_named(hosted, aliases)) | asked
-        unread = sorted(named - self._facts.keys())
-        if unread:
-            with ThreadPoolExecutor(READERS, thread_name_prefix="registry") as readers:
-                list(readers.map(lambda key: self._read(*key), unread))
+        is_complete = self._read_all(sorted(named - self._facts.keys()), wait_s)
         facts = {key: self._facts[key] for key in named if key in self._facts}
-        return RegistryView(aliases, facts, answered=True, asked_at_s=asked_at_s)
+        return RegistryView(
+            aliases, facts, answered=True, complete=is_complete, asked_at_s=asked_at_s
+        )
+
+    def _read_all(self, keys: Sequence[tuple[str, str]], wait_s: float | None) -> bool:
+        """Read versions; tells whether all were read in time."""
+        readers = ThreadPoolExecutor(READERS) if wait_s is None else self._readers
+        with self._lock:
+            for key in keys:
+                if key not in self._reading:
+                    self._reading[key] = readers.submit(self._read, *key)
+            asked = [self._reading[key] for key in keys]
+        done, unread = wait(asked, wait_s)
+        with self._lock:
+            self._reading = {key: it for key, it in self._reading.items() if not it.done()}
+        if readers is not self._readers:
+            readers.shutdown()
+        for read in done:
+            read.result()
+        return not unread
 
     def aliases_of(self, model: str) -> dict[str, str] | None:
         """Versions of one model by alias, as they are now; None if it is not registered."""

@@ -258,6 +258,15 @@ def test_the_revision_rises_when_something_changed_and_only_then() -> None:
             True,
             id="a-leftover-to-delete",
         ),
+        pytest.param(
+            {
+                "applications": apps(v1=RUNNING),
+                "table": serving(),
+                "registry": replace(registered(champion="1"), complete=False),
+            },
+            True,
+            id="a-version-is-being-read",
+        ),
     ],
 )
 def test_is_moving(changes: dict[str, Any], expected: bool) -> None:
