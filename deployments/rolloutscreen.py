@@ -70,13 +70,24 @@ def line(rollout: Rollout) -> str:
 
 def times(rollout: Rollout) -> Iterator[str]:
     """What is left until something happens by itself."""
-    if rollout["step_left_s"] is not None:
-        yield f"this step ends in {duration(rollout['step_left_s'])}"
-    if rollout["deadline_left_s"] is not None:
-        yield f"without progress, decided in {duration(rollout['deadline_left_s'])}"
-    if rollout["keep_previous_left_s"] is not None:
-        left = duration(rollout["keep_previous_left_s"])
-        yield f"version {rollout['previous']} stays warm for {left}"
+    return (text.format(duration(left)) for left, text in _waits(rollout))
+
+
+def _waits(rollout: Rollout) -> Iterator[tuple[float, str]]:
+    """Seconds that are left, and what of, the next first."""
+    for key, text in (
+        ("step_left_s", "this step ends in {}"),
+        ("deadline_left_s", "without progress, decided in {}"),
+        ("keep_previous_left_s", f"version {rollout['previous']} stays warm for {{}}"),
+    ):
+        if rollout[key] is not None:
+            yield rollout[key], text
+
+
+def _error_rates(sides: Sequence[Mapping[str, Any]]) -> str:
+    """Of each version that has had requests, stable's last."""
+    seen = [side for side in (*sides[1:], *sides[:1]) if side["requests"]]
+    return "\n".join(f"{side['version']}: {side['errors'] / side['requests']:.1%}" for side in seen)
 
 
 def duration(seconds: float) -> str:
@@ -89,12 +100,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def overview(rollouts: Sequence[Rollout]) -> Table:
-    """One line for each of several rollouts, those that have not ended first."""
+def overview(rollouts: Sequence[Rollout]) -> RenderableType:
+    """A row for each of several rollouts, those that have not ended first, and their reasons."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("model", "rollout", "phase", "step", "weight", "reason"):
+    for heading in ("model", "rollout", "phase", "step", "weight", "errors", "left"):
         table.add_column(heading, overflow="fold")
-    for rollout in sorted(rollouts, key=lambda each: each["phase"] in ENDED):
+    ordered = sorted(rollouts, key=lambda each: each["phase"] in ENDED)
+    for rollout in ordered:
         versions = " ".join(rollout["arms"]) or rollout["version"]
         table.add_row(
             rollout["model"],
@@ -102,9 +114,12 @@ def overview(rollouts: Sequence[Rollout]) -> Table:
             Text(rollout["phase"], style=COLOURS.get(rollout["phase"], "")),
             f"{rollout['step']}/{len(rollout['steps'])}",
             f"{rollout['weight']} %",
-            rollout["reason"],
+            _error_rates(rollout["sides"]),
+            next((duration(left) for left, _ in _waits(rollout)), ""),
         )
-    return table
+    # Below, since a column beside these would be a word wide in a narrow terminal.
+    reasons = [(each["model"], each["reason"]) for each in ordered if each["reason"]]
+    return Group(table, *(Text.assemble((model, "bold"), f": {why}") for model, why in reasons))
 
 
 def _steps(rollout: Rollout) -> RenderableType:

@@ -66,6 +66,30 @@ def test_those_that_go_on_stand_above_those_that_have_ended() -> None:
     assert text.index("paused") < text.index("successful")
 
 
+def test_of_many_each_shows_both_sides_errors_the_time_left_and_why() -> None:
+    sides = [
+        make_side("1", "stable", 95, requests=0),
+        make_side("2", "canary", 5, requests=1_000, errors=17),
+    ]
+    rollouts = [
+        make_rollout(model="a", step_left_s=61.0),
+        make_rollout(model="b", deadline_left_s=None, sides=sides, reason="errors 1.7%"),
+        make_rollout(model="c", phase="aborted", deadline_left_s=None, sides=[], reason=""),
+    ]
+
+    rows = shown(overview([each.model_dump() for each in rollouts]), 80).splitlines()
+
+    first, second, third = (
+        next(number for number, row in enumerate(rows) if row.startswith(f" {model} "))
+        for model in "abc"
+    )
+    assert rows[first].split()[-3:] == ["1.0%", "61", "s"]
+    assert rows[first + 1].split() == ["1:", "0.5%"]
+    assert rows[second].split()[-2:] == ["2:", "1.7%"]
+    assert rows[third].split()[-2:] == ["5", "%"]
+    assert rows[-2:] == ["a: too little data", "b: errors 1.7%"]
+
+
 def test_an_ended_rollout_has_no_present_step() -> None:
     rollout = make_rollout(phase="aborted", step=1, deadline_left_s=None, reason="errors rose")
 
