@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from mlflow import MlflowClient
 from mlflow.entities.webhook import Webhook, WebhookAction, WebhookEntity, WebhookEvent
 from mlflow.webhooks import delivery
 
@@ -20,7 +21,9 @@ from deployments.controller.registry_events import (
     signature,
 )
 from tests.fakes import FakeClock
+from tests.integration.hosting import eventually
 from tests.receivers import receiver
+from tests.soak.dependencies import MlflowServer
 
 PATH = "/api/v1/registry-events"
 SECRET = "größe"
@@ -73,6 +76,37 @@ def test_what_mlflow_sends_is_genuine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fixture.post(headers, received.body) == 204
     assert fixture.post(headers, received.body.replace(b"alias", b"aliaz")) == 401
     assert fixture.looks == 1
+
+
+@pytest.mark.ray
+@pytest.mark.thorough
+def test_a_server_of_mlflow_s_tells_of_an_alias_as_soon_as_it_moves(tmp_path: Path) -> None:
+    environment = {
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    }
+    server = MlflowServer(tmp_path, environment=environment)
+    with receiver(lambda _: (204, {}, b"")) as fleet, server:
+        client = MlflowClient(server.url, server.url)
+        client.create_webhook(
+            name="rayfleet",
+            url=fleet.url + PATH,
+            events=["model_version_alias.created", "model_version_alias.deleted"],
+            secret=SECRET,
+        )
+        client.create_registered_model("wine")
+        client.create_model_version("wine", source="s3://nobody/reads")
+
+        client.set_registered_model_alias("wine", "challenger", "1")
+        eventually("the alias is told", lambda: len(fleet.received) == 1)
+        client.delete_registered_model_alias("wine", "challenger")
+        eventually("its end is told", lambda: len(fleet.received) == 2)
+
+    fixture = Fixture()
+    fixture.clock.now_s = time.time()
+    statuses = [fixture.post(dict(each.headers), each.body) for each in fleet.received]
+    assert statuses == [204, 204]
+    assert fixture.looks == 2
 
 
 @pytest.mark.parametrize("age_s", [0.0, MOST_AGE_S, -MOST_AGE_S])
