@@ -1,12 +1,8 @@
 import json
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,57 +12,13 @@ from mlflow.entities import Run
 
 from tests.integration.collecting import Span, collecting
 from tests.integration.hosting import eventually
-from tests.integration.stores import Servers, started_servers
-from tests.integration.sweeping import TIMEOUT_S, Bench, Head, ray_head, read_until, wait_until
+from tests.integration.sweeping import TIMEOUT_S, Bench, Head, read_until, wait_until
 from tests.stores import new_mlflow
 from tuning.ledger import Ledger, Manifest, TrialState
 from tuning.spec import check_sweep, read_sweep
 from tuning.tracking import PARAMS, REFUSED, SCHEDULE, TRACEBACK, TRIAL_STATE
 
 pytestmark = pytest.mark.ray
-
-
-@contextmanager
-def short_folder() -> Iterator[Path]:
-    # Ray's sockets lie below this folder, and their paths may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="rf", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Where every sweep starts a Ray of its own."""
-    with short_folder() as ray_folder:
-        yield Bench(tmp_path, ray_folder)
-
-
-@pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    with short_folder() as folder, ray_head(folder) as head:
-        yield head
-
-
-@pytest.fixture(scope="module")
-def servers(request: pytest.FixtureRequest) -> Iterator[Servers | None]:
-    """What MLflow stands on; None where that is a file."""
-    if request.config.getoption("--stores") == "embedded":
-        yield None
-        return
-    with started_servers() as servers:
-        yield servers
-
-
-@pytest.fixture
-def shared_bench(tmp_path: Path, head: Head, servers: Servers | None) -> Iterator[Bench]:
-    """Where sweeps run on a cluster that is already there."""
-    bench = Bench(tmp_path, head.folder).on(head)
-    if servers is None:
-        new_mlflow(tmp_path / "home")
-        yield bench
-        return
-    with servers.mlflow() as url:
-        yield replace(bench, tracking_uri=url)
 
 
 def no_process_uses(folder: Path) -> bool:
