@@ -14,8 +14,9 @@ from tuning.home import Home
 from tuning.ledger import Ledger, Manifest
 from tuning.spec import SweepSpec, Task, check_sweep
 from tuning.suggestion import make_suggestions
-from tuning.sweep import make_workload, run_trials
+from tuning.sweep import run_trials
 from tuning.tracking import Tracker
+from tuning.workload import make_workload
 
 
 def trivial_task(n_trials: int, **changes: Any) -> Task:

@@ -3,7 +3,6 @@
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import ray
@@ -15,6 +14,7 @@ from tuning.budget import Account
 from tuning.cluster import Cluster, ray_cluster, require_room
 from tuning.console import SweepConsole
 from tuning.errors import ConfigError, NotBetterError, SweepError
+from tuning.fitted import local_fit
 from tuning.gauges import SweepGauges, repeated
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest, Outcome, Trial, locked
@@ -27,11 +27,11 @@ from tuning.resuming import take_up
 from tuning.runs import SPEC_FILE, plain_spec
 from tuning.spec import SweepSpec, Task
 from tuning.suggestion import make_suggestions
-from tuning.sweep import make_workload, run_trials
+from tuning.sweep import run_trials
 from tuning.tracing import traced_sweep
 from tuning.tracking import REFUSED, Tracker
 from tuning.warmstart import load_priors
-from tuning.workload import fit_winner
+from tuning.workload import make_workload
 
 if TYPE_CHECKING:
     from tuning.sweeptraces import SweepTraces
@@ -231,7 +231,7 @@ class _Run:
         # A trial's resources may be elsewhere. On a machine of our own, though, a second
         # process would only import the framework that this one needs anyway, to log.
         here = cluster.own and not spec.resources.gang
-        fit = partial(fit_winner, workload) if here else remote_fit(shared, spec.resources)
+        fit = local_fit(workload) if here else remote_fit(shared, spec.resources)
         registration = Registration(
             self.task,
             self.ledger,

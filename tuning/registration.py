@@ -5,9 +5,9 @@ A call that was cut off is taken up by the next one, which finds the version if 
 
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from typing import Any
+from functools import cache
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -15,8 +15,9 @@ from msgspec import structs
 
 from tuning.console import SweepConsole
 from tuning.crossvalidation import fold_scores, mean_and_std
+from tuning.data import Labels, Rows
 from tuning.errors import NotBetterError, SweepError, TrackingError, TuningError
-from tuning.flavors import require_flavor
+from tuning.fitted import Fit, Fitted
 from tuning.goals import feasible, pareto_set
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest, Outcome, Trial, TrialState
@@ -24,7 +25,6 @@ from tuning.mlflowfaults import MLFLOW_ERRORS
 from tuning.probes import without_password
 from tuning.progress import Progress
 from tuning.quiet import muted_stderr
-from tuning.refit import Fit
 from tuning.registry import HOLDOUT_SCORE, Winner, find_version, give_alias, open_registry, register
 from tuning.reporting.facts import Ending, write_ending
 from tuning.reporting.making import REPORT_FILE, new_ending, note_fitted, write_report
@@ -33,6 +33,7 @@ from tuning.selection import select
 from tuning.spec import Task
 from tuning.tracking import REFUSED, TRIAL_ID, Tracker
 from tuning.trainers.factory import in_one_line
+from tuning.trainers.trainer import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +136,26 @@ class Registration:
         version = find_version(client, spec.model, self.tracker.parent_id)
         if version is None:
             self.progress.say(f"fitting trial {winner.number} on all training rows")
-            fitted = cache(partial(fit, winner.params, *self.task.holdout_rows, winner.segments))
-            with muted_stderr():
-                require_flavor(self.task.trainer.flavor).prepare()
-                self._require_better(client, winner, lambda: fitted()[0])
-                model, holdout = fitted()
-            if spec.metric not in holdout:
-                raise KeyError(f"score() reports no {spec.metric!r}")
-            run_ids = self.tracker.run_id(winner), self.tracker.parent_id
-            self.progress.say("registering")
-            with muted_stderr():
-                note_fitted(self.ledger, self._ending(winner), self.task, model, holdout)
-                version = register(client, self.task, Winner(winner, *run_ids, model, holdout))
+            with ExitStack() as stack:
+                fitted = cache(lambda: stack.enter_context(fit(winner.params, winner.segments)))
+                version = self._made(client, winner, fitted)
         return version, give_alias(client, version)
+
+    def _made(
+        self, client: MlflowClient, winner: Trial, fitted: Callable[[], Fitted]
+    ) -> ModelVersion:
+        spec = self.task.spec
+        with muted_stderr():
+            self._require_better(client, winner, lambda *rows: fitted().score(*rows))
+            holdout = fitted().score(*self.task.holdout_rows)
+        if spec.metric not in holdout:
+            raise KeyError(f"score() reports no {spec.metric!r}")
+        run_ids = self.tracker.run_id(winner), self.tracker.parent_id
+        self.progress.say("registering")
+        with muted_stderr():
+            note_fitted(self.ledger, self._ending(winner), self.task, fitted(), holdout)
+            made = Winner(winner, *run_ids, fitted(), holdout)
+            return register(client, self.task, made, self.progress.say)
 
     def _ending(self, winner: Trial) -> Ending:
         return new_ending(
@@ -155,7 +163,7 @@ class Registration:
         )
 
     def _require_better(
-        self, client: MlflowClient, winner: Trial, model: Callable[[], Any]
+        self, client: MlflowClient, winner: Trial, score: Callable[[Rows, Labels], Metrics]
     ) -> None:
         spec = self.task.spec
         if spec.require_better is None or self.force:
@@ -166,7 +174,7 @@ class Registration:
             scores=list(fold_scores(winner.reports, spec.metric).values()),
             metric=spec.metric,
             sign=1.0 if spec.mode == "max" else -1.0,
-            model=model,
+            score=score,
         )
         verdict = judge_contender(client, spec.model, contender, spec.require_better)
         if not verdict.better:

@@ -23,9 +23,11 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from tuning.crossvalidation import fold_scores, mean_and_std
-from tuning.flavors import make_signature, pinned_requirements, require_flavor
+from tuning.fitted import Fitted, Say
+from tuning.flavors import make_signature, require_flavor
 from tuning.home import Home
 from tuning.ledger import Trial
+from tuning.modelstore import ModelStore
 from tuning.provenance import git_commit
 from tuning.seen import ROWS_FILE, encode_hashes, row_hashes
 from tuning.spec import Task
@@ -58,7 +60,7 @@ class Winner:
     trial: Trial
     trial_run_id: str
     sweep_run_id: str
-    model: Any
+    fitted: Fitted
     holdout: Metrics
     """What the refitted model scored on the rows that no fold saw."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -99,22 +101,28 @@ def get_version(client: MlflowClient, model: str, version: str) -> ModelVersion 
         raise
 
 
-def register(client: MlflowClient, task: Task, winner: Winner) -> ModelVersion:
-    """Log the model and create its version. Call `find_version` first."""
+def register(client: MlflowClient, task: Task, winner: Winner, say: Say) -> ModelVersion:
+    """Log the model and create its version. Call `find_version` first.
+
+    Args:
+        client: Of tracking store and registry.
+        task: The winner's.
+        winner: The model and what is known of it.
+        say: Told of a detour on the model's way into the store.
+    """
     spec = task.spec
     tags = version_tags(task, winner)
-    flavor = require_flavor(task.trainer.flavor)
     rows, _ = task.training_rows
     example = rows[:EXAMPLE_ROWS]
-    with mlflow.start_run(run_id=winner.sweep_run_id):
-        logged = flavor.log(
-            winner.model,
-            name=spec.model,
-            signature=make_signature(rows, flavor.outputs(winner.model, example)),
-            input_example=example,
-            pip_requirements=pinned_requirements(flavor.packages),
-            metadata=_metadata(task, winner, tags),
-        )
+    run = client.get_run(winner.sweep_run_id)
+    store = ModelStore(mlflow.get_tracking_uri(), run.info.artifact_uri, winner.sweep_run_id)
+    arguments = {
+        "name": spec.model,
+        "signature": make_signature(rows, winner.fitted.outputs(example)),
+        "input_example": example,
+        "metadata": _metadata(task, winner, tags),
+    }
+    logged = winner.fitted.log(store, require_flavor(task.trainer.flavor), arguments, say)
     _remember_rows(client, task, winner.sweep_run_id)
     try:
         client.create_registered_model(spec.model)
@@ -123,7 +131,7 @@ def register(client: MlflowClient, task: Task, winner: Winner) -> ModelVersion:
             raise
     return client.create_model_version(
         spec.model,
-        source=logged.model_uri,
+        source=logged.uri,
         run_id=winner.sweep_run_id,
         tags=tags,
         model_id=logged.model_id,

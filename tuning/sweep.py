@@ -28,7 +28,6 @@ from tuning.resources import ResourcesSpec
 from tuning.spec import SweepSpec, Task
 from tuning.stopping import Rule, make_rule
 from tuning.trainable import SweepTrial
-from tuning.workload import Workload
 
 TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard file per trial
@@ -125,31 +124,6 @@ def _reserved(resources: ResourcesSpec) -> dict[str, float] | tune.PlacementGrou
     # Tune's actor only passes on what its workers say: an empty bundle.
     bundles = [{}, *([resources.per_worker] * resources.num_workers)]
     return tune.PlacementGroupFactory(bundles, strategy=resources.placement_strategy)
-
-
-def make_workload(task: Task, folder: Path | None = None) -> Workload:
-    """Gather what trials need, and no row of the hold-out.
-
-    Args:
-        task: The sweep.
-        folder: The sweep's, visible to all nodes; None keeps no checkpoints.
-    """
-    rows, labels = task.training_rows
-    spec = task.spec
-    return Workload(
-        spec.trainer,
-        spec.options,
-        task.problem,
-        spec.metric,
-        rows,
-        labels,
-        task.split.folds,
-        spec.measured,
-        folder,
-        spec.checkpoint_every_s,
-        spec.traces,
-        spec.resources,
-    )
 
 
 def seasoned_rule(spec: SweepSpec, split: Split, trials: Iterable[Trial]) -> Rule:

@@ -16,10 +16,12 @@ from tuning.data import Labels, Rows
 from tuning.exploring import Segment, extended, one_epoch
 from tuning.flavors import require_flavor
 from tuning.measuring import measure
+from tuning.modelstore import Logged, ModelStore
+from tuning.quiet import muted_stderr
 from tuning.space import Params
 from tuning.tracing import open_trial_traces
 from tuning.trainers.trainer import Evolving, Metrics, Workers
-from tuning.workload import Workload, fit_winner
+from tuning.workload import Workload, fit_rows
 
 ERROR = "error"
 """Key of a step's traceback: what a trainer raises is its trial's outcome, not the process's."""
@@ -211,17 +213,42 @@ class PopulationWork:
 
 
 class FitWork:
-    """The winner's fit on all training rows."""
+    """The winner's model, in the process that fits it; it need not leave it."""
 
     def __init__(self, workload: Workload, workers: Workers) -> None:
         self._workload = workload
         self._workers = workers
 
-    def fit(
-        self, params: Params, rows: Rows, labels: Labels, segments: tuple[Segment, ...]
-    ) -> tuple[Any, Metrics]:
-        """Fit, and score these hold-out rows."""
-        return fit_winner(self._workload, params, rows, labels, segments, self._workers)
+    def fit(self, params: Params, segments: tuple[Segment, ...]) -> None:
+        """Fit all training rows with these parameters; with `segments`, as they say."""
+        workload = self._workload
+        self._trainer = workload.make_trainer(self._workers)
+        self._flavor = require_flavor(self._trainer.flavor)
+        with muted_stderr():
+            self._flavor.prepare()
+        self._model = fit_rows(self._trainer, params, workload.rows, workload.labels, segments)
+
+    def score(self, rows: Rows, labels: Labels) -> Metrics:
+        """Measure the model."""
+        return self._trainer.score(self._model, rows, labels)
+
+    def outputs(self, rows: Rows) -> Any:
+        """Answer as the served model will, an array."""
+        return None if self._workers.rank else self._flavor.outputs(self._model, rows)
+
+    def model(self) -> Any:
+        """Hand the model out."""
+        return None if self._workers.rank else self._model
+
+    def log(self, store: ModelStore, arguments: Mapping[str, Any]) -> Logged | None:
+        """Log the model from here."""
+        if self._workers.rank:
+            return None
+        with muted_stderr():
+            return store.log(self._flavor, self._model, arguments)
+
+    def close(self) -> None:
+        """Nothing is left to send."""
 
 
 @dataclass(frozen=True, slots=True)

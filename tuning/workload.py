@@ -7,7 +7,7 @@ only fits the winner need not.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuning.data import Labels, Rows
 from tuning.exploring import Segment, refit_evolved
@@ -15,7 +15,10 @@ from tuning.folds import Positions
 from tuning.resources import ResourcesSpec
 from tuning.tracespec import TracesSpec
 from tuning.trainers.factory import make_trainer
-from tuning.trainers.trainer import Evolving, Fold, Metrics, Problem, Trainer, Workers
+from tuning.trainers.trainer import Evolving, Fold, Problem, Trainer, Workers
+
+if TYPE_CHECKING:
+    from tuning.spec import Task  # which trials' processes need not
 
 ALONE = Workers()
 ONE_CORE = ResourcesSpec()
@@ -48,18 +51,29 @@ class Workload:
         return make_trainer(self.trainer, replace(self.problem, workers=workers), self.options)
 
 
-def fit_winner(
-    workload: Workload,
-    params: Any,
-    holdout_rows: Rows,
-    holdout_labels: Labels,
-    segments: tuple[Segment, ...] = (),
-    workers: Workers = ALONE,
-) -> tuple[Any, Metrics]:
-    """Fit all training rows and score the hold-out, once; with `segments`, as they say."""
-    trainer = workload.make_trainer(workers)
-    model = fit_rows(trainer, params, workload.rows, workload.labels, segments)
-    return model, trainer.score(model, holdout_rows, holdout_labels)
+def make_workload(task: "Task", folder: Path | None = None) -> Workload:
+    """Gather what trials need, and no row of the hold-out.
+
+    Args:
+        task: The sweep.
+        folder: The sweep's, visible to all nodes; None keeps no checkpoints.
+    """
+    rows, labels = task.training_rows
+    spec = task.spec
+    return Workload(
+        spec.trainer,
+        spec.options,
+        task.problem,
+        spec.metric,
+        rows,
+        labels,
+        task.split.folds,
+        spec.measured,
+        folder,
+        spec.checkpoint_every_s,
+        spec.traces,
+        spec.resources,
+    )
 
 
 def fit_rows(

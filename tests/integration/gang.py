@@ -11,8 +11,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from tuning.gang import Gang
 from tuning.spec import SweepSpec, check_sweep
-from tuning.sweep import make_workload
 from tuning.work import FoldsWork
+from tuning.workload import make_workload
 
 
 def main(spec_json: str, params_json: str) -> None:

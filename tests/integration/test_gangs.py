@@ -29,10 +29,10 @@ from tests.integration.sweeping import (
 from tests.stores import new_mlflow
 from tuning.space import Params
 from tuning.spec import SweepSpec, check_sweep
-from tuning.sweep import make_workload
 from tuning.tracking import SCHEDULE, TRACEBACK, TRIAL_STATE
 from tuning.trainers.trainer import Workers
 from tuning.work import FoldsWork
+from tuning.workload import make_workload
 
 pytestmark = [pytest.mark.ray, pytest.mark.thorough]
 

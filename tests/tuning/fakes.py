@@ -26,7 +26,9 @@ class FakeTrainer:
     process; `hold`, with which calls wait there for a file `go` once that many were noted;
     `gates`, several such numbers, with a file `go-NUMBER` for each; `fail_below`, under which
     `x` raises; `die_below`, under which it ends its process; `die_at`, the calls in which it
-    does, by number from 1; `noise`, by which it differs from fold to fold; `refit_raises`.
+    does, by number from 1; `noise`, by which it differs from fold to fold; `refit_raises`;
+    `writers`, a folder in which each process is noted that writes the model; `refit_dies`, how
+    many processes a refit ends, noted there, too.
     """
 
     metrics: tuple[str, ...] = SCORES
@@ -52,7 +54,13 @@ class FakeTrainer:
     def refit(self, params: Params, rows: Rows, labels: Labels) -> Any:
         if self._options.get("refit_raises"):
             raise ValueError("refit: no\nat length")
-        return DummyClassifier().fit(rows, labels)
+        if "writers" not in self._options:
+            return DummyClassifier().fit(rows, labels)
+        folder = Path(self._options["writers"])
+        if len(list(folder.glob("died-*"))) < self._options.get("refit_dies", 0):
+            (folder / f"died-{os.getpid()}").touch()
+            os._exit(1)
+        return Written(str(folder)).fit(rows, labels)
 
     def score(self, model: Any, rows: Rows, labels: Labels) -> Metrics:
         return {"accuracy": float(np.mean(model.predict(rows) == labels)), "pid": 0.0}
@@ -70,6 +78,18 @@ class FakeTrainer:
             while n_calls > gate and not (folder / name).exists():
                 time.sleep(POLL_S)
         return n_calls
+
+
+class Written(DummyClassifier):  # type: ignore[misc]
+    """Notes each process that writes it, into a file or to another process."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __getstate__(self) -> Any:
+        (Path(self.folder) / f"wrote-{os.getpid()}").touch()
+        return super().__getstate__()
 
 
 class JoinedTrainer(FakeTrainer):

@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from tests.stores import new_mlflow
 from tuning.book import Book
 from tuning.crossvalidation import cross_validate, cut_folds
+from tuning.fitted import local_fit
 from tuning.flavors import require_flavor
 from tuning.goals import feasible
 from tuning.home import Home
@@ -21,6 +22,7 @@ from tuning.spec import SweepSpec, Task, check_sweep
 from tuning.suggestion import make_suggestions
 from tuning.tracking import Tracker
 from tuning.trainers.trainer import Metrics
+from tuning.workload import make_workload
 
 FOREST: dict[str, Any] = {
     "data": {"bundled": "iris"},
@@ -92,8 +94,9 @@ def register_winner(home: Home, task: Task, trials: list[Trial], tracker: Tracke
     kept = feasible(trials, task.spec.limits)
     winner = select(kept, metric=task.spec.metric, mode=task.spec.mode)
     assert winner is not None
-    model = task.trainer.refit(winner.params, *task.training_rows)
-    holdout = task.trainer.score(model, *task.holdout_rows)
     client: MlflowClient = open_registry(home)
     ids = tracker.run_id(winner), tracker.parent_id
-    give_alias(client, register(client, task, Winner(winner, *ids, model, holdout)))
+    with local_fit(make_workload(task))(winner.params, ()) as fitted:
+        holdout = fitted.score(*task.holdout_rows)
+        made = Winner(winner, *ids, fitted, holdout)
+        give_alias(client, register(client, task, made, print))

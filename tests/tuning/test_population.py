@@ -9,8 +9,8 @@ from tuning.exploring import Segment
 from tuning.population import PopulationTrial
 from tuning.space import Params
 from tuning.spec import SweepSpec, check_sweep
-from tuning.sweep import make_workload
 from tuning.work import epoch_reports
+from tuning.workload import make_workload
 
 pytestmark = pytest.mark.ray  # imports Ray and PyTorch, though it starts no cluster
 

@@ -1,7 +1,6 @@
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,11 +8,13 @@ from tests.stores import new_mlflow
 from tests.tuning.test_registry import home_at
 from tests.tuning.trials import trial
 from tuning.console import SweepConsole
+from tuning.fitted import local_fit
 from tuning.ledger import Ledger, Manifest, Outcome, Trial
 from tuning.progress import Progress
 from tuning.registration import Registration
 from tuning.spec import SweepSpec, check_sweep
 from tuning.tracking import Tracker
+from tuning.workload import make_workload
 
 pytestmark = pytest.mark.ray  # imports Ray and MLflow's stores, though it starts no cluster
 
@@ -41,15 +42,11 @@ def registered(folder: Path, trials: Sequence[Trial]) -> tuple[Outcome, Trial]:
     tracker = Tracker(home, SPEC, manifest)
     tracker.open(trials)
 
-    def fit(params: Any, rows: Any, labels: Any, segments: Any) -> Any:
-        model = task.trainer.refit(params, *task.training_rows)
-        return model, task.trainer.score(model, rows, labels)
-
     with Progress(SPEC, console) as progress:
         registration = Registration(
             task, ledger, manifest, home, console, "s.yaml", False, tracker, progress
         )
-        made = registration.register(list(trials), fit)
+        made = registration.register(list(trials), local_fit(make_workload(task)))
     tracker.close()
     return made
 

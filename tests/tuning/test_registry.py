@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from tests.tuning import sequential
 from tests.tuning.trials import trial
+from tuning.fitted import local_fit
 from tuning.flavors import predicted_codes, require_flavor
 from tuning.home import Home
 from tuning.ledger import Manifest
@@ -23,6 +24,7 @@ from tuning.registry import Winner, find_version, get_version, give_alias, open_
 from tuning.spec import SweepSpec, Task, check_sweep
 from tuning.synthetic import Recipe, make_frame
 from tuning.tracking import Tracker
+from tuning.workload import make_workload
 
 pytestmark = pytest.mark.ray
 
@@ -99,15 +101,16 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
         tracker.open([])
         tracker.close()
         params = dict(fields["space"])
-        models[name] = task.trainer.refit(params, *task.training_rows)
-        winner = Winner(
-            trial(0, 0.75, 0.25, params=params),
-            "trial-run",
-            tracker.parent_id,
-            models[name],
-            task.trainer.score(models[name], *task.holdout_rows),
-        )
-        register(client, task, winner)
+        with local_fit(make_workload(task))(params, ()) as fitted:
+            models[name] = fitted.model()
+            winner = Winner(
+                trial(0, 0.75, 0.25, params=params),
+                "trial-run",
+                tracker.parent_id,
+                fitted,
+                fitted.score(*task.holdout_rows),
+            )
+            register(client, task, winner, print)
         tasks[name], run_ids[name] = task, tracker.parent_id
     return Registered(client, home, tasks, models, run_ids)
 

@@ -15,11 +15,11 @@ from tuning.crossvalidation import Report
 from tuning.ledger import Ledger, Trial
 from tuning.spec import SweepSpec, check_sweep
 from tuning.suggestion import make_suggestions
-from tuning.sweep import make_workload
 from tuning.sweeptraces import SweepTraces, TrialTraces
 from tuning.tracecontext import Parent, parse_parent
 from tuning.tracespec import TracesSpec
 from tuning.tracing import open_trial_traces, traced_sweep
+from tuning.workload import make_workload
 
 
 class Runs:

@@ -5,12 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
 from tuning.errors import ConfigError
-from tuning.flavors import predicted_codes, require_flavor
+from tuning.fitted import Fitted
+from tuning.flavors import predicted_codes
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest
 from tuning.reporting.facts import (
@@ -72,21 +72,23 @@ def write_report(ledger: Ledger, manifest: Manifest) -> Report:
     return Report(path, html, facts)
 
 
-def note_fitted(ledger: Ledger, ending: Ending, task: Task, model: Any, holdout: Metrics) -> None:
+def note_fitted(
+    ledger: Ledger, ending: Ending, task: Task, fitted: Fitted, holdout: Metrics
+) -> None:
     """Keep what the winner did on the hold-out."""
     rows, labels = task.holdout_rows
     matrix = pairs = None
     # A trainer of one's own may answer something else than its classes.
     with suppress(Exception):
-        outputs = require_flavor(task.trainer.flavor).outputs(model, rows)
+        outputs = fitted.outputs(rows)
         if task.problem.regression:
             pairs = thin_predictions(labels, outputs.reshape(len(labels)))
         else:
             codes = predicted_codes(outputs)
             matrix = confusion_matrix(labels, codes, len(task.table.classes))
     scores = {name: float(value) for name, value in holdout.items() if isfinite(value)}
-    fitted = replace(ending, holdout=scores, confusion=matrix, predictions=pairs)
-    write_ending(ledger.folder, fitted)
+    noted = replace(ending, holdout=scores, confusion=matrix, predictions=pairs)
+    write_ending(ledger.folder, noted)
 
 
 def new_ending(task: Task, where: str, sweep_run_id: str, trial_run_id: str) -> Ending:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -32,6 +33,7 @@ from tuning.space import Params
 from tuning.spec import SweepSpec, Task, check_sweep
 from tuning.tracking import DATA_HASH, PARAMS, SCHEDULE
 from tuning.trainers.factory import in_one_line
+from tuning.trainers.trainer import Metrics
 
 MOST_PARTS = 10
 """Parts into which a hold-out is cut; each is one pair of scores."""
@@ -50,8 +52,8 @@ class Contender:
     sign: float
     """1.0 where more is better, -1.0 where less is."""
 
-    model: Callable[[], Any]
-    """Fits it on all training rows; called only where a new hold-out decides."""
+    score: Callable[[Rows, Labels], Metrics]
+    """Measures it, fitted on all training rows; called only where a new hold-out decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +228,13 @@ def _on_new_rows(
     new, parts = _new_parts(client, champion, task)
     with _answering():
         model = require_flavor(other.trainer.flavor).load(uri)
+        scores = partial(other.trainer.score, model)
         theirs = [
-            _score(other, model, *_picked(other.holdout_rows, new[part]), contender.metric)
+            _deciding(other, scores(*_picked(other.holdout_rows, new[part])), contender.metric)
             for part in parts
         ]
-    model = contender.model()
     ours = [
-        _score(task, model, *_picked(task.holdout_rows, new[part]), contender.metric)
+        _deciding(task, contender.score(*_picked(task.holdout_rows, new[part])), contender.metric)
         for part in parts
     ]
     return ours, theirs
@@ -292,8 +294,7 @@ def _picked(holdout: tuple[Rows, Labels], positions: Any) -> tuple[Rows, Labels]
     return take_rows(rows, positions), labels[positions]
 
 
-def _score(task: Task, model: Any, rows: Rows, labels: Labels, metric: str) -> float:
-    scores = task.trainer.score(model, rows, labels)
+def _deciding(task: Task, scores: Metrics, metric: str) -> float:
     if metric not in scores:
         raise _IncomparableError(f"the trainer {task.spec.trainer!r} never reports {metric!r}")
     return float(scores[metric])

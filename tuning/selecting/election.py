@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from statistics import fmean
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -16,7 +15,7 @@ from rich.table import Table
 from tuning.authentication import ADDRESS_VARIABLE, LOCAL
 from tuning.crossvalidation import Report
 from tuning.errors import ConfigError, NotBetterError, SweepError
-from tuning.flavors import require_flavor
+from tuning.fitted import Fitted, Say, local_fit
 from tuning.home import Home
 from tuning.ledger import Trial, TrialState
 from tuning.mlflowfaults import reachable
@@ -45,8 +44,7 @@ from tuning.selecting.reading import read_candidates
 from tuning.selecting.rules import SelectionSpec
 from tuning.selecting.showing import show_ranking
 from tuning.spec import Task, check_sweep
-from tuning.trainers.trainer import Metrics
-from tuning.workload import fit_rows
+from tuning.workload import make_workload
 
 
 def run_selection(
@@ -71,7 +69,7 @@ def run_selection(
     client = open_runs(home)
     # The champion is loaded by MLflow's own functions, which look where they were told to.
     registry = open_registry(home)
-    with reachable(home):
+    with reachable(home), ExitStack() as stack:
         ranked = rank(read_candidates(client, spec), spec)
         show_ranking(console, ranked, spec.metric)
         winner = _winner(ranked, spec)
@@ -80,7 +78,7 @@ def run_selection(
         if champion is not None:
             _say(console, f"{_already(winner, champion)}, @{CHAMPION}")
             return
-        elected = _Elected(client, spec, winner)
+        elected = _Elected(client, spec, winner, stack)
         with muted_stderr():
             if version is None:
                 elected.require_data()
@@ -97,7 +95,7 @@ def run_selection(
             _say(console, _outcome_of(winner, version, appoint(client, version, force=force)))
             return
         with muted_stderr():
-            version = elected.register(registry)
+            version = elected.register(registry, partial(_say, console))
             alias = give_alias(client, version)
     console.print(_outcome(spec, winner, version, alias))
 
@@ -151,7 +149,18 @@ def _say(console: Console, line: str) -> None:
 class _Elected:
     """The winner, from its runs back to what was run."""
 
-    def __init__(self, client: MlflowClient, spec: SelectionSpec, winner: Candidate) -> None:
+    def __init__(
+        self, client: MlflowClient, spec: SelectionSpec, winner: Candidate, stack: ExitStack
+    ) -> None:
+        """Begin.
+
+        Args:
+            client: Of the runs.
+            spec: The rules.
+            winner: By the rules.
+            stack: Holds its model, and the cluster that it is on.
+        """
+        self._stack = stack
         self._client = client
         self._spec = spec
         self._winner = winner
@@ -182,14 +191,13 @@ class _Elected:
             scores=self._winner.scores,
             metric=self._spec.metric,
             sign=self._spec.sign,
-            model=lambda: self._fitted()[0],
+            score=lambda *rows: self._fitted().score(*rows),
         )
         return judge_contender(self._client, self._spec.model, contender, rule)
 
-    def register(self, client: MlflowClient) -> ModelVersion:
+    def register(self, client: MlflowClient, say: Say) -> ModelVersion:
         """Fit on all training rows, and make it a version."""
-        require_flavor(self._task().trainer.flavor).prepare()
-        model, holdout = self._fitted()
+        holdout = self._fitted().score(*self._task().holdout_rows)
         winner = self._winner
         trial = Trial(
             winner.trial,
@@ -200,27 +208,22 @@ class _Elected:
             reports=_reports(winner.scores, self._spec.metric),
         )
         tags = {SELECTION: self._spec.name}
-        made = Winner(trial, winner.run_id, winner.sweep_run_id, model, holdout, tags)
-        return register(client, self._task(), made)
+        made = Winner(trial, winner.run_id, winner.sweep_run_id, self._fitted(), holdout, tags)
+        return register(client, self._task(), made, say)
 
-    def _fit(self) -> tuple[Any, Metrics]:
+    def _fit(self) -> Fitted:
         task = self._task()
-        rows, labels = task.holdout_rows
-        if (os.environ.get(ADDRESS_VARIABLE) or LOCAL) == LOCAL:
-            trainer, training = task.trainer, task.training_rows
-            model = fit_rows(trainer, self._params(), *training, self._segments())
-            return model, trainer.score(model, rows, labels)
-        import ray  # noqa: PLC0415, seconds, which a fit in this process need not pay
+        fit = local_fit(make_workload(task))
+        if (os.environ.get(ADDRESS_VARIABLE) or LOCAL) != LOCAL:
+            import ray  # noqa: PLC0415, seconds, which a fit in this process need not pay
 
-        from tuning.cluster import ray_cluster  # noqa: PLC0415, as above
-        from tuning.refit import remote_fit  # noqa: PLC0415, as above
-        from tuning.sweep import make_workload  # noqa: PLC0415, as above
+            from tuning.cluster import ray_cluster  # noqa: PLC0415, as above
+            from tuning.refit import remote_fit  # noqa: PLC0415, as above
 
-        resources = task.spec.resources
-        with ExitStack() as stack:
-            stack.enter_context(ray_cluster(resources))
+            resources = task.spec.resources
+            self._stack.enter_context(ray_cluster(resources))
             fit = remote_fit(ray.put(make_workload(task)), resources)
-            return fit(self._params(), rows, labels, self._segments())
+        return self._stack.enter_context(fit(self._params(), self._segments()))
 
 
 def _task(client: MlflowClient, spec: SelectionSpec, winner: Candidate) -> Task:
