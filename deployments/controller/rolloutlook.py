@@ -33,7 +33,9 @@ def seen_of(
     """
     model = rollout.model
     aliases = observed.registry.aliases.get(model, {})
+    registered = model in observed.registry.aliases
     if observed.registry.asked_at_s < known_since_s:
+        registered = True
         aliases = {STABLE_ALIAS: rollout.stable}
         if rollout.challenger is not None:
             aliases[CANARY_ALIAS] = rollout.challenger
@@ -51,6 +53,7 @@ def seen_of(
         },
         counts={version: counts(model, version) for version in versions},
         hosted=model in observed.specs,
+        registered=registered,
         missing=frozenset(version for name, version in heard.missing if name == model),
         told=heard.told,
         measured=heard.measured,

@@ -33,7 +33,14 @@ from deployments.rollout.endings import (
     unwell,
     with_passed,
 )
-from deployments.rollout.looking import failing, is_dropped, look, start_evidence, verdict
+from deployments.rollout.looking import (
+    failing,
+    is_dropped,
+    is_judged_anew,
+    look,
+    start_evidence,
+    verdict,
+)
 from deployments.rollout.plan import Step, StepKind
 from deployments.rollout.seen import Seen
 from deployments.rollout.state import Advanced, Event, Phase, Rollout, changed
@@ -146,7 +153,7 @@ def _walk(rollout: Rollout, seen: Seen) -> Advanced:
     """Carry out the present step, and those after it, up to one that waits."""
     step = rollout.current
     if step is None:
-        reason = "all steps are passed" if rollout.plan.steps else rollout.reason
+        reason = "all steps are passed" if rollout.plan.steps else rollout.why or rollout.reason
         return finish(rollout, seen, reason)
     return STEPS[step.kind](rollout, step, seen)
 
@@ -189,6 +196,8 @@ def _pause(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
 
 
 def _analysis(rollout: Rollout, step: Step, seen: Seen) -> Advanced:
+    if not is_judged_anew(rollout):
+        return Advanced(rollout)  # at the next look
     outcome, reason = verdict(rollout)
     if outcome is Verdict.FAILED and not rollout.plan.promotes:
         return finish(rollout, seen, reason)  # with what it found

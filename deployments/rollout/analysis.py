@@ -154,7 +154,7 @@ def _find(evidence: Evidence, signal: Signal, level: float, risk: float) -> Find
     return Finding(
         signal=signal.name,
         verdict=verdict,
-        reason=_reason(signal, verdict, shown, (low, high)),
+        reason=_reason(signal, verdict, shown, (low, high), begun=bool(segments)),
         dry_run=signal.dry_run,
         canary=value_of(signal, canary),
         n_canary=canary.count,
@@ -169,10 +169,15 @@ def _find(evidence: Evidence, signal: Signal, level: float, risk: float) -> Find
 
 
 def _reason(
-    signal: Signal, verdict: Verdict, sides: tuple[Sums, Sums], interval: tuple[float, float]
+    signal: Signal,
+    verdict: Verdict,
+    sides: tuple[Sums, Sums],
+    interval: tuple[float, float],
+    *,
+    begun: bool,
 ) -> str:
     if not any(side.count for side in sides):
-        return f"{signal.name}: nothing was counted yet"
+        return f"{signal.name}: nothing was counted {'at these weights ' if begun else ''}yet"
     canary, stable = (_shown(signal, side) for side in sides)
     measured = f"{signal.name} {canary}"
     if signal.is_compared:

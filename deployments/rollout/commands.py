@@ -65,6 +65,7 @@ def start(request: Request, identity: str, now_s: float) -> Advanced:
         follows=request.follows,
         challenger=request.challenger,
         clock_s=now_s,
+        why=request.reason,
         reason=request.reason,
     )
     shown = ", ".join(arm.version for arm in request.versions)
@@ -120,6 +121,9 @@ def _resume(rollout: Rollout, by: str, reason: str) -> Advanced | str:
 def _approve(rollout: Rollout, by: str, reason: str) -> Advanced | str:
     if not rollout.waits_for_approval:
         return "its present step waits for no approval"
+    if rollout.paused_by:
+        # Whoever paused it has yet to say `resume`, and had a reason.
+        reason = f"{reason}; still {rollout.reason}"
     return changed(rollout, "approved", by, approved=True, reason=reason)
 
 
@@ -127,7 +131,7 @@ def _promote(rollout: Rollout, by: str, reason: str) -> Advanced | str:
     if rollout.arms:
         return "an A/B test promotes nothing: start a rollout of the version that won"
     if not rollout.begun:
-        return f"version {rollout.version} is not ready: {rollout.reason}"
+        return f"its rollout has not begun yet: {rollout.reason}"
     return promote(rollout, reason, by)
 
 

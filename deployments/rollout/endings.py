@@ -48,6 +48,7 @@ def lost(rollout: Rollout, seen: Seen) -> Advanced | None:
     | what happened                                 | outcome                         |
     |-----------------------------------------------|---------------------------------|
     | the model is hosted no longer                 | aborted                         |
+    | the model was deleted from the registry       | aborted                         |
     | somebody made the version champion            | successful, "promoted by hand"  |
     | somebody made another version champion        | aborted                         |
     | a version was deleted from the registry       | aborted                         |
@@ -56,6 +57,8 @@ def lost(rollout: Rollout, seen: Seen) -> Advanced | None:
     """
     if not seen.hosted:
         return abort(rollout, "the model is no longer hosted", seen, judged=True)
+    if not seen.registered:
+        return abort(rollout, "the model was deleted from the registry", seen, judged=True)
     moved = seen.champion not in {None, rollout.stable}
     if moved and seen.champion != rollout.version:
         return abort(rollout, f"champion was moved to {seen.champion}", seen, judged=True)
@@ -161,7 +164,7 @@ def finish(rollout: Rollout, seen: Seen, reason: str, actor: str = CONTROLLER) -
     if not rollout.plan.promotes:
         return changed(
             rollout, "reported", actor, phase=Phase.SUCCESSFUL, weight=0, mirror=0, judged=True,
-            ended_at_s=seen.now_s, reason=reason,
+            step=len(rollout.plan.steps), ended_at_s=seen.now_s, reason=reason,
         )  # fmt: skip
     waiting = not_agreed(rollout, seen, "confirm-promotion")
     if waiting is not None:

@@ -80,6 +80,11 @@ def verdict(rollout: Rollout) -> tuple[Verdict, str]:
     return combine([*findings, *assessments(rollout)])
 
 
+def is_judged_anew(rollout: Rollout) -> bool:
+    """Whether the judgements are those of the present weights, and not of the last ones."""
+    return all(each.step == rollout.epoch for each in rollout.evidence.values())
+
+
 def outcome(rollout: Rollout, version: str) -> tuple[str, str]:
     """What became of a version, and why: of one that could have been promoted, how it ended.
 

@@ -90,6 +90,9 @@ class Seen:
     """Cumulative, by version."""
 
     hosted: bool = True
+    registered: bool = True
+    """Whether the registry has the model."""
+
     missing: frozenset[str] = frozenset()
     """Versions that the registry has no longer."""
 

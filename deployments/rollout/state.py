@@ -134,6 +134,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     tallies: Mapping[str, Counts] = {}
     """What each has done since, up to the end."""
 
+    why: str = ""
+    """Why it was started."""
+
     reason: str = ""
     """Why it is where it is."""
 

@@ -62,6 +62,10 @@ def at_half(**changes: Any) -> Rollout:
             "version 2 is not ready: its first replica is starting", id="loads",
         ),
         pytest.param(
+            begun(PLAN, follows=True, challenger="2"), seen(registered=False, champion=None),
+            "aborted", 0, "the model was deleted from the registry", id="model-deleted",
+        ),
+        pytest.param(
             begun(PLAN), seen(versions=of(FAILED)), "aborted", 0,
             "version 2 could not be loaded: RuntimeError: weights file is torn", id="cannot-load",
         ),
@@ -228,6 +232,30 @@ def test_a_good_canary_goes_all_the_way_and_says_why() -> None:
         found = event.numbers["2"]["errors"]
         assert found["n_canary"] > 0
         assert found["n_stable"] > 0
+
+
+def test_an_analysis_goes_by_what_was_counted_at_its_own_weight() -> None:
+    analysis: dict[str, Any] = {"analysis": {}}
+    pause: dict[str, Any] = {"pause": {"duration_s": 6}}
+    plan = a_plan({"setWeight": 30}, analysis, pause, {"setWeight": 50}, analysis)
+    rollout, canary, stable = begun(plan), Counts(), Counts()
+    while rollout.weight < 50:
+        canary = Counts(requests=canary.requests + 300)
+        stable = Counts(requests=stable.requests + 700)
+        rollout = advance(rollout, later(counted(canary, stable), rollout)).rollout
+
+    # Nobody asks any more: nothing is known of 50 %, whatever 30 % has shown.
+    held = run(rollout, counted(canary, stable), most=100)
+    assert held.rollout.step == 4
+    assert held.events == ()
+    assert held.rollout.reason.startswith("errors: nothing was counted at these weights yet")
+
+    more = counted(
+        Counts(requests=canary.requests + 2_000), Counts(requests=stable.requests + 2_000)
+    )
+    done = run(held.rollout, more, most=3)
+    assert done.rollout.phase is Phase.PROMOTING
+    assert "0.0% of 2000" in done.events[0].reason
 
 
 def test_what_was_counted_before_is_no_evidence() -> None:

@@ -46,6 +46,20 @@ def test_what_is_asked_is_done_and_written_down(
         assert done.rollout.weight == 0
 
 
+def test_an_approval_leaves_a_pause_by_hand_and_its_reason() -> None:
+    paused = command(WAITING, Action.PAUSE, "bob", NOW_S, "lunch")
+    assert not isinstance(paused, str)
+
+    approved = command(paused.rollout, Action.APPROVE, "ada", NOW_S)
+
+    assert not isinstance(approved, str)
+    assert approved.rollout.phase is Phase.PAUSED
+    assert approved.rollout.reason == "approved by ada; still paused by bob: lunch"
+    resumed = command(approved.rollout, Action.RESUME, "bob", NOW_S)
+    assert not isinstance(resumed, str)
+    assert run(resumed.rollout, seen(), most=3).rollout.phase is Phase.PROMOTING
+
+
 @pytest.mark.parametrize(
     ("rollout", "action", "words"),
     [
@@ -54,7 +68,7 @@ def test_what_is_asked_is_done_and_written_down(
         (PENDING, Action.RESUME, "nobody has paused it"),
         (PENDING, Action.APPROVE, "waits for no approval"),
         (USER_PAUSED, Action.APPROVE, "waits for no approval"),
-        (PENDING, Action.PROMOTE, "version 2 is not ready: asked for"),
+        (PENDING, Action.PROMOTE, "its rollout has not begun yet: asked for"),
         (AB, Action.PROMOTE, "an A/B test promotes nothing"),
         *[(PROMOTING, action, "being promoted already") for action in Action],
         *[(OVER, action, "its rollout is over: aborted, bad") for action in Action],
