@@ -21,6 +21,7 @@ from deployments.predictor.predictor import DEPLOYMENT
 from deployments.protocols.tensors import Array, Signature
 from deployments.rollout.seen import Checked
 from deployments.traffic.table import ModelRoutes, Route
+from tuning.probes import first_line
 
 ASKER = "check"
 """Stands where a gateway names itself to a replica."""
@@ -90,15 +91,15 @@ def kept(check: Check, signature: Signature) -> list[HeldOut]:
     """
     if check.requests is not None:
         return requests_of(check.requests, Path(check.requests).read_bytes(), signature)
+    uri = f"models:/{check.model}/{check.version}"
+    nothing = f"no input example of version {check.version}, and no file of requests"
     with tempfile.TemporaryDirectory(prefix="rf-check-") as folder:
-        uri = f"models:/{check.model}/{check.version}/{EXAMPLE}"
         try:
-            path = mlflow.artifacts.download_artifacts(uri, dst_path=folder)
+            if EXAMPLE not in {each.path for each in mlflow.artifacts.list_artifacts(uri)}:
+                raise ConfigError(nothing)
+            path = mlflow.artifacts.download_artifacts(f"{uri}/{EXAMPLE}", dst_path=folder)
         except (MlflowException, OSError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ConfigError(
-                f"no input example of version {check.version}, and no file of requests: {reason}"
-            ) from None
+            raise ConfigError(f"{nothing}: {first_line(error)}") from None
         return example_of(Path(path).read_bytes(), signature)
 
 

@@ -49,7 +49,7 @@ def rollout_view(rollout: Rollout, routes: ModelRoutes | None) -> RolloutView:
         actor=rollout.actor,
         step=rollout.step,
         steps=[str(step) for step in rollout.plan.steps],
-        weight=rollout.weight or sum(arm.weight for arm in rollout.arms),
+        weight=_weight(rollout),
         mirror=rollout.mirror,
         step_left_s=_step_left_s(rollout),
         deadline_left_s=_deadline_left_s(rollout),
@@ -79,6 +79,12 @@ def event_view(row: EventRow) -> EventView:
         reason=row.reason,
         numbers=msgspec.json.decode(row.numbers),
     )
+
+
+def _weight(rollout: Rollout) -> int:
+    if not rollout.arms or not rollout.begun or rollout.phase.is_final:
+        return rollout.weight
+    return sum(arm.weight for arm in rollout.arms)
 
 
 def _verdict(rollout: Rollout) -> Literal["successful", "failed", "inconclusive"] | None:

@@ -58,7 +58,9 @@ def test_the_input_example_of_a_version() -> None:
 
 
 def test_a_version_without_one() -> None:
-    with pytest.raises(ConfigError, match="no input example of version 2, and no file of"):
+    with pytest.raises(
+        ConfigError, match=r"no input example of version 2, and no file of requests$"
+    ):
         kept(check("2"), signature_from_mlflow(SIGNATURE))
 
 

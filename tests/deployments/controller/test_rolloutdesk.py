@@ -63,7 +63,7 @@ def test_a_rollback_to_the_warm_previous_version_takes_one_tick(office: Office) 
     office.world.run(most=3)
     ended = office.current()
     assert (ended.id, ended.strategy, ended.phase) == (rollback.id, "rollback", "successful")
-    assert ended.reason == "ready"
+    assert ended.reason == "rolled back by ada: it is bad"
     assert office.world.registry.aliases["m"] == {"champion": "1"}
 
 
