@@ -13,7 +13,8 @@ from urllib.parse import quote
 from rich.console import Console
 
 from deployments.controlclient import DEFAULT_URL, URL_VARIABLE, ControlClient, ControlError
-from deployments.rolloutscreen import ENDED, Rollout, line, overview, screen
+from deployments.rolloutscreen import ENDED, Rollout, line, overview, plain, screen
+from deployments.schema import is_version
 from deployments.watching import WATCH_S, patiently, redrawing
 from tuning.configfile import read_yaml
 
@@ -49,9 +50,14 @@ def add_rollout_command(commands: Any) -> None:
     start = _action(actions, "start", _start, "try a version", needs_model=True)
     which = start.add_mutually_exclusive_group()
     which.add_argument(
-        "--version", metavar="V", help="version; the alias `challenger` if not given"
+        "--version",
+        type=_version,
+        metavar="V",
+        help="version; the alias `challenger` if not given",
     )
-    which.add_argument("--versions", nargs="+", metavar="V", help="arms of an A/B test")
+    which.add_argument(
+        "--versions", nargs="+", type=_version, metavar="V", help="arms of an A/B test"
+    )
     start.add_argument(
         "--rollout",
         metavar="NAME|FILE",
@@ -70,14 +76,16 @@ def add_rollout_command(commands: Any) -> None:
         action.add_argument("--reason", default="", metavar="TEXT", help="for the log")
 
     back = _action(actions, "rollback", _rollback, "bring a version back", needs_model=True)
-    back.add_argument("--version", metavar="V", help="any registered one; else the previous")
+    back.add_argument(
+        "--version", type=_version, metavar="V", help="any registered one; else the previous"
+    )
     back.add_argument("--reason", default="", metavar="TEXT", help="for the log")
 
     history = _action(
         actions, "history", _history, "what was rolled out, and why", needs_model=True
     )
     history.add_argument(
-        "--limit", type=int, default=10, metavar="N", help="%(default)s if not given"
+        "--limit", type=_limit, default=10, metavar="N", help="%(default)s if not given"
     )
     history.add_argument("--events", action="store_true", help="each step, with who and why")
 
@@ -98,6 +106,18 @@ def _action(
     )
     action.set_defaults(run=_asking(run))
     return action
+
+
+def _version(text: str) -> str:
+    if not is_version(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: should be a version's number, such as 3")
+    return text
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_LISTED:
+        raise argparse.ArgumentTypeError(f"{text!r}: should be a number from 1 to {MOST_LISTED}")
+    return int(text)
 
 
 def _asking(
@@ -164,11 +184,14 @@ def _rollback(options: argparse.Namespace, client: ControlClient, console: Conso
 
 def _history(options: argparse.Namespace, client: ControlClient, console: Console) -> int:
     path = f"{_path(options.model)}/rollouts"
-    for found in client.get(f"{path}?limit={options.limit}")["rollouts"]:
-        console.print(f"{_time(found['started_at_s'])}  {line(found)}", soft_wrap=True)
+    rollouts = client.get(f"{path}?limit={options.limit}")["rollouts"]
+    if not rollouts:
+        _say(console, f"model {options.model!r} never had a rollout")
+    for found in rollouts:
+        _say(console, f"{_time(found['started_at_s'])}  {line(found)}")
         if options.events:
             for event in client.get(f"{path}/{quote(found['id'])}/events")["events"]:
-                console.print(f"  {_event(event)}", soft_wrap=True)
+                _say(console, f"  {_event(event)}")
     return 0
 
 
@@ -204,7 +227,7 @@ def _shown_until_it_ends(look: Callable[[], Rollout], console: Console) -> Rollo
         while True:
             if line(found) != said:
                 said = line(found)
-                console.print(said, soft_wrap=True)
+                _say(console, said)
             if found["phase"] in ENDED:
                 return found
             time.sleep(WATCH_S)
@@ -230,16 +253,21 @@ def _watch_all(client: ControlClient, console: Console) -> int:
                 now = [line(each) for each in found]
                 for text in now:
                     if text not in said:
-                        console.print(text, soft_wrap=True)
+                        _say(console, text)
                 said = now
             time.sleep(WATCH_S)
             found = patiently(lambda: client.get("/rollouts")["rollouts"], ControlError)
 
 
+def _say(console: Console, text: str) -> None:
+    """Print one line, in which brackets are brackets."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
 def _event(event: dict[str, Any]) -> str:
     change = f" {event['before']} → {event['after']}" if event["after"] else ""
     reason = f": {event['reason']}" if event["reason"] else ""
-    return f"{_time(event['at_s'])}  {event['actor']}  {event['kind']}{change}{reason}"
+    return plain(f"{_time(event['at_s'])}  {event['actor']}  {event['kind']}{change}{reason}")
 
 
 def _time(at_s: float) -> str:

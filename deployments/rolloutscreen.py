@@ -35,7 +35,7 @@ def screen(rollout: Rollout) -> RenderableType:
     """Show one rollout: where it is, both sides, and what judges it."""
     parts: list[RenderableType] = [headline(rollout)]
     if rollout["reason"]:
-        parts.append(Text(f"  {rollout['reason']}"))
+        parts.append(Text(f"  {plain(rollout['reason'])}"))
     if rollout["steps"]:
         parts.append(_steps(rollout))
     parts += [Text(f"  {line}", style="dim") for line in times(rollout)]
@@ -63,9 +63,20 @@ def headline(rollout: Rollout) -> Text:
 
 def line(rollout: Rollout) -> str:
     """The same with the reason, for where there is no terminal to redraw."""
-    steps = f"  step {rollout['step']} of {len(rollout['steps'])}" if rollout["steps"] else ""
-    reason = f"  {rollout['reason']}" if rollout["reason"] else ""
+    steps = f"  step {place(rollout)} of {len(rollout['steps'])}" if rollout["steps"] else ""
+    reason = f"  {plain(rollout['reason'])}" if rollout["reason"] else ""
     return f"{headline(rollout).plain}{steps}{reason}"
+
+
+def plain(text: str) -> str:
+    """Write out what would move a terminal's cursor, or change its colours."""
+    shown = (char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return "".join(shown)
+
+
+def place(rollout: Rollout) -> int:
+    """The present step, counted from 1; of one that has passed them all, the last."""
+    return min(int(rollout["step"]) + 1, len(rollout["steps"]))
 
 
 def times(rollout: Rollout) -> Iterator[str]:
@@ -112,14 +123,15 @@ def overview(rollouts: Sequence[Rollout]) -> RenderableType:
             rollout["model"],
             f"{rollout['strategy']} {rollout['stable'] or '-'} → {versions}",
             Text(rollout["phase"], style=COLOURS.get(rollout["phase"], "")),
-            f"{rollout['step']}/{len(rollout['steps'])}",
+            f"{place(rollout)}/{len(rollout['steps'])}",
             f"{rollout['weight']} %",
             _error_rates(rollout["sides"]),
             next((duration(left) for left, _ in _waits(rollout)), ""),
         )
     # Below, since a column beside these would be a word wide in a narrow terminal.
     reasons = [(each["model"], each["reason"]) for each in ordered if each["reason"]]
-    return Group(table, *(Text.assemble((model, "bold"), f": {why}") for model, why in reasons))
+    lines = (Text.assemble((model, "bold"), f": {plain(why)}") for model, why in reasons)
+    return Group(table, *lines)
 
 
 def _steps(rollout: Rollout) -> RenderableType:
@@ -164,5 +176,6 @@ def _judges(rollout: Rollout) -> Table:
     judges += [(each["name"], each["phase"], each) for each in rollout["rules"]]
     for name, verdict, each in judges:
         shown = f"{name} (dry run)" if each["dry_run"] else name
-        table.add_row(shown, Text(verdict, style=COLOURS.get(verdict, "")), each["reason"])
+        reason = Text(plain(each["reason"]))
+        table.add_row(shown, Text(verdict, style=COLOURS.get(verdict, "")), reason)
     return table

@@ -107,7 +107,7 @@ def test_watching_ends_with_the_rollout(
     lines = out.splitlines()
     assert status == expected
     assert len(lines) == 2, "one for each change"
-    assert lines[-1] == f"churn canary to 2 from 1  {phase}  step 1 of 3  over"
+    assert lines[-1] == f"churn canary to 2 from 1  {phase}  step 2 of 3  over"
 
 
 def test_watching_outlives_a_fleet_that_is_away_for_a_moment(
@@ -159,6 +159,43 @@ def test_history_with_its_events(desk: FakeDesk, capsys: pytest.CaptureFixture[s
     first, second = out.splitlines()
     assert first.startswith("1970-01-01 00:16:40Z  churn canary to 2")
     assert second == "  1970-01-01 00:17:40Z  ada  step setWeight 5 → analysis: step done"
+
+
+@pytest.mark.parametrize("command", [["history", "churn"], ["status", "churn", "--watch"]])
+def test_brackets_in_a_reason_are_text(
+    desk: FakeDesk, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    desk.rollouts = [make_rollout(phase="aborted", reason="cannot open [/opt/weights.bin] [red]")]
+
+    _, out, _ = run(capsys, *command)
+
+    assert out.rstrip().endswith("step 2 of 3  cannot open [/opt/weights.bin] [red]")
+
+
+def test_a_history_of_nothing_says_so(desk: FakeDesk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.rollouts = []
+
+    assert run(capsys, "history", "churn")[:2] == (0, "model 'churn' never had a rollout\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["start", "churn", "--version", "abc"], "--version: 'abc': should be a version's number"),
+        (["rollback", "churn", "--version", "0"], "--version: '0': should be a version's number"),
+        (["start", "churn", "--versions", "2", "x"], "--versions: 'x': should be a version's"),
+        (["history", "churn", "--limit", "0"], "--limit: '0': should be a number from 1 to 100"),
+        (["history", "churn", "--limit", "all"], "--limit: 'all': should be a number from 1"),
+    ],
+)
+def test_what_cannot_be_an_argument_is_refused_before_anybody_is_asked(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], fault: str
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["rollout", *arguments])
+
+    assert refused.value.code == 2
+    assert fault in capsys.readouterr().err
 
 
 def test_what_the_fleet_refuses_is_one_line(

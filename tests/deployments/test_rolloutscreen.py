@@ -108,8 +108,28 @@ def test_dry_runs_say_so() -> None:
 
 def test_one_line_where_nothing_can_be_redrawn() -> None:
     assert line(make_rollout().model_dump()) == (
-        "churn canary to 2 from 1  progressing  weight 5 %  step 1 of 3  too little data"
+        "churn canary to 2 from 1  progressing  weight 5 %  step 2 of 3  too little data"
     )
+
+
+def test_whatever_a_reason_says_it_moves_no_cursor() -> None:
+    reason = "\x1b[2Jboo [/opt/weights.bin]\nnext \u202eback"
+    findings = [make_finding(reason=reason)]
+    rollout = make_rollout(reason=reason, findings=findings).model_dump()
+
+    texts = [line(rollout), shown(screen(rollout)), shown(overview([rollout]))]
+
+    for text in texts:
+        assert r"\x1b[2Jboo [/opt/weights.bin]\nnext \u202eback" in text
+        assert "\x1b" not in text
+
+
+def test_one_that_passed_all_its_steps_is_at_none_of_them() -> None:
+    rollout = make_rollout(phase="successful", step=3).model_dump()
+
+    assert "step 3 of 3" in line(rollout)
+    assert "·" not in shown(screen(rollout))
+    assert "▶" not in shown(screen(rollout))
 
 
 def test_arms_stand_in_for_the_version() -> None:
