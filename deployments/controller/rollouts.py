@@ -15,6 +15,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 from sqlalchemy.exc import SQLAlchemyError
 
+from deployments.controller.challengers import Challengers
 from deployments.controller.checks import Checks
 from deployments.controller.counts import FleetCounts
 from deployments.controller.decide import Observation
@@ -26,18 +27,13 @@ from deployments.controller.rolloutrows import event_of, event_rows, rollout_of,
 from deployments.controller.rules import SignalRules
 from deployments.controller.shares import Asked, asked_by, versions_of
 from deployments.rollout.advance import advance
-from deployments.rollout.aftermath import Task, checkable, due, is_settled, measurable, with_done
-from deployments.rollout.analysis import Verdict
-from deployments.rollout.commands import Request, equal_arms, start
-from deployments.rollout.looking import outcome
+from deployments.rollout.aftermath import checkable, is_settled, measurable, with_done
+from deployments.rollout.commands import Request, start
 from deployments.rollout.seen import Seen
-from deployments.rollout.state import Advanced, Phase, Rollout
-from deployments.rollout.strategies import plan_of
+from deployments.rollout.state import Advanced, Rollout
 from deployments.rolloutspec import RolloutSpec
-from deployments.rolloutspec import rollout_of as settings_of
-from deployments.schema import CANARY_ALIAS, STABLE_ALIAS
 from deployments.store.feedback import FeedbackStore
-from deployments.store.rollouts import RolloutRow, RolloutStore
+from deployments.store.rollouts import RolloutStore
 from deployments.store.store import FleetStore
 
 logger = logging.getLogger(__name__)
@@ -46,9 +42,6 @@ LEASE = "rollouts"
 
 RENEW_S = 2.0
 """Between two renewals of the lease, seconds."""
-
-MOST_LOOKED_AT = 1000
-"""Rollouts of one model in which a version is looked for."""
 
 REGISTRY_CALLS = 2
 """Writes to the registry at a time: they compute as much as they wait, and where fifty versions
@@ -124,7 +117,7 @@ class Rollouts:
         self._holder = holder
         self._monotonic = monotonic
         self._held: dict[str, _Held] = {}
-        self._judged: set[tuple[str, str]] = set()
+        self._challengers = Challengers(store)
         self._told: dict[str, int] = {}
         self._known_since_s: dict[str, float] = {}
         self._renew_at_s = 0.0
@@ -167,7 +160,8 @@ class Rollouts:
         changed = self._outside.collect()
         if not self._lead() or not observed.registry.answered:
             return False
-        begun = self._begin(list(self._due(observed, templates)), observed.now_s)
+        due = self._challengers.due(observed, templates, self.rollouts)
+        begun = self._begin(list(due), observed.now_s)
         self._outside.look_for(self._unnamed(observed))
         if any(not held.rollout.phase.is_final for held in self._held.values()):
             self._counts.read()
@@ -194,12 +188,10 @@ class Rollouts:
             if rollout is not None:
                 held[row.id] = _Held(rollout, row.revision, self._monotonic())
                 self._hear(rollout, row.revision)
-        for key, each in held.items():
+        for key in held:
             self._known_since_s.setdefault(key, self._monotonic())
-            if not each.rollout.phase.is_final:
-                # Whatever came of them before, they are tried now.
-                self._judged -= {(each.rollout.model, it) for it in each.rollout.versions}
         self._held = held
+        self._challengers.note(self.rollouts)
         self._told = {key: told for key, told in self._told.items() if key in held}
         self._known_since_s = {
             key: since_s for key, since_s in self._known_since_s.items() if key in held
@@ -224,59 +216,6 @@ class Rollouts:
                 logger.info("rollouts are %s", "judged here" if self.leads else "judged elsewhere")
         return self.leads
 
-    def _due(
-        self, observed: Observation, templates: Mapping[str, RolloutSpec]
-    ) -> Iterable[Request]:
-        """Rollouts that the alias `challenger` asks for."""
-        active = {each.model for each in self.rollouts if not each.phase.is_final}
-        # An alias that is about to be taken away asks for nothing.
-        active |= {
-            each.model
-            for each in self.rollouts
-            if any(effect.task is Task.CLEAR for effect in due(each))
-        }
-        for model, spec in observed.specs.items():
-            settings = settings_of(spec, templates)
-            aliases = observed.registry.aliases.get(model, {})
-            stable, version = aliases.get(STABLE_ALIAS), aliases.get(CANARY_ALIAS)
-            if settings is None or model in active or stable is None or version is None:
-                continue
-            if version == stable or self._is_judged(model, version):
-                continue
-            yield Request(
-                model=model,
-                versions=equal_arms([version]),
-                stable=stable,
-                plan=plan_of(settings),
-                actor=CANARY_ALIAS,
-                reason=f"{CANARY_ALIAS} was moved to version {version}",
-                follows=True,
-                challenger=version,
-            )
-
-    def _is_judged(self, model: str, version: str) -> bool:
-        if (model, version) in self._judged:
-            return True
-        row = self._latest(model, version)
-        if row is None:
-            return False
-        rollout = rollout_of(row)
-        if rollout is not None and not _is_judged(rollout, version):
-            return False
-        self._judged.add((model, version))
-        if row.settled:
-            outcome = f"which was judged ({row.phase}): start it by name to try it again"
-            logger.info("%s: %s names version %s, %s", model, CANARY_ALIAS, version, outcome)
-        return True
-
-    def _latest(self, model: str, version: str) -> RolloutRow | None:
-        """The last rollout that was about a version."""
-        for row in self._store.history(model, MOST_LOOKED_AT):
-            rollout = rollout_of(row)
-            if version in ((row.version,) if rollout is None else rollout.versions):
-                return row
-        return None
-
     def _begin(self, requests: Iterable[Request], now_s: float) -> bool:
         created = [start(request, uuid4().hex[:12], now_s) for request in requests]
         rows = [(row_of(each.rollout), event_rows(each, now_s)) for each in created]
@@ -298,7 +237,7 @@ class Rollouts:
                 observed,
                 self._counts.of,
                 self._outside.heard(before),
-                is_judged=self._is_judged,
+                is_judged=self._challengers.is_judged,
                 known_since_s=self._known_since_s.get(before.id, 0.0),
             )
             done = advance(before, seen)
@@ -382,14 +321,6 @@ def _stalled(held: _Held, error: Exception) -> _Decided:
     if held.rollout.reason != reason:
         logger.error("rollout %s %s", held.rollout.id, reason, exc_info=error)
     return _Decided(held, Advanced(replace(held.rollout, reason=reason)), None)
-
-
-def _is_judged(rollout: Rollout, version: str) -> bool:
-    """Whether a rollout has said that a version is not to be tried again by itself."""
-    if rollout.plan.promotes or rollout.phase is not Phase.SUCCESSFUL:
-        return rollout.judged
-    # A comparison promotes nothing: what was not worse may well be rolled out after it.
-    return outcome(rollout, version)[0] == Verdict.FAILED
 
 
 def _decisions(rollout: Rollout) -> Rollout:
