@@ -59,17 +59,18 @@ class Fitted:
         Raises:
             Exception: Whatever MLflow's stores raise here, or the flavor anywhere.
         """
-        if self._is_here or store.is_anywhere:
+        if not self._is_here and store.is_anywhere:
             try:
                 logged: Logged = self._team.call("log", store, arguments)
             except Exception as error:
                 cause = getattr(error, "cause", None) or error  # Ray's error wraps it
-                if self._is_here or not isinstance(cause, MLFLOW_ERRORS):
+                if not isinstance(cause, MLFLOW_ERRORS):
                     raise
                 say(f"the process that fitted the model cannot upload it: {first_line(cause)}")
             else:
                 return logged
-        say("fetching the model, to upload it from here")
+        if not self._is_here:
+            say("fetching the model, to upload it from here")
         return store.log(flavor, self.model(), arguments)
 
 

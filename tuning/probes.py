@@ -4,11 +4,15 @@ import errno
 import re
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tuning.errors import ConfigError
 
 DATABASE_SERVERS = ("postgresql", "mysql")
 FILE = "sqlite:///"
+
+PORTS = {"http": 80, "https": 443}
+"""Of servers whose address names none."""
 
 RAY_ADDRESS = re.compile(r"(?:ray://)?\[?(?P<host>[^\s/]+?)\]?:(?P<port>[0-9]{1,5})")
 """What names a machine."""
@@ -52,6 +56,21 @@ def require_database(uri: str) -> None:
             connection.exec_driver_sql("SELECT 1 FROM sqlite_master" if is_file else "SELECT 1")
     finally:
         engine.dispose()
+
+
+def require_server(uri: str) -> None:
+    """Raise at once what MLflow 3.17 would retry for minutes: a server that nothing leads to.
+
+    Args:
+        uri: Any address that MLflow takes; only those of servers are looked at.
+
+    Raises:
+        OSError: Nobody listens there, or what is sent there is lost.
+    """
+    address = urlsplit(uri)
+    port = address.port or PORTS.get(address.scheme)
+    if port is not None and address.scheme in PORTS:
+        socket.create_connection((address.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def is_missing_file(uri: str) -> bool:

@@ -17,6 +17,7 @@ from tuning.exploring import Segment, extended, one_epoch
 from tuning.flavors import require_flavor
 from tuning.measuring import measure
 from tuning.modelstore import Logged, ModelStore
+from tuning.probes import require_server
 from tuning.quiet import muted_stderr
 from tuning.space import Params
 from tuning.tracing import open_trial_traces
@@ -241,9 +242,10 @@ class FitWork:
         return None if self._workers.rank else self._model
 
     def log(self, store: ModelStore, arguments: Mapping[str, Any]) -> Logged | None:
-        """Log the model from here."""
+        """Log the model from here, which may be where nothing leads to the store."""
         if self._workers.rank:
             return None
+        require_server(store.tracking_uri)
         with muted_stderr():
             return store.log(self._flavor, self._model, arguments)
 

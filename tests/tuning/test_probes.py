@@ -13,6 +13,7 @@ from tuning.probes import (
     is_missing_file,
     require_database,
     require_ray,
+    require_server,
     without_password,
 )
 
@@ -113,3 +114,20 @@ def test_only_a_file_can_be_missing(tmp_path: Path) -> None:
 )
 def test_secrets_are_blanked_out(uri: str, shown: str) -> None:
     assert without_password(uri) == shown
+
+
+def test_a_server_that_nothing_leads_to_is_noticed() -> None:
+    (port,) = free_ports(1)
+
+    with pytest.raises(ConnectionRefusedError):
+        require_server(f"http://me:secret@127.0.0.1:{port}/mlflow")
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "postgresql://db/mlflow", "databricks", ""])
+def test_only_servers_are_looked_for(uri: str) -> None:
+    require_server(uri)
+
+
+def test_a_server_that_listens_is_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        require_server(f"http://127.0.0.1:{listening.getsockname()[1]}")
