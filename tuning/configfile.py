@@ -23,19 +23,10 @@ from pydantic import (
 from tuning.errors import ConfigError
 
 
-class Spec(BaseModel):
-    """Base of all specs: immutable, typo-proof, self-documenting.
+class KnownKeys(BaseModel):
+    """Base of what people write: typo-proof, self-documenting."""
 
-    Types are strict, since `true` is no number of trials and `"4"` is text.
-    """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -47,6 +38,15 @@ class Spec(BaseModel):
             if unknown:
                 raise ValueError(unknown_key(*unknown, allowed=allowed))
         return value
+
+
+class Spec(KnownKeys):
+    """Base of all specs: immutable, too.
+
+    Types are strict, since `true` is no number of trials and `"4"` is text.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -85,6 +85,7 @@ EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")
 PLAIN_WORDS: Mapping[str, str] = {
     "missing": "is missing",
     "model_type": "should be a mapping of keys to values",
+    "model_attributes_type": "should be a mapping of keys to values",
     "dict_type": "should be a mapping of keys to values",
     "list_type": "should be a list",
     "tuple_type": "should be a list",
@@ -106,6 +107,9 @@ PLAIN_WORDS: Mapping[str, str] = {
 
 ENUM = re.compile(r"<\w+\.\w+: ('[^']*')>")
 """How Python shows a member of an enumeration, whose value is what a file may say."""
+
+PYDANTIC_SUBJECT = re.compile(r"\b(Input|List|String|Tuple) should\b")
+"""What pydantic calls the value, which our lines quote before."""
 
 MOST_NESTED = 100
 """Levels of mappings and lists within one another that a file may have."""
@@ -194,26 +198,50 @@ def fault_lines(error: ValidationError, given: Any, *, where: str, path: str = "
         where: The file, which begins every fault.
         path: Where the value stands in the file; empty for all of it.
     """
-    lines: dict[str, tuple[str, str]] = {}
-    for fault in error.errors(include_url=False):
-        place = _place(fault["loc"], given, missing=fault["type"] == "missing")
-        message = (
-            ENUM.sub(r"\1", PLAIN_WORDS.get(fault["type"], fault["msg"]))
-            .removeprefix("Value error, ")
-            .replace("Input should", "should")
-            .replace("String should", "should")
-            .replace("Tuple should", "should")
-        )
-        value = fault.get("input")
-        start = f"{path}.{place}" if path and place and place[0] != "[" else path + place
-        # Our own validators already name the value.
-        if fault["type"] not in {"value_error", "missing"}:
-            start = _joined(start, f"{as_yaml(value):.{MOST_SHOWN}}")
-        # What fits no member of a union has a fault for each; one of the right type is closest.
-        line = _joined(where, start)
-        if line not in lines or lines[line][0].endswith("_type"):
-            lines[line] = fault["type"], message
-    return "\n".join(_joined(line, message) for line, (_, message) in lines.items())
+    return lines_of(error.errors(include_url=False), given, where=where, path=path)
+
+
+def lines_of(
+    faults: Iterable[Mapping[str, Any]], given: Any, *, where: str = "", path: str = ""
+) -> str:
+    """Render pydantic's faults as `fault_lines` does those of an error."""
+    placed = [(_place(fault, given), fault) for fault in faults]
+    outer = {place[:length] for place, _ in placed for length in range(len(place))}
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for place, fault in placed:
+        # Of a union, the member that was understood further is the one that was meant.
+        if not (_is_of_type(fault) and place in outer):
+            line = _joined(where, _start(path + _spelled(place, first=not path), fault))
+            found.setdefault(line, []).append(fault)
+    return "\n".join(_joined(line, _words(each)) for line, each in found.items())
+
+
+def _start(place: str, fault: Mapping[str, Any]) -> str:
+    # Our own validators already name the value.
+    if fault["type"] in {"value_error", "missing"}:
+        return place
+    return _joined(place, f"{as_yaml(fault.get('input')):.{MOST_SHOWN}}")
+
+
+def _words(faults: Sequence[Mapping[str, Any]]) -> str:
+    """Say what is wrong at one place; what fits no member of a union has a fault for each."""
+    closest = next((fault for fault in faults if not _is_of_type(fault)), None)
+    messages = list(dict.fromkeys(map(_message, faults)))
+    if closest is not None or len(messages) == 1:
+        return _message(closest or faults[0])
+    kinds = [message.removeprefix("should be ") for message in messages]
+    if "a number" in kinds:  # whole or not
+        kinds = [kind for kind in kinds if kind != "a whole number"]
+    return "should be " + " or ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+
+
+def _is_of_type(fault: Mapping[str, Any]) -> bool:
+    return str(fault["type"]).endswith("_type")
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    message = ENUM.sub(r"\1", PLAIN_WORDS.get(fault["type"], fault["msg"]))
+    return PYDANTIC_SUBJECT.sub("should", message.removeprefix("Value error, "))
 
 
 def as_yaml(value: object) -> str:
@@ -222,33 +250,39 @@ def as_yaml(value: object) -> str:
     return words[value] if value is None or isinstance(value, bool) else repr(value)
 
 
-def _place(parts: Sequence[int | str], given: Any, *, missing: bool) -> str:
-    """Spell the path to a fault as far as the given value goes.
+def _place(fault: Mapping[str, Any], given: Any) -> tuple[str | int, ...]:
+    """Follow the path to a fault as far as the given value goes.
 
     Beyond it, pydantic counts its own schema's parts, such as the members of a union.
     """
-
-    def is_missing(index: int) -> bool:
-        return missing and index == len(parts) - 1
-
-    place = ""
+    parts: Sequence[int | str] = fault["loc"]
+    place: tuple[str | int, ...] = ()
     for index, part in enumerate(parts):
-        if isinstance(part, str) and part.startswith("<"):
-            continue  # tag of a union's member, as no key of ours is spelled
+        if given is fault["input"] and fault["type"] != "missing":
+            break  # however much a member is called like a key
+        is_missing = fault["type"] == "missing" and index == len(parts) - 1
+        if isinstance(part, str) and (part.startswith("<") or isinstance(given, list | tuple)):
+            continue  # a union's member: no key of ours is spelled so, and a list has no keys
         if isinstance(given, Mapping):
             key = next((key for key in given if str(key) == str(part)), None)
-            if key is None and not is_missing(index):
+            if key is None and not is_missing:
                 break
-            place += f".{part}"
+            place += (str(part),)
             given = given.get(key)
         elif isinstance(given, list | tuple) and isinstance(part, int):
-            if part >= len(given) and not is_missing(index):
+            if part >= len(given) and not is_missing:
                 break
-            place += f"[{part}]"
+            place += (part,)
             given = given[part] if part < len(given) else None
         else:
             break
-    return place.removeprefix(".")
+    return place
+
+
+def _spelled(place: Sequence[str | int], *, first: bool) -> str:
+    """Write a path; `first` where nothing stands before it."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".") if first else text
 
 
 def _joined(*parts: str) -> str:

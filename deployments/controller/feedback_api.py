@@ -18,6 +18,7 @@ from pydantic import (
 
 from deployments.controller.feedback import Feedback, Outcome, Said
 from deployments.errors import MalformedRequestError, NotFoundError
+from tuning.configfile import KnownKeys
 
 MOST_AT_ONCE = 1_000
 """Requests that one call may be about."""
@@ -26,10 +27,8 @@ OneLabel = StrictBool | StrictInt | StrictFloat | StrictStr
 Number = StrictInt | StrictFloat
 
 
-class Item(BaseModel):
+class Item(KnownKeys):
     """What is said of one request."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     """Which model answered it."""
@@ -72,12 +71,12 @@ class Results(BaseModel):
 
 
 def _count(value: Any) -> str:
-    return "several" if isinstance(value, list) else "one"
+    return "<several>" if isinstance(value, list) else "<one>"
 
 
 Body = Annotated[
-    Annotated[Item, Tag("one")]
-    | Annotated[list[Item], Field(min_length=1, max_length=MOST_AT_ONCE), Tag("several")],
+    Annotated[Item, Tag("<one>")]
+    | Annotated[list[Item], Field(min_length=1, max_length=MOST_AT_ONCE), Tag("<several>")],
     Discriminator(_count),
 ]
 

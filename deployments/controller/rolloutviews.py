@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from deployments.controller.views import View
+from tuning.configfile import KnownKeys
 
 CommandName = Literal["pause", "resume", "approve", "promote", "abort"]
 """`approve` ends a pause that waits for somebody; `promote` skips all steps that are left."""
@@ -147,10 +148,8 @@ class Events(BaseModel):
     events: list[EventView]
 
 
-class StartRequest(BaseModel):
+class StartRequest(KnownKeys):
     """A rollout to start."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
     version: Version | None = None
     """The version to try; null takes the alias `challenger`."""
@@ -162,10 +161,8 @@ class StartRequest(BaseModel):
     """A template's name, or settings as a model's `rollout` takes them; null takes the model's."""
 
 
-class CommandRequest(BaseModel):
+class CommandRequest(KnownKeys):
     """Why something is asked."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
     reason: Text = ""
     """For the log."""

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tuning.configfile import KnownKeys
+
 State = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED", "UNKNOWN"]
 
 
@@ -89,10 +91,8 @@ class SweepComparison(View):
     """Where their specs differ."""
 
 
-class NewSweep(BaseModel):
+class NewSweep(KnownKeys):
     """A sweep to run."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
     spec: dict[str, Any]
     """What a sweep's YAML file holds. Files and trainers that it names must be on the cluster."""

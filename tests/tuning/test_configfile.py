@@ -1,10 +1,12 @@
 """Files that are no config at all get one line, never a traceback."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from tuning.configfile import MOST_NESTED, read_yaml
+from tuning.configfile import MOST_NESTED, Spec, fault_lines, read_yaml
 from tuning.errors import ConfigError
 
 
@@ -63,3 +65,47 @@ def test_nested_as_deep_as_is_allowed(tmp_path: Path) -> None:
     path.write_text("[" * MOST_NESTED + "]" * MOST_NESTED)
 
     assert isinstance(read_yaml(path), list)
+
+
+class Choice(Spec):
+    """A field of many types."""
+
+    value: bool | int | float | list[int | str] | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        pytest.param(
+            {"value": "x"},
+            "value: 'x': should be true or false, a number or a list",
+            id="no-member",
+        ),
+        pytest.param(
+            {"value": [1, {}]}, "value[1]: {}: should be a whole number or text", id="list-is-meant"
+        ),
+        pytest.param(
+            {"value": {"int": 1}},
+            "value: {'int': 1}: should be true or false, a number or a list",
+            id="key-called-as-a-member",
+        ),
+    ],
+)
+def test_what_fits_no_member_of_a_union_is_one_line(given: Any, line: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Choice.model_validate(given)
+
+    assert fault_lines(refused.value, given, where="") == line
+
+
+def test_a_key_with_a_dot_hides_no_other_fault() -> None:
+    class Named(Spec):
+        by_name: dict[str, Choice]
+
+    given = {"by_name": {"a": 5, "a.value": {"value": "x"}}}
+    with pytest.raises(ValidationError) as refused:
+        Named.model_validate(given)
+
+    first, second = fault_lines(refused.value, given, where="").splitlines()
+    assert first == "by_name.a: 5: should be a mapping of keys to values"
+    assert second.startswith("by_name.a.value.value: 'x': should be")

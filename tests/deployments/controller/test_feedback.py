@@ -188,13 +188,8 @@ def test_what_is_old_or_too_much_is_forgotten(fleet: Fixture) -> None:
         pytest.param(
             {**ONE, "label": [1, 2]}, 400, "request 'q1': 2 labels for 1 rows", id="rows"
         ),
-        pytest.param(ONE, 400, "give a label, a reward or both", id="nothing-said"),
-        pytest.param({**ONE, "label": {}}, 400, "label", id="no-label"),
-        pytest.param({**ONE, "lable": 1}, 400, "lable", id="misspelt"),
-        pytest.param({**ONE, "reward": "1"}, 400, "reward", id="text"),
-        pytest.param([], 400, "at least 1 item", id="empty"),
+        pytest.param([], 400, "body: []: should not be empty", id="empty"),
         pytest.param([{**ONE, "label": 1}] * (MOST_AT_ONCE + 1), 400, "at most 1000", id="many"),
-        pytest.param(7, 400, "body", id="no-object"),
     ],
 )  # fmt: skip
 def test_what_does_not_count_is_an_error(
@@ -206,6 +201,46 @@ def test_what_does_not_count_is_an_error(
 
     assert (found, reason in text) == (status, True), text
     assert fleet.store.totals() == {}
+
+
+@pytest.mark.parametrize(
+    ("item", "line"),
+    [
+        pytest.param(ONE, "body: give a label, a reward or both", id="nothing-said"),
+        pytest.param(
+            {**ONE, "label": {"a": 1}},
+            "label: {'a': 1}: should be true or false, a number, text or a list", id="mapping",
+        ),
+        pytest.param(
+            {**ONE, "label": {"bool": 1}},
+            "label: {'bool': 1}: should be true or false, a number, text or a list",
+            id="key-called-as-a-type",
+        ),
+        pytest.param(
+            {**ONE, "label": [1, {}]}, "label[1]: {}: should be true or false, a number or text",
+            id="label-of-a-row",
+        ),
+        pytest.param(
+            {**ONE, "reward": "x"}, "reward: 'x': should be a number or a list", id="reward"
+        ),
+        pytest.param(
+            [{**ONE, "label": 1}, {**ONE, "reward": None}],
+            "body[1]: give a label, a reward or both", id="one-of-several",
+        ),
+        pytest.param(
+            {**ONE, "lable": 1},
+            "body: unknown key 'lable' (did you mean 'label'?), allowed: label, model,"
+            " request_id, reward", id="misspelt",
+        ),
+        pytest.param(7, "body: 7: should be a mapping of keys to values", id="no-object"),
+        pytest.param(
+            {**ONE, "reward": "x" * 5000}, f"reward: '{'x' * 99}: should be a number or a list",
+            id="long",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_said_is_one_line(fleet: Fixture, item: Any, line: str) -> None:
+    assert fleet.refused(item) == (400, line)
 
 
 def test_numbers_that_json_does_not_know_are_refused(fleet: Fixture) -> None:

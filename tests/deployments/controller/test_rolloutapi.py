@@ -97,13 +97,19 @@ def test_who_asks_and_why_is_passed_on() -> None:
     [
         ("GET", "/api/v1/deployments/other/rollout", None, 404, "'other' is not hosted"),
         ("GET", f"{CHURN}/rollouts/r9/events", None, 404, "has no rollout 'r9'"),
-        ("GET", f"{CHURN}/rollouts?limit=0", None, 400, "query.limit"),
+        ("GET", f"{CHURN}/rollouts?limit=0", None, 400,
+         "query.limit: '0': should be greater than or equal to 1"),
         ("POST", f"{CHURN}/rollouts", {}, 409, "has an active rollout"),
-        ("POST", f"{CHURN}/rollouts", {"version": "v2"}, 400, "body.version"),
-        ("POST", f"{CHURN}/rollouts", {"versoin": "2"}, 400, "body.versoin"),
-        ("POST", f"{CHURN}/rollout/destroy", {}, 400, "path.command"),
+        ("POST", f"{CHURN}/rollouts", {"version": "v2"}, 400,
+         "version: 'v2': should be a version's number, such as 3"),
+        ("POST", f"{CHURN}/rollouts", {"version": 2.5}, 400, "version: 2.5: should be text"),
+        ("POST", f"{CHURN}/rollouts", {"version": "2", "rollout": 5}, 400,
+         "rollout: 5: should be text or a mapping of keys to values"),
+        ("POST", f"{CHURN}/rollouts", {"versoin": "2"}, 400,
+         "body: unknown key 'versoin' (did you mean 'version'?)"),
+        ("POST", f"{CHURN}/rollout/destroy", {}, 400, "path.command: 'destroy': should be 'pause'"),
     ],
-)
+)  # fmt: skip
 def test_what_is_refused(
     method: str, path: str, body: dict[str, Any] | None, status: int, text: str
 ) -> None:
@@ -111,3 +117,4 @@ def test_what_is_refused(
 
     assert found == status
     assert text in answer["error"]
+    assert "\n" not in answer["error"]
