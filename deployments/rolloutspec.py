@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from deployments.analysisspec import MOST_S, AnalysisSpec, Percent, Seconds, listed
-from tuning.configfile import Spec, meant
+from tuning.configfile import Spec, as_yaml, meant
 
 StrategyName = Literal["canary", "blueGreen", "rolling", "ab", "shadow"]
 
@@ -88,9 +88,15 @@ class StepSpec(Spec):
 
     @model_validator(mode="after")
     def _is_one_step(self) -> Self:
-        given = self.model_fields_set
-        if len(given) != 1 or getattr(self, next(iter(given))) is None:
-            raise ValueError("a step is one of setWeight, setMirror, check, pause, analysis")
+        given = self.model_dump(by_alias=True, exclude_unset=True)
+        if len(given) != 1 or None in given.values():
+            shown = ", ".join(f"{key}: {as_yaml(value)}" for key, value in given.items())
+            n_given = "two" if len(given) == 2 else len(given)
+            several = f"{n_given} given, " if len(given) > 1 else ""
+            raise ValueError(
+                f"{{{shown}}}: {several}a step is one of setWeight, setMirror, check, pause,"
+                " analysis"
+            )
         return self
 
 

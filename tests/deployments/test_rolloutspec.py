@@ -72,9 +72,21 @@ def test_a_template_is_what_its_models_get() -> None:
         ),
         pytest.param(
             {"steps": [{"setWeight": 5, "pause": {}}]},
-            "FILE: models.m.rollout.steps[0]: a step is one of setWeight, setMirror, check,"
-            " pause, analysis",
+            "FILE: models.m.rollout.steps[0]: {setWeight: 5, pause: {}}: two given, a step is one"
+            " of setWeight, setMirror, check, pause, analysis",
             id="two-steps-in-one",
+        ),
+        pytest.param(
+            {"steps": [{}]},
+            "FILE: models.m.rollout.steps[0]: {}: a step is one of setWeight, setMirror, check,"
+            " pause, analysis",
+            id="no-step",
+        ),
+        pytest.param(
+            {"steps": [{"pause": None}]},
+            "FILE: models.m.rollout.steps[0]: {pause: null}: a step is one of setWeight,"
+            " setMirror, check, pause, analysis",
+            id="step-that-is-null",
         ),
         pytest.param(
             {"steps": [{"check": {"requests": "kept.jsonl"}}]},
