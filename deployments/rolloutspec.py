@@ -5,7 +5,7 @@ that what people know goes on working; the other keys are ours, with their units
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -18,10 +18,21 @@ from pydantic import (
     model_validator,
 )
 
-from deployments.analysisspec import MOST_S, AnalysisSpec, Percent, Seconds, listed
+from deployments.analysisspec import (
+    MOST_S,
+    AnalysisSpec,
+    Percent,
+    Seconds,
+    SignalKindName,
+    listed,
+)
+from deployments.feedbackspec import FeedbackSettings
 from tuning.configfile import Spec, as_yaml, meant
 
 StrategyName = Literal["canary", "blueGreen", "rolling", "ab", "shadow"]
+
+FEEDBACK_KINDS: frozenset[SignalKindName] = frozenset({"mistakes", "reward"})
+"""Kinds of signals whose numbers are labels and rewards."""
 
 MOST_STEPS = 100
 MOST_HOOKS = 20
@@ -168,10 +179,13 @@ class RolloutSpec(Spec):
     """Whom to tell and ask."""
 
     max_surge: Annotated[int, Field(ge=1, le=100)] = 25
-    """Most percent of requests that a rolling version gains at once; other strategies ignore it."""
+    """Most percent of requests that a version gains at once; of `rolling` alone."""
 
     duration_s: Annotated[float, Field(gt=0, le=MOST_S)] | None = None
-    """Longest time that `ab` and `shadow` compare, seconds; None: until there is a verdict."""
+    """Longest time that `ab` and `shadow` compare, seconds; None: until there is a verdict.
+
+    Other strategies, and a shadow's own steps, have none.
+    """
 
     progress_deadline_s: Annotated[float, Field(gt=0, le=MOST_S)] = 600.0
     """Longest wait for a version to load, or for a verdict, seconds; pauses do not count."""
@@ -221,8 +235,8 @@ Rollout = Annotated[
 ]
 
 
-class RolloutSettings(Spec):
-    """The part of a model's settings that its rollouts go by."""
+class RolloutSettings(FeedbackSettings):
+    """The part of a model's settings that its rollouts go by, which may judge by feedback."""
 
     rollout: Rollout | None = None
     """How a version with the alias `challenger` earns its traffic: a template's name, or inline.
@@ -239,15 +253,54 @@ class RolloutSettings(Spec):
         return self
 
 
+def idle_settings(spec: RolloutSpec) -> Iterator[str]:
+    """Find what does nothing under the strategy, as `max_surge: 40: what is allowed`.
+
+    No validator, since a model in the fleet store whose settings are refused is left out.
+    """
+    strategy = f"the strategy is {spec.strategy!r}"
+    only_compares = spec.strategy == "ab" or (spec.strategy == "shadow" and not spec.steps)
+    if "max_surge" in spec.model_fields_set and spec.strategy != "rolling":
+        yield f"max_surge: {spec.max_surge}: is for 'rolling', {strategy}"
+    if spec.duration_s is not None and not only_compares:
+        steps = " with steps" if spec.strategy == "shadow" else ""
+        yield (
+            f"duration_s: {spec.duration_s:g}: is for 'ab', and 'shadow' without steps,"
+            f" {strategy}{steps}"
+        )
+    if spec.on_deadline != "abort" and only_compares:
+        yield f"on_deadline: {spec.on_deadline!r}: is for steps that have a deadline, {strategy}"
+    for index, hook in enumerate(spec.webhooks):
+        if hook.type == "confirm-promotion" and spec.strategy in {"ab", "shadow"}:
+            yield f"webhooks[{index}].type: {hook.type!r}: nothing is promoted, {strategy}"
+
+
 def rollout_fault(settings: RolloutSettings, templates: Mapping[str, RolloutSpec]) -> str | None:
-    """Say that a model names a template that there is not; None when all is well."""
+    """Say that a model names no template that there is, or lacks feedback for its rollout.
+
+    Returns:
+        None when all is well.
+    """
     name = settings.rollout
-    if not isinstance(name, str) or name in templates:
+    if isinstance(name, str) and name not in templates:
+        return (
+            f"rollout: {name!r}: no such template{meant(name, templates)},"
+            f" rollouts: {', '.join(sorted(templates)) or 'none'}"
+        )
+    return feedback_fault(settings, rollout_of(settings, templates) or RolloutSpec())
+
+
+def feedback_fault(settings: FeedbackSettings, rollout: RolloutSpec) -> str | None:
+    """Say that a rollout judges a model by feedback that it does not take; None if not so."""
+    if settings.feedback is not None:
         return None
-    return (
-        f"rollout: {name!r}: no such template{meant(name, templates)},"
-        f" rollouts: {', '.join(sorted(templates)) or 'none'}"
-    )
+    for name, signal in rollout.analysis.signals.items():
+        if signal.kind in FEEDBACK_KINDS:
+            return (
+                f"feedback: null: should be set, such as {{}}: the rollout's signal {name!r}"
+                f" of kind {signal.kind!r} counts nothing else"
+            )
+    return None
 
 
 def rollout_of(

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from deployments.controlspec import ControlSpec
-from deployments.feedbackspec import FeedbackSettings
 from deployments.logspec import LogsSpec
 from deployments.mirrorspec import MirrorSpec, named_versions
 from deployments.resourcespec import MOST, RayActorOptionsSpec
@@ -196,7 +195,7 @@ class AutoscalingSpec(Spec):
         return self
 
 
-class ModelSpec(MirrorSpec, FeedbackSettings, RolloutSettings):
+class ModelSpec(MirrorSpec, RolloutSettings):
     """How one model is hosted: each of its versions is an application of its own, or in a pool."""
 
     traffic: dict[str, Percent] = Field(default={STABLE_ALIAS: 100}, min_length=1)

@@ -13,7 +13,7 @@ from deployments.controller.facts import RegistryView, VersionFacts
 from deployments.controller.transports import inline_obstacle, runtime_of
 from deployments.predictor.gpu_budget import budget_fault
 from deployments.rollout.strategies import faults
-from deployments.rolloutspec import RolloutSpec
+from deployments.rolloutspec import RolloutSpec, idle_settings
 from deployments.schema import CANARY_ALIAS, ModelSpec, TorchSpec, is_version
 from deployments.userconfig import PoolSpec
 from tuning.configfile import meant, unknown_key
@@ -67,6 +67,8 @@ def pool_faults(pools: Mapping[str, PoolSpec]) -> Iterator[str]:
         fault = runtime_env_fault(spec.ray_actor_options.runtime_env)
         if fault is not None:
             yield f"pools.{pool}.ray_actor_options.{fault}"
+        if isinstance(spec.settings.rollout, RolloutSpec):
+            yield from _within(f"pools.{pool}.settings.rollout", spec.settings.rollout)
 
 
 def rollout_faults(
@@ -78,7 +80,11 @@ def rollout_faults(
         if isinstance(hosting.rollout, RolloutSpec):
             given[f"models.{model}.rollout"] = hosting.rollout
     for path, settings in given.items():
-        yield from (f"{path}.{fault}" for fault in faults(settings))
+        yield from _within(path, settings)
+
+
+def _within(path: str, rollout: RolloutSpec) -> Iterator[str]:
+    yield from (f"{path}.{fault}" for fault in (*faults(rollout), *idle_settings(rollout)))
 
 
 def runtime_env_fault(value: Any) -> str | None:

@@ -6,7 +6,7 @@ from deployments.controller.rolloutviews import StartRequest
 from deployments.errors import ConflictError, MalformedRequestError, NotFoundError
 from deployments.rollout.state import Phase, Rollout
 from deployments.rollout.strategies import AB, faults
-from deployments.rolloutspec import RolloutSpec
+from deployments.rolloutspec import RolloutSpec, idle_settings
 from deployments.schema import CANARY_ALIAS
 from tuning.configfile import meant
 from tuning.errors import ConfigError
@@ -107,7 +107,7 @@ def _settings(
         settings = RolloutSpec.load(given, path="rollout")
     except ConfigError as error:
         raise MalformedRequestError(str(error)) from None
-    found = [f"rollout.{fault}" for fault in faults(settings)]
+    found = [f"rollout.{fault}" for fault in (*faults(settings), *idle_settings(settings))]
     if found:
         raise MalformedRequestError("\n".join(found))
     return settings

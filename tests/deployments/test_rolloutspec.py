@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deployments.analysisspec import interval_s
-from deployments.rolloutspec import rollout_of
+from deployments.rolloutspec import RolloutSpec, idle_settings, rollout_of
 from deployments.userconfig import ModelsSpec
 from tuning.errors import ConfigError
 
@@ -87,6 +87,12 @@ def test_a_template_is_what_its_models_get() -> None:
             "FILE: models.m.rollout.steps[0]: {pause: null}: a step is one of setWeight,"
             " setMirror, check, pause, analysis",
             id="step-that-is-null",
+        ),
+        pytest.param(
+            {"analysis": {"signals": {"wrong": {"kind": "mistakes"}}}},
+            "FILE: models.m.feedback: null: should be set, such as {}: the rollout's signal"
+            " 'wrong' of kind 'mistakes' counts nothing else",
+            id="mistakes-without-feedback",
         ),
         pytest.param(
             {"steps": [{"check": {"requests": "kept.jsonl"}}]},
@@ -173,6 +179,62 @@ def test_settings_that_are_refused(rollout: Any, line: str) -> None:
         load(rollout)
 
     assert str(refused.value) == line
+
+
+@pytest.mark.parametrize("strategy", ["canary", "ab"])
+def test_a_template_that_judges_by_feedback_is_for_models_that_take_it(strategy: str) -> None:
+    signals = {"pay": {"kind": "reward", "allowed": 0.1}}
+    rollouts = {"paid": {"strategy": strategy, "analysis": {"signals": signals}}}
+    config = {"models": {"m": {"rollout": "paid", "feedback": {}}}, "rollouts": rollouts}
+
+    ModelsSpec.load(config)
+    pools = {"p": {"settings": {"rollout": "paid"}}}
+    with pytest.raises(ConfigError, match=r"^pools\.p\.settings\.feedback: null: .*'reward'"):
+        ModelsSpec.load(config | {"pools": pools})
+
+
+@pytest.mark.parametrize(
+    ("settings", "lines"),
+    [
+        pytest.param(
+            {"strategy": "canary", "duration_s": 5},
+            ["duration_s: 5: is for 'ab', and 'shadow' without steps, the strategy is 'canary'"],
+            id="time-of-a-canary",
+        ),
+        pytest.param(
+            {"strategy": "shadow", "duration_s": 5, "steps": [{"setMirror": 100}]},
+            [(
+                "duration_s: 5: is for 'ab', and 'shadow' without steps, the strategy is"
+                " 'shadow' with steps"
+            )],
+            id="time-of-steps",
+        ),
+        pytest.param(
+            {"strategy": "blueGreen", "max_surge": 25},
+            ["max_surge: 25: is for 'rolling', the strategy is 'blueGreen'"],
+            id="surge",
+        ),
+        pytest.param(
+            {
+                "strategy": "ab",
+                "on_deadline": "hold",
+                "webhooks": [{"name": "g", "type": "confirm-promotion", "url": "http://g"}],
+            },
+            [
+                "on_deadline: 'hold': is for steps that have a deadline, the strategy is 'ab'",
+                "webhooks[0].type: 'confirm-promotion': nothing is promoted, the strategy is 'ab'",
+            ],
+            id="end-of-a-comparison",
+        ),
+        pytest.param({"strategy": "shadow", "duration_s": 5}, [], id="time-of-a-shadow"),
+        pytest.param({"strategy": "rolling", "max_surge": 40}, [], id="surge-of-rolling"),
+        pytest.param({"duration_s": None}, [], id="null"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_nothing_under_the_strategy(
+    settings: dict[str, Any], lines: list[str]
+) -> None:
+    assert list(idle_settings(RolloutSpec.load(settings))) == lines
 
 
 def test_a_rollout_and_a_split_exclude_each_other() -> None:

@@ -178,6 +178,15 @@ def test_a_model_of_the_config_is_not_the_api_s(fleet: Fixture, method: str) -> 
         pytest.param(
             {"name": "wine", "x": 1}, 400, "body: unknown key 'x', allowed: name, spec", id="key"
         ),
+        pytest.param(
+            {"name": "wine", "spec": {"rollout": {"duration_s": 5}}}, 400,
+            "rollout.duration_s: 5: is for 'ab'", id="setting-of-another-strategy",
+        ),
+        pytest.param(
+            {"name": "wine", "spec": {"rollout": {
+                "analysis": {"signals": {"wrong": {"kind": "mistakes"}}}}}}, 400,
+            "spec.feedback: null: should be set", id="mistakes-without-feedback",
+        ),
         pytest.param({"name": "wine", "spec": 5}, 400, "spec: 5: should be a mapping", id="5"),
         pytest.param([], 400, "body: []: should be a mapping of keys to values", id="a-list"),
     ],

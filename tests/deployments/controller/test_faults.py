@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deployments.controller.facts import RegistryView, VersionFacts
-from deployments.controller.faults import model_faults, rollout_faults
+from deployments.controller.faults import model_faults, pool_faults, rollout_faults
 from deployments.schema import ModelSpec
 from deployments.userconfig import ModelsSpec
 from tests.fakes import SIGNATURE
@@ -63,3 +63,19 @@ def test_conditions_of_rollouts_that_cannot_be_read() -> None:
         "rollouts.t.analysis.rules[0].successCondition",
         "models.m.rollout.analysis.rules[0].successCondition",
     ]
+
+
+def test_settings_of_rollouts_that_do_nothing() -> None:
+    idle = {"strategy": "canary", "duration_s": 5}
+    spec = ModelsSpec.load({
+        "models": {"m": {"rollout": idle}},
+        "rollouts": {"t": idle},
+        "pools": {"p": {"settings": {"rollout": idle}}},
+    })  # fmt: skip
+
+    found = [*rollout_faults(spec.models, spec.rollouts), *pool_faults(spec.pools)]
+
+    assert [line.partition(": ")[0] for line in found] == [
+        "rollouts.t.duration_s", "models.m.rollout.duration_s",
+        "pools.p.settings.rollout.duration_s",
+    ]  # fmt: skip

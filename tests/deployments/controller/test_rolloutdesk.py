@@ -141,6 +141,8 @@ def test_arms_of_an_ab_test(office: Office) -> None:
             MalformedRequestError,
             r"rollout.analysis.rules\[0\].successCondition: condition 'result\[0\] <'",
         ),
+        ("m", {"version": "2", "rollout": {"duration_s": 5}}, MalformedRequestError,
+         "^rollout.duration_s: 5: is for 'ab'"),
         ("m", {"version": "2", "versions": ["3"]}, MalformedRequestError, "give one of them"),
         ("m", {"versions": ["3", "3"]}, MalformedRequestError, "stands twice"),
         ("m", {"versions": ["3"], "rollout": {}}, MalformedRequestError, "not 'canary'"),

@@ -134,6 +134,20 @@ def test_a_good_config_is_said_to_be_good(validate: Any) -> None:
             " values",
             id="models-are-a-list",
         ),
+        pytest.param(
+            hosting(churn={"rollout": {"strategy": "canary", "duration_s": 5}}),
+            "FILE: applications[0].deployments[0].user_config.models.churn.rollout.duration_s: 5:"
+            " is for 'ab', and 'shadow' without steps, the strategy is 'canary'",
+            id="setting-of-another-strategy",
+        ),
+        pytest.param(
+            hosting(churn={"rollout": {
+                "analysis": {"signals": {"wrong": {"kind": "mistakes"}}}}}),
+            "FILE: applications[0].deployments[0].user_config: models.churn.feedback: null: should"
+            " be set, such as {}: the rollout's signal 'wrong' of kind 'mistakes' counts nothing"
+            " else",
+            id="mistakes-without-feedback",
+        ),
     ],
 )  # fmt: skip
 def test_each_fault_is_one_line(validate: Any, content: Any, line: str) -> None:
