@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -26,11 +26,11 @@ from deployments.controller.dependencies import Dependencies
 from deployments.controller.door import ControlDoor
 from deployments.controller.doors import Doors
 from deployments.controller.facts import RegistryView
-from deployments.controller.failures import Failure
 from deployments.controller.faults import model_faults, pool_faults, rollout_faults
 from deployments.controller.feedback import Feedback
 from deployments.controller.gauges import RolloutWatch, fleet_gauges
 from deployments.controller.hosted import HostedModels
+from deployments.controller.loadfailures import LoadFailures
 from deployments.controller.moving import is_moving
 from deployments.controller.opening import open_door
 from deployments.controller.pools import pooled_models, versions_in
@@ -44,7 +44,7 @@ from deployments.logs import log_as_serve_does
 from deployments.settings import Settings
 from deployments.store.feedback import FeedbackStore
 from deployments.store.rollouts import RolloutStore
-from deployments.store.store import FleetStore, StoredFailure
+from deployments.store.store import FleetStore
 from deployments.telemetry import Snapshot
 from deployments.traffic.differences import Report
 from deployments.traffic.feedback import Remembered
@@ -95,14 +95,14 @@ class Controller:
         feedback = FeedbackStore(self._store.engine)
         self._feedback = Feedback(feedback, lambda: self._hosted.specs, clock)
         self._fingerprints: dict[str, str] = {}
-        self._failures: dict[str, Failure] = {}
+        self._failures = LoadFailures(self._store, self._guarded, clock)
         self._retirements = Retirements(clock)
         self._doors = Doors(clock)
         self._table: RoutingTable = EMPTY
         self._table_body = encode_table(EMPTY)
         self._changed = asyncio.Event()
         self._wake = asyncio.Event()
-        self._proofs = Proofs(self._note_proof, self._wake.set)
+        self._proofs = Proofs(self._failures.note_proof, self._wake.set)
         self._restored = False
         self._restoring = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
@@ -269,7 +269,7 @@ class Controller:
             specs=self._hosted.specs,
             registry=self._registry_view,
             applications=applications,
-            failures=self._failures,
+            failures=self._failures.known,
             table=self._table,
             retired_at_s=self._retirements.retired_at_s,
             endpoints=self._doors.open(),
@@ -307,10 +307,7 @@ class Controller:
         if self._dependencies.trouble("fleet store") is not None:
             return False
         self._fingerprints = await asyncio.to_thread(self._store.load_fingerprints)
-        for row in await asyncio.to_thread(self._store.load_failures):
-            self._failures[row.application] = Failure(
-                row.fingerprint, row.reason, row.attempts, row.failed_at_s
-            )
+        await asyncio.to_thread(self._failures.read)
         await asyncio.to_thread(self._counters.restore)
         await self._control.refresh()
         if body is not None and self._table is EMPTY:
@@ -363,7 +360,7 @@ class Controller:
         changed.set()
 
     async def _apply(self, decision: Decision) -> None:
-        await self._note_failures(decision.failures)
+        await self._failures.replace(decision.failures)
         for name in decision.delete:
             logger.info("deleting application %s", name)
             await asyncio.to_thread(self._applications.delete, name)
@@ -375,31 +372,7 @@ class Controller:
         refused = await asyncio.to_thread(
             self._applications.deploy, decision.deploy, self._hosted.specs, self._hosted.pools
         )
-        failures = dict(self._failures)
-        for name, reason in refused.items():
-            before = failures.get(name)
-            attempts = before.attempts + 1 if before is not None else 1
-            failures[name] = Failure(marks.pop(name), reason, attempts, self._clock())
-        await self._note_failures(failures)
+        await self._failures.note_refused(refused, marks)
+        marks = {name: mark for name, mark in marks.items() if name not in refused}
         self._fingerprints.update(marks)
         await self._guarded("fleet store", self._store.save_fingerprints, marks)
-
-    def _note_proof(self, name: str, reason: str | None) -> None:
-        before = self._failures.pop(name, None)
-        if reason is None:
-            return
-        logger.warning("%s gets no traffic: %s", name, reason)
-        attempts = before.attempts + 1 if before is not None else 1
-        self._failures[name] = Failure("", reason, attempts, self._clock())
-
-    async def _note_failures(self, failures: Mapping[str, Failure]) -> None:
-        if failures == self._failures:
-            return
-        for name, failure in failures.items():
-            if self._failures.get(name) != failure:
-                logger.warning("%s could not be loaded: %s", name, failure.reason)
-        self._failures = dict(failures)
-        rows = [
-            StoredFailure(name, *dataclasses.astuple(failure)) for name, failure in failures.items()
-        ]
-        await self._guarded("fleet store", self._store.save_failures, rows)

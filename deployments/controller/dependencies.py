@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tuning.probes import first_line
 
 logger = logging.getLogger(__name__)
+
+Guarded = Callable[..., Awaitable[Any]]
+"""As `Dependencies.call`."""
 
 
 class Dependencies:
