@@ -125,6 +125,12 @@ DEPENDENCY_UP = Family(
     "Whether the controller's last call reached it, registry or store: 1 or 0.",
     ("dependency",),
 )
+CONFIG_REFUSED = Family(
+    "rayfleet_config_refused",
+    Kind.GAUGE,
+    "Whether an older config is in force, since the deployed one was refused: 1 or 0.",
+    (),
+)
 ROLLOUT_ACTIVE = Family(
     "rayfleet_rollout_active",
     Kind.GAUGE,
@@ -151,7 +157,7 @@ ROLLOUT_ENDINGS = Family(
 )
 CONTROLLERS = (
     VERSION_WEIGHT, VERSION_READY, VERSION_REPLICAS, GATEWAYS_WANTED, DEPENDENCY_UP,
-    ROLLOUT_ACTIVE, ROLLOUT_STEP, ROLLOUT_ALLOWED, ROLLOUT_ENDINGS,
+    CONFIG_REFUSED, ROLLOUT_ACTIVE, ROLLOUT_STEP, ROLLOUT_ALLOWED, ROLLOUT_ENDINGS,
 )  # fmt: skip
 """What the controller itself tells; see `controller.gauges`."""
 

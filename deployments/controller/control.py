@@ -95,6 +95,8 @@ class Control:
         table: Callable[[], RoutingTable],
         wake: Callable[[], None],
         snapshots: Callable[[], Sequence[Snapshot]] = tuple,
+        *,
+        refusal: Callable[[], str] = str,
     ) -> None:
         """Begin.
 
@@ -105,6 +107,7 @@ class Control:
             table: The table in force.
             wake: Has the controller look at once.
             snapshots: What the gateways have counted.
+            refusal: Why the deployed config is not in force; empty when it is.
         """
         self.differences = FleetDifferences()
         self._snapshots = snapshots
@@ -113,6 +116,7 @@ class Control:
         self._registry_uri = registry_uri
         self._table = table
         self._wake = wake
+        self._refusal = refusal
         # Between a read of the store and its use, nobody may write to it.
         self._changing = asyncio.Lock()
         self._seen: Observation | None = None
@@ -122,6 +126,11 @@ class Control:
     def table(self) -> RoutingTable:
         """The routing table in force."""
         return self._table()
+
+    @property
+    def refusal(self) -> str:
+        """Why the deployed config is not in force, a line for each fault; empty when it is."""
+        return self._refusal()
 
     def deployments(self) -> list[DeploymentView]:
         """Every hosted model, by name."""

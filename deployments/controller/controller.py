@@ -39,6 +39,7 @@ from deployments.controller.registry import Registry
 from deployments.controller.retirements import Retirements
 from deployments.controller.rolloutdesk import Desk
 from deployments.controller.rollouts import make_rollouts
+from deployments.controller.runningconfig import RunningConfig
 from deployments.errors import ConfigError, DependencyError
 from deployments.logs import log_as_serve_does
 from deployments.settings import Settings
@@ -82,6 +83,7 @@ class Controller:
         cluster = ray.get_runtime_context().get_session_name()
         self._store = FleetStore(settings.store_url, cluster, clock)
         self._hosted = HostedModels(self._store)
+        self._config = RunningConfig(self._store, self._guarded, self._restore_once, self._check)
         self._counters = FleetCounters(self._store, clock)
         self._control = Control(
             self._hosted,
@@ -90,6 +92,7 @@ class Controller:
             lambda: self._table,
             self._look_at_once,
             self._counters.merged,
+            refusal=lambda: self._config.refusal,
         )
         self._door: ControlDoor | None = None
         feedback = FeedbackStore(self._store.engine)
@@ -113,15 +116,13 @@ class Controller:
         self._desk = Desk(self._hosted, self._registry, rows, lambda: self._table, wake, clock)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take a new set of models; nothing restarts for it.
+        """Take a new set of models; nothing restarts for it, and a refused one changes nothing.
 
         Raises:
-            ConfigError: One line for each fault, which becomes the status message.
+            ConfigError: It is refused and there never was a good one; one line for each fault,
+                which becomes the status message.
         """
-        spec = ModelsSpec.load(user_config, path="user_config")
-        await self._refuse_what_cannot_be_hosted(spec)
-        self._hosted.configure(spec.models, spec.pools, spec.rollouts)
-        self._look_at_once()
+        self._host(await self._config.take(user_config))
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(self._run())
             self._door = open_door(
@@ -200,7 +201,8 @@ class Controller:
         self._counters.report(snapshot)
         await self._guarded("fleet store", self._counters.flush)
         wanted, reachable = self._applications.gateways_wanted, self._dependencies.reachable
-        own = fleet_gauges(self._table, reachable, wanted, self._watch)
+        refused = bool(self._config.refusal)
+        own = fleet_gauges(self._table, reachable, wanted, self._watch, config_refused=refused)
         return [*self._counters.merged(), own]
 
     def check_health(self) -> None:
@@ -213,6 +215,10 @@ class Controller:
         if self._door is not None:
             await self._door.close()
         await self._guarded("fleet store", self._rollouts.release)
+
+    def _host(self, spec: ModelsSpec) -> None:
+        self._hosted.configure(spec.models, spec.pools, spec.rollouts)
+        self._look_at_once()
 
     def _look_at_once(self) -> None:
         self._registry_due_at_s = 0.0
@@ -228,12 +234,13 @@ class Controller:
             reason = self._dependencies.trouble("fleet store") or "unknown"
             raise DependencyError("fleet store", reason)
 
-    async def _refuse_what_cannot_be_hosted(self, spec: ModelsSpec) -> None:
+    async def _check(self, spec: ModelsSpec) -> bool:
+        """Refuse what cannot be hosted; False while registry or store cannot be asked."""
         view = await self._guarded("registry", self._registry.look, spec.models)
         # What is hosted already may lose its version at any time, and must not stop a
         # controller that starts again.
         if view is None or not await self._restore_once():
-            return
+            return False
         hosted = self._table.models.keys()
         faults = [
             *model_faults(spec.models, view, self._settings.registry_uri, hosted=hosted),
@@ -242,6 +249,7 @@ class Controller:
         ]
         if faults:
             raise ConfigError("\n".join(f"user_config.{fault}" for fault in faults))
+        return True
 
     async def _run(self) -> None:
         while True:
@@ -320,6 +328,9 @@ class Controller:
         if now_s < self._registry_due_at_s <= now_s + poll_s:  # a clock may be set back
             return
         self._registry_due_at_s = now_s + poll_s
+        spec = await self._config.look_again()
+        if spec is not None:
+            self._host(spec)
         await self._refresh_hosted()
         specs, pools, more = self._hosted.specs, self._hosted.pools, self._rollouts.versions
         # What a fleet begins with must be known in full: a model of which nothing is known yet

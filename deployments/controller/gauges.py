@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from deployments.rollout.plan import StepKind
 from deployments.rollout.state import Phase, Rollout
 from deployments.telemetry import (
+    CONFIG_REFUSED,
     DEPENDENCY_UP,
     GATEWAYS_WANTED,
     ROLLOUT_ACTIVE,
@@ -94,6 +95,8 @@ def fleet_gauges(
     reachable: Mapping[str, bool],
     gateways_wanted: int | None,
     rollouts: RolloutWatch,
+    *,
+    config_refused: bool,
 ) -> Snapshot:
     """Describe the fleet as the controller has it.
 
@@ -103,6 +106,7 @@ def fleet_gauges(
             not called yet.
         gateways_wanted: Replicas of the gateway that Serve is to run; None before it was asked.
         rollouts: What the reconciler has told of them.
+        config_refused: Whether an older config than the deployed one is in force.
     """
     routes = [
         ((model, route.version, route.track.value), route)
@@ -118,6 +122,7 @@ def fleet_gauges(
             ((DEPENDENCIES[what],), up) for what, up in sorted(reachable.items())
         ),
         GATEWAYS_WANTED.name: wanted,
+        CONFIG_REFUSED.name: _series([((), config_refused)]),
         **rollouts.families(table.models),
     }
     return Snapshot(CONTROLLER, 0, families)

@@ -72,7 +72,7 @@ def versions(facts: Facts) -> Iterator[Finding]:
 
 
 def config(facts: Facts) -> Iterator[Finding]:
-    """The config is one that the fleet would take."""
+    """The config is one that the fleet would take, and a running one took what was deployed."""
     if facts.config is None:
         yield _warning(
             "config", "none was looked at", "name it: rayfleet doctor configs/fleet.yaml"
@@ -90,6 +90,12 @@ def config(facts: Facts) -> Iterator[Finding]:
         )
     elif not facts.config_faults:
         yield _ok("config", f"{facts.config} is valid")
+    for fault in facts.fleet.config_refusal if facts.fleet is not None else ():
+        yield _wrong(
+            "config",
+            f"the deployed one is refused, an older one is in force: {fault}",
+            "mend it and deploy it again; docs/runbooks.md#rayfleetconfigrefused",
+        )
 
 
 def ports(facts: Facts) -> Iterator[Finding]:

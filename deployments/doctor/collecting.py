@@ -34,10 +34,10 @@ from deployments.doctor.facts import (
 from deployments.errors import AwayError, ConfigError, FleetError
 from deployments.predictor.runtimes.nvidia import read_devices
 from deployments.schema import FleetSpec
-from deployments.server import base_url
+from deployments.server import base_url, control_url
 from deployments.settings import Settings, resolve_settings
 from deployments.store.address import store_url_fault
-from deployments.telemetry import DEPENDENCY_UP, GATEWAYS_WANTED, REVISION
+from deployments.telemetry import CONFIG_REFUSED, DEPENDENCY_UP, GATEWAYS_WANTED, REVISION
 from deployments.validation import doors_of, read_fleet, validate_fleet
 from tuning.authentication import (
     ADDRESS_VARIABLE,
@@ -72,11 +72,11 @@ def collect(config: Path | None) -> Facts:
     """
     try:
         spec = read_fleet(config) if config is not None else FleetSpec()
-        url = base_url(config) if config is not None else None
+        url, control = (base_url(config), control_url(config)) if config else (None, None)
     except (FleetError, TuningError):
-        spec, url = FleetSpec(), None  # what is wrong with it, `_config` says
+        spec, url, control = FleetSpec(), None, None  # what is wrong with it, `_config` says
     settings = resolve_settings(spec, create_home=False)
-    fleet = _fleet(url) if url is not None else None
+    fleet = _fleet(url, control) if url is not None else None
     seen = _config(config)
     gpus, gpu_error = _gpus()
     home = resolve_home(create=False).root
@@ -215,8 +215,8 @@ def _reached(address: str, ask: Callable[[], None]) -> Dependency:
     return Dependency(shown)
 
 
-def _fleet(url: str) -> RunningFleet | None:
-    """What runs there; None where nothing of ours does."""
+def _fleet(url: str, control: str | None) -> RunningFleet | None:
+    """What runs at the first address; None where nothing of ours does."""
     try:
         if json.loads(_get(f"{url}/v2")).get("name") != DISTRIBUTION:
             return None
@@ -231,11 +231,23 @@ def _fleet(url: str) -> RunningFleet | None:
     versions = (
         Version(each["name"], each["version"], each["state"], each["reason"]) for each in index
     )
-    return RunningFleet(ready, tuple(versions), **parsed(_get(f"{url}/metrics").decode()))
+    told = parsed(_get(f"{url}/metrics").decode())
+    refusal = tuple(_refusal(control)) if told.pop("config_refused", False) else ()
+    return RunningFleet(ready, tuple(versions), **told, config_refusal=refusal)
+
+
+def _refusal(control: str | None) -> list[str]:
+    """The lines of a refused config, or where they stand."""
+    try:
+        view = json.loads(_get(f"{control}/api/v1/fleet"))
+        lines: list[str] = view["config_refusal"].splitlines()
+    except (OSError, ValueError, KeyError):  # it is closed, or on another node's loopback
+        lines = []
+    return lines or ["the controller's log says why"]
 
 
 def parsed(metrics: str) -> dict[str, Any]:
-    """What a fleet's metrics tell of its parts, as `RunningFleet` calls it."""
+    """What a fleet's metrics tell of its parts, as `RunningFleet` calls it or `config_refused`."""
     found: dict[str, Any] = {"dependencies": {}, "gateways": 0}
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
@@ -244,6 +256,8 @@ def parsed(metrics: str) -> dict[str, Any]:
                     found["dependencies"][sample.labels["dependency"]] = sample.value == 1
                 case GATEWAYS_WANTED.name:
                     found["gateways_wanted"] = int(sample.value)
+                case CONFIG_REFUSED.name:
+                    found["config_refused"] = sample.value == 1
                 case REVISION.name:
                     found["gateways"] += 1
     return found

@@ -77,6 +77,9 @@ class RunningFleet:
 
     gateways_wanted: int | None = None
 
+    config_refusal: tuple[str, ...] = ()
+    """Why the config deployed last is not in force and an older one is; empty when it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ray:

@@ -26,6 +26,15 @@ routing_tables = Table(
 )
 """The last routing table of each cluster, for a gateway that starts without a controller."""
 
+fleet_configs = Table(
+    "fleet_configs",
+    metadata,
+    Column("cluster", String(128), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("written_at_s", Float, nullable=False),
+)
+"""The last good `user_config` of each cluster, for a controller that starts with a bad one."""
+
 applications = Table(
     "applications",
     metadata,

@@ -24,6 +24,7 @@ from sqlalchemy.engine import make_url
 
 from deployments.store.schema import (
     applications,
+    fleet_configs,
     gateway_counters,
     hosted_models,
     load_failures,
@@ -106,6 +107,17 @@ class FleetStore:
     def load_table(self) -> bytes | None:
         """The last routing table of this cluster; None when there never was one."""
         bodies = self._load(routing_tables, "body")
+        return bodies[0][0] if bodies else None
+
+    def save_config(self, body: str) -> None:
+        """Keep a good config, as JSON."""
+        row = {"body": body, "written_at_s": self._clock()}
+        with self._engine.begin() as connection:
+            self._upsert(connection, fleet_configs, [row])
+
+    def load_config(self) -> str | None:
+        """The last good config of this cluster; None when there never was one."""
+        bodies = self._load(fleet_configs, "body")
         return bodies[0][0] if bodies else None
 
     def save_fingerprints(self, fingerprints: Mapping[str, str]) -> None:

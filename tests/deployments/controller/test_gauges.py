@@ -10,7 +10,7 @@ from deployments.rollout.plan import Step, StepKind
 from deployments.rollout.state import Phase, Rollout
 from deployments.rollout.strategies import plan_of
 from deployments.rolloutspec import RolloutSpec
-from deployments.telemetry import exposition
+from deployments.telemetry import Snapshot, exposition
 from deployments.traffic.table import EMPTY, RouteState, RoutingTable, Track
 from tests.fakes import make_route, make_table
 
@@ -39,8 +39,15 @@ def shown(
     wanted: int | None = None,
     watch: RolloutWatch | None = None,
 ) -> dict[tuple[str, ...], float]:
-    """Values by the metric's name and its labels in their own order, the gateway's left out."""
-    own = fleet_gauges(table, reachable, wanted, watch or RolloutWatch())
+    """What is told by a controller whose config is in force."""
+    own = fleet_gauges(table, reachable, wanted, watch or RolloutWatch(), config_refused=False)
+    found = values(own)
+    assert found.pop(("rayfleet_config_refused",)) == 0
+    return found
+
+
+def values(own: Snapshot) -> dict[tuple[str, ...], float]:
+    """By the metric's name and its labels in their own order, the gateway's left out."""
     text = exposition([own]).decode()
     found = {}
     for family in text_string_to_metric_families(text):
@@ -78,6 +85,12 @@ def test_a_dependency_is_up_or_down_once_it_was_called() -> None:
 
 def test_the_gateways_that_serve_is_to_run_are_told_once_known() -> None:
     assert shown(EMPTY, {}, wanted=2) == {("rayfleet_gateways_wanted",): 2}
+
+
+def test_a_refused_config_is_told() -> None:
+    own = fleet_gauges(EMPTY, {}, None, RolloutWatch(), config_refused=True)
+
+    assert values(own) == {("rayfleet_config_refused",): 1}
 
 
 def at(step: int, **changes: object) -> Rollout:

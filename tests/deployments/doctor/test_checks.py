@@ -57,6 +57,11 @@ CASES = [
         "fleet.yaml: x: 1: no", id="bad-config",
     ),
     pytest.param(
+        check_config, {"fleet": replace(RUNNING, config_refusal=("user_config.x: 1: no",))},
+        "wrong", "the deployed one is refused, an older one is in force: user_config.x: 1: no",
+        id="refused-config",
+    ),
+    pytest.param(
         check_ports, {"ports": (Port("http_options.port", "0.0.0.0:80", Door.OTHERS),)}, "wrong",
         "http_options.port 0.0.0.0:80 is taken by another program", id="taken-port",
     ),

@@ -24,7 +24,8 @@ def test_a_fleet_s_parts_are_read_off_its_metrics() -> None:
     gateways = [Counters("a"), Counters("b")]
     for gateway in gateways:
         gateway.set(REVISION, (), 7)
-    own = fleet_gauges(make_table(), {"registry": True, "fleet store": False}, 3, RolloutWatch())
+    reachable = {"registry": True, "fleet store": False}
+    own = fleet_gauges(make_table(), reachable, 3, RolloutWatch(), config_refused=True)
 
     metrics = exposition([*(gateway.snapshot() for gateway in gateways), own]).decode()
 
@@ -32,6 +33,7 @@ def test_a_fleet_s_parts_are_read_off_its_metrics() -> None:
         "dependencies": {"registry": True, "store": False},
         "gateways": 2,
         "gateways_wanted": 3,
+        "config_refused": True,
     }
 
 

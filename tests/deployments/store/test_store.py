@@ -90,6 +90,18 @@ class StoreContract:
         store.save_table(5, b"again")
         assert store.load_table() == b"again"
 
+    def test_the_last_good_config_is_kept_for_its_own_cluster(
+        self, url: str, store: FleetStore
+    ) -> None:
+        assert store.load_config() is None
+
+        for body in ('{"models": {}}', '{"models": {"größer": {}}}'):
+            store.save_config(body)
+
+        other = FleetStore(url, "two")
+        assert (store.load_config(), other.load_config()) == ('{"models": {"größer": {}}}', None)
+        other.close()
+
     def test_an_older_snapshot_never_replaces_a_newer_one(self, store: FleetStore) -> None:
         for sequence in (2, 1):
             store.save_counters([StoredCounters("a", sequence, b"%d" % sequence, 1_000.0)])
