@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +22,7 @@ from deployments.controller.rolloutviews import VERSION, RolloutDesk
 from deployments.errors import FleetError, MalformedRequestError, RequestTooLargeError
 from deployments.protocols.statuses import ErrorResponse, open_inference_error
 from deployments.schema import ExpressSpec
+from tuning.configfile import MOST_SHOWN, KnownKeys, lines_of
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -65,12 +66,10 @@ class FleetView(BaseModel):
     """The express port, as seen from this API's own host; None where it is closed."""
 
 
-class Settings(BaseModel):
+class Settings(KnownKeys):
     """How to host a model."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
-
-    spec: dict[str, Any] = {}
+    spec: dict[str, Any] = Field(default={})
     """What a model's entry in the fleet config may say; empty takes the defaults."""
 
 
@@ -264,22 +263,41 @@ def _response(rendered: ErrorResponse) -> Response:
 
 
 def _validation_error(error: RequestValidationError) -> ErrorResponse:
-    lines = [_refused(fault) for fault in error.errors()]
-    return open_inference_error(MalformedRequestError("\n".join(lines)))
+    """Answer as a config's faults are told: a line for each place, `body.` left out."""
+    faults = error.errors()
+    given: dict[str, Any] = {"body": error.body}
+    for fault in faults:
+        place, *name = fault["loc"]
+        if place != "body":
+            given.setdefault(place, {}).update(dict.fromkeys(name, fault["input"]))
+    lines = lines_of(map(_in_our_words, faults), given).split("\n")
+    said = "\n".join(line.removeprefix("body.") for line in lines)
+    return open_inference_error(MalformedRequestError(said))
 
 
-def _refused(fault: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    given = fault.get("input")
+def _in_our_words(fault: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Say what neither pydantic nor a config says of its kind, as a validator of ours would."""
+    given, place, message = fault["input"], fault["loc"], None
     # FastAPI leaves a body of another type as it came.
-    if fault["loc"] == ("body",) and isinstance(given, bytes | str):
-        return f"{place}: is read with the header Content-Type: application/json"
-    if fault.get("ctx", {}).get("pattern") == VERSION:
-        return f"{place}: {given!r}: should be a version's number, such as 3"
-    return f"{place}: {fault['msg']}"
+    if isinstance(given, bytes):
+        message = "is read with the header Content-Type: application/json"
+    elif fault["type"] == "json_invalid":
+        message = f"not valid JSON: character {place[1]}: {fault['ctx']['error']}"
+        place = place[:1]
+    elif fault.get("ctx", {}).get("pattern") == VERSION:
+        message = f"{given!r:.{MOST_SHOWN}}: should be a version's number, such as 3"
+    if message is None:
+        return fault
+    return {**fault, "type": "value_error", "loc": place, "msg": message}
 
 
 def _http_error(error: HTTPException) -> ErrorResponse:
-    body = orjson.dumps({"error": str(error.detail)})
+    detail = str(error.detail)
+    # FastAPI says no more than that it could not parse the body.
+    if isinstance(error.__cause__, RecursionError):
+        detail = "body: nested too deeply"
+    elif isinstance(error.__cause__, UnicodeDecodeError):
+        detail = "body: is not UTF-8 text"
+    body = orjson.dumps({"error": detail})
     headers = {"Content-Type": "application/json", **(error.headers or {})}
     return ErrorResponse(error.status_code, tuple(headers.items()), body)

@@ -188,11 +188,23 @@ def test_a_model_of_the_config_is_not_the_api_s(fleet: Fixture, method: str) -> 
         pytest.param(
             {"name": "wine", "spec": {"traffic": {"9": 100}}}, 400, "version '9'", id="version"
         ),
-        pytest.param({"spec": {}}, 400, "body.name", id="no-name"),
-        pytest.param({"name": "wine", "x": 1}, 400, "body.x", id="unknown-key"),
-        pytest.param([], 400, "body", id="a-list"),
+        pytest.param({"spec": {}}, 400, "name: is missing", id="no-name"),
+        pytest.param(
+            {"name": "wine", "x": 1}, 400, "body: unknown key 'x', allowed: name, spec", id="key"
+        ),
+        pytest.param(
+            {"name": "wine", "spec": {"rollout": {"duration_s": 5}}}, 400,
+            "rollout.duration_s: 5: is for 'ab'", id="setting-of-another-strategy",
+        ),
+        pytest.param(
+            {"name": "wine", "spec": {"rollout": {
+                "analysis": {"signals": {"wrong": {"kind": "mistakes"}}}}}}, 400,
+            "spec.feedback: null: should be set", id="mistakes-without-feedback",
+        ),
+        pytest.param({"name": "wine", "spec": 5}, 400, "spec: 5: should be a mapping", id="5"),
+        pytest.param([], 400, "body: []: should be a mapping of keys to values", id="a-list"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_hosted_is_refused(
     fleet: Fixture, body: Any, status: int, words: str
 ) -> None:
@@ -229,6 +241,24 @@ def test_a_body_that_is_not_called_json_is_told_what_is_missing(fleet: Fixture) 
     assert answer.json() == {
         "error": "body: is read with the header Content-Type: application/json"
     }
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        pytest.param(
+            b'{"name": }', "not valid JSON: character 9: Expecting value", id="a-value-left-out"
+        ),
+        pytest.param(b"[" * 5000 + b"]" * 5000, "nested too deeply", id="nested"),
+        pytest.param(b'{"name": "\xff"}', "is not UTF-8 text", id="latin-1"),
+        pytest.param(b"", "is missing", id="empty"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_told_why(fleet: Fixture, content: bytes, line: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = fleet.client.post(PATH, content=content, headers=headers)
+
+    assert (answer.status_code, answer.json()) == (400, {"error": f"body: {line}"})
 
 
 def test_a_body_that_nobody_means_seriously(fleet: Fixture) -> None:
