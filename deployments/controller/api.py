@@ -26,6 +26,9 @@ from tuning.configfile import MOST_SHOWN, KnownKeys, lines_of
 
 MAX_BODY_BYTES = 1024 * 1024
 
+MOST_FAULTS = 200
+"""Faults of one request that are told; a body has room for a million, which nobody reads."""
+
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 Name = Annotated[str, Path(description="A hosted model.", max_length=256)]
@@ -264,13 +267,16 @@ def _response(rendered: ErrorResponse) -> Response:
 
 def _validation_error(error: RequestValidationError) -> ErrorResponse:
     """Answer as a config's faults are told: a line for each place, `body.` left out."""
-    faults = error.errors()
+    every = error.errors()
+    faults = every[:MOST_FAULTS]
     given: dict[str, Any] = {"body": error.body}
     for fault in faults:
         place, *name = fault["loc"]
         if place != "body":
             given.setdefault(place, {}).update(dict.fromkeys(name, fault["input"]))
     lines = lines_of(map(_in_our_words, faults), given).split("\n")
+    if len(every) > MOST_FAULTS:
+        lines.append("and more")
     said = "\n".join(line.removeprefix("body.") for line in lines)
     return open_inference_error(MalformedRequestError(said))
 

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deployments.controller import feedback as module
-from deployments.controller.api import make_api, problems
+from deployments.controller.api import MOST_FAULTS, make_api, problems
 from deployments.controller.feedback import LATE_WINDOWS, PRUNE_S, Feedback
 from deployments.controller.feedback_api import MOST_AT_ONCE, feedback_router
 from deployments.feedbackspec import FeedbackSpec
@@ -241,6 +241,15 @@ def test_what_does_not_count_is_an_error(
 )  # fmt: skip
 def test_what_cannot_be_said_is_one_line(fleet: Fixture, item: Any, line: str) -> None:
     assert fleet.refused(item) == (400, line)
+
+
+def test_of_very_many_faults_the_first_are_told(fleet: Fixture) -> None:
+    status, said = fleet.refused({**ONE, "label": [{}] * 1_000})
+
+    first, *_, last = said.splitlines()
+    assert (status, last) == (400, "and more")
+    assert first.startswith("label[0]: {}: should be")
+    assert len(said.splitlines()) < MOST_FAULTS
 
 
 def test_numbers_that_json_does_not_know_are_refused(fleet: Fixture) -> None:
