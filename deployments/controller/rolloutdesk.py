@@ -20,11 +20,11 @@ from deployments.controller.rolloutviews import (
     RolloutView,
     StartRequest,
 )
-from deployments.errors import ConflictError, NotFoundError
+from deployments.errors import ConflictError, MalformedRequestError, NotFoundError
 from deployments.rollout.commands import Action, Request, command, equal_arms, start
 from deployments.rollout.state import Advanced, Rollout
 from deployments.rollout.strategies import plan_of, rollback_plan
-from deployments.rolloutspec import RolloutSpec
+from deployments.rolloutspec import RolloutSpec, feedback_fault
 from deployments.rolloutspec import rollout_of as settings_of
 from deployments.schema import CANARY_ALIAS, STABLE_ALIAS, ModelSpec
 from deployments.store.rollouts import RolloutRow, RolloutStore
@@ -71,6 +71,9 @@ class Desk:
         spec = self._hosted.spec(model)
         _require_no_split(model, spec)
         settings = settings_for(request, settings_of(spec, self._hosted.rollouts), self._templates)
+        fault = feedback_fault(spec, settings)
+        if fault is not None:
+            raise MalformedRequestError(f"model {model!r}: {fault}")
         aliases = await self._aliases(model)
         stable = _champion(model, aliases)
         versions = first_of(request, model, aliases, stable)

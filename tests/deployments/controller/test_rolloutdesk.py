@@ -143,6 +143,8 @@ def test_arms_of_an_ab_test(office: Office) -> None:
         ),
         ("m", {"version": "2", "rollout": {"duration_s": 5}}, MalformedRequestError,
          "^rollout.duration_s: 5: is for 'ab'"),
+        ("m", {"version": "2", "rollout": {"analysis": {"signals": {"w": {"kind": "mistakes"}}}}},
+         MalformedRequestError, "^model 'm': feedback: null: should be set"),
         ("m", {"version": "2", "versions": ["3"]}, MalformedRequestError, "give one of them"),
         ("m", {"versions": ["3", "3"]}, MalformedRequestError, "stands twice"),
         ("m", {"versions": ["3"], "rollout": {}}, MalformedRequestError, "not 'canary'"),
