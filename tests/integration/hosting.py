@@ -220,6 +220,12 @@ class Fleet:
         """Serve's own view: applications by name. `serve status` costs seconds, this does not."""
         return dict(json.loads(self._ask_serve("GET"))["applications"])
 
+    def status_messages(self) -> str:
+        """What Serve says of it, and of its deployments."""
+        application = self.status()["fleet"]
+        deployments = application["deployments"].values()
+        return "\n".join([application["message"], *(item["message"] for item in deployments)])
+
     def _ask_serve(self, method: str, body: bytes | None = None) -> bytes:
         token = self.cluster.environment["RAY_AUTH_TOKEN"]
         request = urllib.request.Request(

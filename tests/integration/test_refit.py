@@ -36,7 +36,7 @@ def swept(bench: Bench, **options: Any) -> tuple[int, str]:
     assert process.returncode == 0, fault
     assert fault == ""
     (version,) = bench.client.search_model_versions("name = 'small'")
-    files = bench.client.list_logged_model_artifacts(version.source.removeprefix("models:/"))
+    files = bench.client.list_logged_model_artifacts(str(version.source).removeprefix("models:/"))
     assert {"MLmodel", "model.skops"} <= {file.path for file in files}
     return process.pid, said
 

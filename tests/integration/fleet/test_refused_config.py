@@ -2,12 +2,22 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.fleet.test_doctor import doctor
-from tests.integration.hosting import Fleet, eventually, kill, pids_of, replica_pids
+from tests.integration.hosting import (
+    Fleet,
+    eventually,
+    kill,
+    make_fleet,
+    pids_of,
+    replica_pids,
+    started_cluster,
+)
 
 CONTROLLER = "fleet#Controller"
 LINE = "user_config.models.wime: not in the model registry"
@@ -79,6 +89,26 @@ def test_a_refused_config_is_in_force_once_what_it_names_is_registered(
         fleet.deploy(fleet.user_config)
         eventually("the spare model is gone", lambda: fleet.call("/v2/models/spare")[0] == 404)
         fleet.cluster.registry.delete_registered_model_alias("spare", "fresh")
+
+
+@pytest.mark.thorough
+def test_the_first_config_of_a_fleet_is_refused_by_its_status_message(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    weights = {"traffic": {"champion": 90, "challenger": 20}}
+    sum_to_110 = "user_config.models.wine.traffic: weights {champion: 90, challenger: 20} sum to"
+    with started_cluster(tmp_path) as cluster:
+        fleet = make_fleet(cluster, tmp_path_factory.mktemp("fleet"), {})
+        for models, line in (({"wime": {}}, LINE), ({"wine": weights}, sum_to_110)):
+            fleet.deploy(models)
+            eventually(line, partial(is_said, fleet, line))
+
+        fleet.deploy({})
+        eventually("the fleet is well", lambda: fleet.status()["fleet"]["status"] == "RUNNING")
+
+
+def is_said(fleet: Fleet, line: str) -> bool:
+    return "fleet" in fleet.status() and line in fleet.status_messages()
 
 
 def refusal(fleet: Fleet) -> str:
