@@ -6,7 +6,7 @@ from collections.abc import Mapping
 TRIALS: Mapping[str, int] = {"overhead": 1000, "growth": 10_000, "crowd": 128, "tune": 100}
 """Measurements, and how many trials each has unless told otherwise."""
 
-REACHED = ("breast-cancer", "digits", "digits-net")
+REACHED = ("breast-cancer", "digits", "breast-cancer-boosting", "digits-boosting", "digits-net")
 """Problems on which `benchmarks.reaching` compares."""
 
 
