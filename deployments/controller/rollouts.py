@@ -255,7 +255,7 @@ class Rollouts:
         due = []
         for each in decided:
             held, rollout = each.held, each.done.rollout
-            is_late = self._monotonic() - held.saved_at_s >= SAVE_S
+            is_late = self._monotonic() - held.saved_at_s >= SAVE_S and rollout != held.rollout
             if each.done.events or is_late or _decisions(rollout) != _decisions(held.rollout):
                 due.append(each)
             else:

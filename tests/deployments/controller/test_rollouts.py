@@ -215,7 +215,10 @@ def test_one_that_cannot_go_on_says_why_once(make: Make, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch, kept_lines(rollouts.__name__) as lines:
         patch.setattr(rollouts, "advance", broken)
         world.run(most=20)
+        (told,) = world.rows.unsettled()
+        world.run(most=20)
 
+    assert world.rows.unsettled() == [told]  # nothing is new, and nothing written
     (held,) = world.cluster().rollouts.rollouts
     assert held.reason == "cannot go on: no such bet"
     assert [line.exc_info is not None for line in lines if line.levelname == "ERROR"] == [True]
