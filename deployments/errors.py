@@ -92,6 +92,13 @@ class RequestTooLargeError(RequestError):
 class SlowRequestError(RequestError):
     """The request did not arrive whole in time."""
 
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(timeout_s)
+
+    def __str__(self) -> str:
+        (timeout_s,) = self.args
+        return f"the request did not arrive whole within {timeout_s:g} s"
+
 
 class UnsupportedMediaError(RequestError):
     """The content type or content encoding is not one that we read."""

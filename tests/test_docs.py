@@ -384,7 +384,7 @@ def test_every_header_is_documented(header: bytes) -> None:
         ("`params` that do not fit the signature", ParamsMismatchError("x")),
         ("unknown path, model or version", NotFoundError("x")),
         ("wrong method", MethodNotAllowedError("PUT", "GET")),
-        ("body that does not arrive in time", SlowRequestError("x")),
+        ("body that does not arrive in time", SlowRequestError(60.0)),
         ("body too large", RequestTooLargeError(2, 1)),
         ("unknown content type or encoding", UnsupportedMediaError("x")),
         ("the model raised", PredictionError("wine", "1", "x")),

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,7 @@ from deployments.gateway.http import (
     header_text,
     send_answer,
 )
-from deployments.gateway.http_call import HEADER_LENGTH, HttpCall
+from deployments.gateway.http_call import HEADER_LENGTH, HttpCall, protocol_of
 from deployments.gateway.inference import Inference
 from deployments.gateway.pages import find_page, index_page, stats_versions
 from deployments.gateway.repository import change_repository
@@ -123,7 +124,7 @@ class GatewayApp:
             call: The request.
             deliver: Writes the answer.
         """
-        call.protocol = _protocol(call.path)
+        call.protocol = protocol_of(call.path)
         call.started_s = self._clock()
         try:
             answer = await self._respond(call)
@@ -169,7 +170,7 @@ class GatewayApp:
         """
         call.started_s = self._clock()
         try:
-            if len(call.body or b"") > LARGE_ELEMENTS_BYTES and _reads_slowly(call):
+            if len(call.body or b"") > LARGE_ELEMENTS_BYTES and call.reads_slowly:
                 return self._begin_aside(self.respond(call, _later(deliver))).cancel
             asked = self._read_whole(call, model, version)
             told = partial(self.finish, asked, deliver)
@@ -177,6 +178,15 @@ class GatewayApp:
         except Exception as error:  # noqa: BLE001, as in `_respond`
             self._end(call, self._failed(call, error), deliver)
             return None
+
+    def fail_soon(
+        self, call: HttpCall, model: str, error: FleetError, deliver: Callable[[Answer], None]
+    ) -> None:
+        """Answer as `respond_soon` does a request of which not all came, with an error."""
+        call.started_s = self._clock()
+        with suppress(NotFoundError):
+            self.calls.begin(call, model)
+        self._end(call, self._failed(call, error), deliver)
 
     def finish(self, asked: Asked, deliver: Callable[[Answer], None], ending: Ending) -> None:
         """Answer an inference request once it is known how it ended.
@@ -373,10 +383,6 @@ class GatewayApp:
         return route, given_id
 
 
-def _reads_slowly(call: HttpCall) -> bool:
-    return reads_slowly(call.body or b"", header_text(call.headers, HEADER_LENGTH))
-
-
 def _later(deliver: Callable[[Answer], None]) -> Deliver:
     async def delivering(answer: Answer) -> None:
         deliver(answer)
@@ -387,9 +393,3 @@ def _later(deliver: Callable[[Answer], None]) -> Deliver:
 def _require(call: HttpCall, method: str) -> None:
     if call.method != method and (call.method, method) != ("HEAD", "GET"):
         raise MethodNotAllowedError(call.method, method)
-
-
-def _protocol(path: str) -> Protocol:
-    if path.startswith("/models/") or path in {"/ping", "/health", "/version", "/invocations"}:
-        return Protocol.MLFLOW_SCORING
-    return Protocol.OPEN_INFERENCE

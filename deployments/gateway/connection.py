@@ -236,8 +236,7 @@ class Connection(HttpToolsProtocol):
         """Remember the head of a request that came alone and in one piece."""
         if self._piece is None or not cycle.keep_alive:
             return
-        body = cycle.body()
-        target = cycle.model, cycle.version
+        body, target = cycle.body(), (cycle.model, cycle.version)
         head = known_head(cycle.path, target, cycle.headers, len(body))
         if head is not None:
             self._door.heads.learn(self._piece, body, head)
@@ -338,12 +337,11 @@ class Connection(HttpToolsProtocol):
         The parser takes all that follows such a head for the other protocol's, so that a
         body would become the next request.
         """
-        method = self.parser.get_method()
-        if method == b"CONNECT":
+        if self.parser.get_method() == b"CONNECT":
             self.send_400_response("Invalid HTTP request received.")
             return
         version = self.parser.get_http_version().encode()
-        head = without_upgrade(method, self.url, version, self.headers)
+        head = without_upgrade(self.parser.get_method(), self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.data_received(head + rest)
@@ -370,13 +368,16 @@ class Connection(HttpToolsProtocol):
         self._late = None
         if self.transport.is_closing():
             return
-        if self._work is not None and (
-            self._in_head or self._work[1] is not cast("Cycle", self.cycle)
-        ):
+        cycle: Any = self.cycle
+        if self._work is not None and (self._in_head or self._work[1] is not cycle):
             # An earlier request is still to be answered, in its turn.
             self._late = self.loop.call_later(self._timeout_s, self._give_up)
             return
-        self._refuse(TOO_LATE)
+        if self._in_head or not isinstance(cycle, ShortCycle) or cycle.response_complete:
+            self._refuse(TOO_LATE)
+        else:
+            self._is_deaf = True
+            self._door.too_late(self, cycle, self._timeout_s)
 
     def _refuse(self, answer: bytes) -> None:
         if self._in_head or self.cycle is None or not self.cycle.response_complete:

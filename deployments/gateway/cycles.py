@@ -127,6 +127,10 @@ class Door(Protocol):
         """Answer a short request; gives what ends the work on it, unless that is done."""
         ...
 
+    def too_late(self, connection: Answered, cycle: "ShortCycle", timeout_s: float) -> None:
+        """Answer a short request that did not arrive whole within its time, seconds."""
+        ...
+
     def answer_flat(self, connection: Answered, head: KnownHead, body: bytes) -> Working | None:
         """Answer a flat request; None leaves it to `answer_soon`."""
         ...

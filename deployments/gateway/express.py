@@ -12,26 +12,21 @@ heed `Connection: close` lose no request.
 import asyncio
 import itertools
 import logging
-import secrets
 import socket
 import ssl
-from collections.abc import Callable, Iterable
 from functools import partial
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from deployments.errors import ConfigError
 from deployments.gateway.app import GatewayApp
-from deployments.gateway.calls import REQUEST_ID
 from deployments.gateway.connection import ANSWERING, Connection
-from deployments.gateway.cycles import Answered, ShortCycle
-from deployments.gateway.flat_calls import FlatCall, FlatCalls
-from deployments.gateway.heads import Heads, KnownHead
 from deployments.gateway.http import Answer, Receive, Scope, Send
-from deployments.gateway.http_call import HttpCall, Short, short_inference
+from deployments.gateway.http_call import HttpCall
 from deployments.gateway.listeners import NEIGHBOUR_TIMEOUT_S, Claim
+from deployments.gateway.short_door import ShortDoor
 from deployments.schema import ExpressSpec
 
 logger = logging.getLogger(__name__)
@@ -252,23 +247,13 @@ class ExpressServer:
         return bool(self._state.connections or self._state.tasks or self._welcoming)
 
 
-class _Door:
+class _Door(ShortDoor):
     """What Serve's door does for each request, done here. One for all connections."""
-
-    def __init__(self, app: GatewayApp, draining: Callable[[], bool]) -> None:
-        self.heads = Heads()
-        self._app = app
-        self._draining = draining
-        self._first_half = secrets.token_hex(8).encode()
-        self._numbers = itertools.count(secrets.randbits(63))
-        self._flat = FlatCalls(app, draining, self._new_id)
-        self._default_headers: list[tuple[bytes, bytes]] = []
-        self._first_lines = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that ASGI carries."""
         call = HttpCall.of_scope(scope, receive)
-        request_id = self._name(call)
+        request_id = self.name(call)
         draining = self._draining()
         connection, cycle = scope[ANSWERING]
         deliver = partial(connection.deliver, cycle, request_id, draining)
@@ -284,39 +269,3 @@ class _Door:
                 raise
         finally:
             connection.end()
-
-    def answer_soon(self, connection: Answered, cycle: ShortCycle) -> Callable[[], object] | None:
-        """Answer a short request; returns what ends the work on it, if there is any left."""
-        call = HttpCall(
-            method=cycle.method, path=cycle.path, headers=cycle.headers, body=cycle.body()
-        )
-        if cycle.hold is not None:
-            call.hold = cycle.let_go()
-        deliver = partial(connection.deliver_soon, cycle, self._name(call), self._draining())
-        return self._app.respond_soon(call, cycle.model, cycle.version, deliver)
-
-    def short_target(self, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Short | None:
-        """See `Door.short_target`."""
-        return short_inference(url, headers, self._app.budget, self._app.max_body_bytes)
-
-    def answer_flat(self, connection: Answered, head: KnownHead, body: bytes) -> FlatCall | None:
-        """Answer a flat request; None leaves it to `answer_soon`."""
-        return self._flat.begin(connection, head, body)
-
-    def first_lines(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-        """The first lines of good answers; with the date in them, they change each second."""
-        if default_headers is not self._default_headers:
-            self._default_headers = default_headers
-            lines = [b"%b: %b\r\n" % header for header in default_headers]
-            self._first_lines = b"".join([STATUS_LINE[200], *lines])
-        return self._first_lines
-
-    def _name(self, call: HttpCall) -> bytes:
-        """The request's id: its own, or a new one."""
-        request_id = call.headers.get(REQUEST_ID)
-        if not request_id:
-            request_id = call.headers[REQUEST_ID] = self._new_id()
-        return request_id
-
-    def _new_id(self) -> bytes:
-        return b"%b%016x" % (self._first_half, next(self._numbers) % 2**64)

@@ -26,6 +26,7 @@ from deployments.gateway.grpc_service import InferenceServicer
 from deployments.gateway.inference import Inference
 from deployments.gateway.inline import InlineTransport
 from deployments.gateway.listeners import Address, Claim
+from deployments.gateway.past_serve import open_serve_door
 from deployments.gateway.pool import PoolableTransport, PoolReplicas, Pools
 from deployments.gateway.request_log import make_request_log
 from deployments.gateway.serve_door import READ_TIMEOUT_S
@@ -96,12 +97,13 @@ class Gateway(InferenceServicer):
         budget = ByteBudget(most)
         super().__init__(self._inference, self._counters, fleet, most, lines=lines, budget=budget)
         express = settings.express
+        read_timeout_s = express.read_timeout_s if express is not None else READ_TIMEOUT_S
         self._app = GatewayApp(
             self._inference,
             self._counters,
             fleet,
             most,
-            read_timeout_s=express.read_timeout_s if express is not None else READ_TIMEOUT_S,
+            read_timeout_s=read_timeout_s,
             lines=lines,
             budget=budget,
         )
@@ -117,6 +119,7 @@ class Gateway(InferenceServicer):
         await self._settled.wait()
         self._express = await self._open_express(settings.express, cluster)
         self._grpc = await open_grpc(self, settings, cluster)
+        await open_serve_door(self._app, read_timeout_s)
         spare_what_stays()
 
     def __serve_build_asgi_app__(self) -> GatewayApp:

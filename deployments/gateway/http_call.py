@@ -9,9 +9,9 @@ import msgspec
 
 from deployments.errors import UnavailableError
 from deployments.gateway.budget import SMALL_BYTES, ByteBudget, Hold
-from deployments.gateway.calls import Call
+from deployments.gateway.calls import Call, Protocol
 from deployments.gateway.http import Headers, Receive, Scope, header_text, read_body
-from deployments.gateway.weighing import SHORT_CODED_BYTES
+from deployments.gateway.weighing import SHORT_CODED_BYTES, reads_slowly
 from deployments.protocols import open_inference
 from deployments.protocols.infer_envelope import MAX_DIGITS
 
@@ -83,10 +83,22 @@ class HttpCall(Call, kw_only=True):
             self.body = await read_body(self.headers, self.receive, limit_bytes, self.hold)
         return self.body or b""
 
+    @property
+    def reads_slowly(self) -> bool:
+        """Whether its body takes long to decode."""
+        return reads_slowly(self.body or b"", self.header(HEADER_LENGTH))
+
     def release(self) -> None:
         """Give back what its body took."""
         if self.hold is not None:
             self.hold.release()
+
+
+def protocol_of(path: str) -> Protocol:
+    """Whose words the answers at a path are in."""
+    if path.startswith("/models/") or path in {"/ping", "/health", "/version", "/invocations"}:
+        return Protocol.MLFLOW_SCORING
+    return Protocol.OPEN_INFERENCE
 
 
 def inference_path(path: str) -> tuple[str, str | None] | None:

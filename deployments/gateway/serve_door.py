@@ -1,12 +1,14 @@
 """What Serve's own port leaves out: senders that take for ever, and headers that are no text.
 
+And where a gateway takes a connection over from Serve (`past_serve`).
+
 Behind Ray Serve 2.60's port a body may take as long as it likes, and holds one of the requests
 that a gateway may have in flight; HAProxy ends only connections that are silent (`haproxy`).
 And a request's id that is not UTF-8 makes Serve fail before it asks the gateway.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
@@ -42,15 +44,34 @@ def limited(receive: Receive, timeout_s: float) -> Receive:
             async with asyncio.timeout_at(due_s):
                 return await receive()
         except TimeoutError:
-            message = f"the request did not arrive whole within {timeout_s:g} s"
-            raise SlowRequestError(message) from None
+            raise SlowRequestError(timeout_s) from None
 
     return receive_in_time
 
 
 def middlewares() -> list[Middleware]:
     """What Serve puts before its own; `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names this."""
-    return [Middleware(TextHeaders)]
+    return [Middleware(TextHeaders), Middleware(Answered)]
+
+
+class Heir:
+    """Who is told of connections at Serve's port, in a process that has a gateway."""
+
+    told: Callable[[Receive], None] | None = None
+    """Called with ASGI's `receive` of a request that Serve has answered."""
+
+
+class Answered:
+    """Tells the heir of each request that Serve has answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Speak ASGI."""
+        await self._app(scope, receive, send)
+        if Heir.told is not None and scope["type"] == "http":
+            Heir.told(receive)
 
 
 class TextHeaders:

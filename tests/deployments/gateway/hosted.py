@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
+from ray.serve._private.http_util import (
+    configure_http_options_with_defaults,
+    start_asgi_http_server,
+)
+from ray.serve.config import HTTPOptions
 
 from deployments.errors import FleetError
 from deployments.gateway.app import GatewayApp
-from deployments.gateway.express import ExpressServer
+from deployments.gateway.express import HEALTH, ExpressServer
 from deployments.gateway.grpc_service import InferenceServicer
+from deployments.gateway.http import Answer, send_answer
 from deployments.gateway.inference import Inference
 from deployments.gateway.listeners import Address, Claim
+from deployments.gateway.past_serve import ServeDoor
+from deployments.gateway.serve_door import READ_TIMEOUT_S, Heir, middlewares
 from deployments.haproxy import free_port
 from deployments.schema import ExpressSpec
 from deployments.telemetry import REQUESTS, Counters, Snapshot
@@ -55,6 +64,61 @@ async def express_door(
                 yield client
         finally:
             await server.drain(5.0)
+
+
+@asynccontextmanager
+async def serve_port(
+    app: GatewayApp, read_timeout_s: float = READ_TIMEOUT_S, **options: Any
+) -> AsyncIterator["ServePort"]:
+    """The application behind Serve's own server, whose connections its gateway takes over."""
+    port = ServePort(app)
+    asked_for = HTTPOptions(host="127.0.0.1", port=free_port(), **options)
+    listening = configure_http_options_with_defaults(asked_for)
+    listening.middlewares.extend(middlewares())
+    loop = asyncio.get_running_loop()
+    serving, server = await start_asgi_http_server(port, listening, event_loop=loop)
+    port.url, port.server, port.serving = f"http://127.0.0.1:{listening.port}", server, serving
+    Heir.told = ServeDoor(app, read_timeout_s).take_over
+    try:
+        while not server.started:
+            await asyncio.sleep(0.001)
+        yield port
+    finally:
+        Heir.told = None
+        server.should_exit = True
+        await serving
+
+
+class ServePort:
+    """Serve's side of its port: it answers itself whether it is healthy."""
+
+    url: str
+    server: uvicorn.Server
+    serving: "asyncio.Task[None]"
+
+    def __init__(self, app: GatewayApp) -> None:
+        self._app = app
+        self.asked: list[str] = []
+        """Paths of the requests that came by here."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked.append(scope["path"])
+        if scope["path"] == HEALTH:
+            await send_answer(send, Answer(200, b"success"))
+        else:
+            await self._app(scope, receive, send)
+
+
+@asynccontextmanager
+async def taken_door(app: GatewayApp) -> AsyncIterator[httpx.AsyncClient]:
+    """The application on a connection to Serve's port that its gateway has taken over."""
+    one = httpx.Limits(max_connections=1)
+    async with (
+        serve_port(app) as port,
+        httpx.AsyncClient(base_url=port.url, limits=one) as client,
+    ):
+        await client.get(HEALTH)
+        yield client
 
 
 async def open_express(

@@ -14,19 +14,19 @@ pytestmark = pytest.mark.ray  # starts servers
 
 
 @pytest.mark.parametrize(
-    "part",
+    ("part", "said"),
     [
-        pytest.param(b"POST /v2/models/churn/inf", id="half-a-line"),
-        pytest.param(request(b"{", length="100"), id="half-a-body"),
+        pytest.param(b"POST /v2/models/churn/inf", "in time", id="half-a-line"),
+        pytest.param(request(b"{", length="100"), "within 0.2 s", id="half-a-body"),
     ],
 )
-def test_half_a_request_is_given_up(part: bytes) -> None:
+def test_half_a_request_is_given_up(part: bytes, said: str) -> None:
     async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet) -> None:
         writer.write(part)
         answer = await reader.read()  # to the end: the connection is closed
         assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
         assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {
-            "error": "the request did not arrive whole in time"
+            "error": f"the request did not arrive whole {said}"
         }
 
     on_port(dawdle, read_timeout_s=0.2)

@@ -99,8 +99,9 @@ def test_serve_sees_text_where_it_wants_text(name: bytes, sent: bytes, seen: byt
     async def serve(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         found.extend(scope["headers"])
 
-    (middleware,) = middlewares()
-    app = middleware.cls(serve, *middleware.args, **middleware.kwargs)
+    app: Any = serve
+    for middleware in middlewares():
+        app = middleware.cls(app, *middleware.args, **middleware.kwargs)
     nobody: Any = None
 
     async def ask() -> None:

@@ -32,7 +32,7 @@ ROWS = [
     pytest.param(
         errors.MethodNotAllowedError("GET", "POST"), 405, 405, "BAD_REQUEST", "caller", id="method"
     ),
-    pytest.param(errors.SlowRequestError("x"), 408, 408, "BAD_REQUEST", "caller", id="slow"),
+    pytest.param(errors.SlowRequestError(60.0), 408, 408, "BAD_REQUEST", "caller", id="slow"),
     pytest.param(
         errors.RequestTooLargeError(2, 1), 413, 413, "BAD_REQUEST", "caller", id="too-large"
     ),

@@ -67,6 +67,19 @@ def test_both_doors_predict_alike(fleet: Fleet, model: str) -> None:
     assert at_express[1]["x-request-id"] == at_serve[1]["x-request-id"] == "one"
 
 
+def test_inference_at_serves_port_soon_goes_past_serve(fleet: Fleet) -> None:
+    body = infer_body(fleet.models["wine"].holdout_rows[:1])
+    # Serve makes up ids with dashes, the gateways without.
+    seen: list[bool] = []
+
+    def is_past_serve() -> bool:
+        _, headers, _ = fleet.call("/v2/models/wine/infer", body, JSON)
+        seen.append("-" not in headers["x-request-id"])
+        return seen[-16:] == [True] * 16
+
+    eventually("HAProxy's connections are taken over", is_past_serve)
+
+
 def test_gateways_replaced_under_load_lose_no_request(fleet: Fleet) -> None:
     before = gateways(fleet)
     body = infer_body(fleet.models["breast-cancer"].holdout_rows[:1])
