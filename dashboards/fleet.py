@@ -136,4 +136,13 @@ def fleet() -> Dashboard:
                 about="Gateways of equal revisions act alike.",
             )
         )
+        .with_panel(
+            number(
+                "Deployed config refused",
+                "max(rayfleet_config_refused)",
+                unit="bool_yes_no",
+                bounds=[(1, "red")],
+                about="Yes where the last good config is in force instead; `rayfleet doctor` says why.",
+            )
+        )
     )
