@@ -92,7 +92,7 @@ def peek_id(body: bytes, header_length: str | None) -> str | None:
     try:
         text, _ = split_body(body, header_length)
         return _ID_DECODER.decode(text).id if len(text) else None
-    except (MalformedRequestError, msgspec.DecodeError, RecursionError):
+    except (MalformedRequestError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
 
 

@@ -210,6 +210,12 @@ class TestSplit:
             assert in_body.json()["model_version"] == expected
             assert in_header.json()["model_version"] == expected
 
+    @pytest.mark.parametrize("given", [b'"\xff"', b"[" * 3000, b"7"], ids=["bytes", "deep", "7"])
+    def test_an_id_that_cannot_be_read_is_the_caller_s_fault(self, given: bytes) -> None:
+        response = post(Fleet(SPLIT), INFER, b'{"id": %b, "inputs": []}' % given)
+
+        assert response.status_code == 400
+
     def test_without_either_requests_are_spread(self) -> None:
         fleet = Fleet(SPLIT)
 
