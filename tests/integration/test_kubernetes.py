@@ -18,7 +18,7 @@ from sklearn.datasets import load_breast_cancer
 
 from kuberay.checks.objects import Manifest, Pod, name_of, of_kind, pods
 from kuberay.checks.project import read_project
-from kuberay.checks.rendering import INSTALLATIONS, kubectl, objects_of
+from kuberay.checks.rendering import INSTALLATIONS, Installation, kubectl, objects_of
 from tests.integration import operator
 from tests.integration.hosting import eventually, infer_body
 from tests.integration.kubelet import (
@@ -122,28 +122,39 @@ def test_a_pod_can_write_to_its_volumes_only(stage: Stage) -> None:
     assert mlflow.exec(["bash", "-c", tries]).split() == ["/tmp", "1000"]
 
 
-def test_a_sweep_runs_on_a_cluster_of_its_own(stage: Stage) -> None:
-    job = stage.object("RayJob", "sweep")
-    head = operator.start_node(
-        stage.kubelet, stage.pod("RayJob/sweep, headgroup"), "sweep-h", "sweep"
-    )
-    trials = operator.start_node(
-        stage.kubelet, stage.pod("RayJob/sweep, trials"), "sweep-t", "sweep"
-    )
-    until("the sweep's cluster", lambda: operator.dashboard_answers(head), head, starting=[trials])
-    submitter = stage.pod("RayJob/sweep, submitter")
-    entrypoint = f"{job['spec']['entrypoint']} --trials 2"
+def run_job(stage: Stage, objects: Sequence[Manifest], kind: str, name: str) -> str:
+    """Run a job's own cluster and its command with two trials; returns what that printed."""
+    job = next(each for each in of_kind(objects, kind) if name_of(each) == name)
+    spec = job["spec"].get("jobTemplate", job["spec"])
+    own = {pod.where.rpartition(", ")[2]: pod for pod in pods([job])}
+    head = operator.start_node(stage.kubelet, own["headgroup"], f"{name}-h", name)
+    trials = operator.start_node(stage.kubelet, own["trials"], f"{name}-t", name)
+    until("the job's cluster", lambda: operator.dashboard_answers(head), head, starting=[trials])
+    entrypoint = f"{spec['entrypoint']} --trials 2"
 
     submitted = stage.kubelet.start(
-        submitter, "sweep-s",
-        command=["ray", "job", "submit", f"--address=http://sweep-head-svc:{operator.DASHBOARD_PORT}",
+        own["submitter"], f"{name}-s",
+        command=["ray", "job", "submit", f"--address=http://{name}-head-svc:{operator.DASHBOARD_PORT}",
                  "--", *entrypoint.split()],
     )  # fmt: skip
 
     assert submitted.process.wait(300) == 0, submitted.said()
-    assert "breast-cancer" in submitted.said()
     for pod in (head, trials):
         stage.kubelet.kill(pod)
+    return submitted.said()
+
+
+def test_a_sweep_runs_on_a_cluster_of_its_own(stage: Stage) -> None:
+    assert "breast-cancer" in run_job(stage, stage.objects, "RayJob", "sweep")
+
+
+def test_the_nightly_sweep_trains_a_challenger_each_night(stage: Stage) -> None:
+    nightly = objects_of(Installation("nightly", ("jobs/retraining",)), str(kubectl()))
+
+    for version in ("2", "3"):
+        said = run_job(stage, nightly, "RayCronJob", "breast-cancer-nightly")
+        assert f"breast-cancer version {version}" in said, said
+        assert "challenger" in said, said
 
 
 def test_the_fleet_comes_up_behind_its_probes(stage: Stage) -> None:
