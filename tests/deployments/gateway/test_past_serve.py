@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from deployments.gateway.express import HEALTH
 from deployments.gateway.past_serve import wish_of
 from deployments.protocols.tensors import Batch
 from deployments.telemetry import ERRORS, REQUESTS
+from tests.deployments.gateway.certificates import Certificates
 from tests.deployments.gateway.hosted import (
     INFER,
     INVOKE,
@@ -57,14 +59,17 @@ class Client:
 
 
 def on_connection(
-    talk: Callable[[Client], Awaitable[None]], fleet: Fleet | None = None, **options: Any
+    talk: Callable[[Client], Awaitable[None]],
+    fleet: Fleet | None = None,
+    tls: ssl.SSLContext | None = None,
+    **options: Any,
 ) -> None:
     async def run() -> None:
         hosted = fleet or Fleet()
         hosted.apply()
         async with serve_port(hosted.app, **options) as port, asyncio.timeout(WITHIN_S):
             where = port.url.removeprefix("http://").split(":")
-            reader, writer = await asyncio.open_connection(*where)
+            reader, writer = await asyncio.open_connection(*where, ssl=tls)
             try:
                 await talk(Client(port, reader, writer))
             finally:
@@ -153,6 +158,19 @@ def test_a_request_that_has_begun_before_the_answer_is_not_lost(pieces: int) -> 
         assert len(client.port.asked) == 2
 
     on_connection(talk)
+
+
+def test_an_encrypted_connection_is_taken_over(certificates: Certificates) -> None:
+    async def talk(client: Client) -> None:
+        for _ in range(3):
+            assert await client.ask(post()) == 200
+        assert client.port.asked == [INFER]
+
+    trusting = ssl.create_default_context(cafile=str(certificates.authority))
+    on_connection(
+        talk, tls=trusting,
+        ssl_keyfile=str(certificates.key), ssl_certfile=str(certificates.certificate),
+    )  # fmt: skip
 
 
 def test_a_connection_that_ends_is_not_taken_over() -> None:
