@@ -118,6 +118,8 @@ class Registration:
         if winner is not None:
             return winner
         complete = sum(trial.state is TrialState.COMPLETE for trial in trials)
+        write_ending(self.ledger.folder, self._ending(None))
+        self._report(None)
         if complete:
             raise SweepError(
                 f"{spec.name}: none of {complete} completed trials keeps to "
@@ -157,10 +159,9 @@ class Registration:
             made = Winner(winner, *run_ids, fitted(), holdout)
             return register(client, self.task, made, self.progress.say)
 
-    def _ending(self, winner: Trial) -> Ending:
-        return new_ending(
-            self.task, self.where, self.tracker.parent_id, self.tracker.run_id(winner)
-        )
+    def _ending(self, winner: Trial | None) -> Ending:
+        run_id = None if winner is None else self.tracker.run_id(winner)
+        return new_ending(self.task, self.where, self.tracker.parent_id, run_id)
 
     def _require_better(
         self, client: MlflowClient, winner: Trial, score: Callable[[Rows, Labels], Metrics]

@@ -234,9 +234,12 @@ class Fleet:
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            content: bytes = answer.read()
-            return content
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                content: bytes = answer.read()
+                return content
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{method} of the config: {error}: {error.read()!r}") from error
 
     def call(
         self,

@@ -187,6 +187,9 @@ def test_sweep_in_which_all_trials_fail_registers_nothing(shared_bench: Bench) -
     (parent,) = bench.sweep_runs()
     assert parent.info.status == "FAILED"
     assert parent.data.tags["rayfleet.refused"] in done.stderr
+    assert "report.html" in [each.path for each in bench.client.list_artifacts(parent.info.run_id)]
+    (report,) = bench.folder.glob("home/sweeps/*/report.html")
+    assert "None of 4 trials completed." in report.read_text()
 
 
 @pytest.mark.thorough

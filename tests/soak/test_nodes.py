@@ -98,7 +98,8 @@ def n_nodes(cluster: Cluster) -> int:
         text=True,
         check=False,
     )
-    return len(json.loads(finished.stdout)) if finished.returncode == 0 else 0
+    # It says so in words that there is none yet.
+    return len(json.loads(finished.stdout)) if finished.stdout.startswith("[") else 0
 
 
 def deployed(fleet: Fleet, models: Mapping[str, Any]) -> None:

@@ -91,7 +91,7 @@ def note_fitted(
     write_ending(ledger.folder, noted)
 
 
-def new_ending(task: Task, where: str, sweep_run_id: str, trial_run_id: str) -> Ending:
+def new_ending(task: Task, where: str, sweep_run_id: str, trial_run_id: str | None) -> Ending:
     """Note how a sweep was called and what it ran on."""
     spec = task.spec
     arguments = ["python", "-m", "tuning", where, "--trials", str(spec.n_trials)]

@@ -105,6 +105,8 @@ def _obstacle(facts: Facts) -> str | None:
     """Say why there is no version, where that can be told."""
     if facts.ending is not None and facts.ending.refused:
         return facts.ending.refused
+    if facts.ending is not None and not facts.complete:
+        return f"None of {counted(len(facts.trials), 'trial')} completed."
     if facts.winner is None and facts.complete:
         count, bounds = counted(len(facts.complete), "completed trial"), facts.spec.constraints
         return f"None of {count} keeps to {', '.join(bounds)}."

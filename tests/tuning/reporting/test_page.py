@@ -159,6 +159,15 @@ def test_what_breaks_a_constraint_is_neither_the_winner_nor_the_best() -> None:
     assert float(best) == pytest.approx(float(dot), abs=0.1)
 
 
+def test_a_sweep_whose_trials_all_failed_says_so() -> None:
+    failed = [trial(n, state=TrialState.FAILED, reports=(), error="ValueError: no") for n in (0, 1)]
+
+    reader = Reader(render(make_facts(failed)))
+
+    assert "None of 2 trials completed." in reader.words
+    assert any("ValueError: no" in words for words in [*reader.words, *reader.tips])
+
+
 def test_a_sweep_whose_trials_all_break_a_constraint_says_so() -> None:
     facts = bounded("model_bytes <= 1 kB", "accuracy >= 0.1")
 
