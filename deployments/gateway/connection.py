@@ -236,10 +236,9 @@ class Connection(HttpToolsProtocol):
         """Remember the head of a request that came alone and in one piece."""
         if self._piece is None or not cycle.keep_alive:
             return
-        body, target = cycle.body(), (cycle.model, cycle.version)
-        head = known_head(cycle.path, target, cycle.headers, len(body))
+        head = known_head(cycle.path, (cycle.model, cycle.version), cycle.headers)
         if head is not None:
-            self._door.heads.learn(self._piece, body, head)
+            self._door.heads.learn(self._piece, cycle.body(), head)
 
     def _begin_known(self, head: KnownHead, body: bytes) -> None:
         """Answer a request whose head needs no parsing."""

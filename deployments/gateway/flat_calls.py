@@ -193,7 +193,7 @@ class FlatCalls:
             way = self._ways[head.target]
         except KeyError:
             way = self._ways[head.target] = self._find(*head.target)
-        if way is None or head.length > self._app.max_body_bytes or self._lines_of_all:
+        if way is None or len(body) > self._app.max_body_bytes or self._lines_of_all:
             return None
         request = decode_flat(body, way.plan)
         if request is None:

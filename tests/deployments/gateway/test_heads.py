@@ -29,63 +29,86 @@ pytestmark = pytest.mark.ray  # starts servers
 TARGET = ("churn", None)
 
 
-def head(length: int = 2, headers: Headers | None = None) -> KnownHead:
-    found = known_head(INFER, TARGET, headers or {}, length)
+def head(headers: Headers | None = None) -> KnownHead:
+    found = known_head(INFER, TARGET, headers or {})
     assert found is not None
     return found
 
 
-def test_a_head_is_found_again_with_whatever_body_of_its_length() -> None:
-    heads = Heads()
-    heads.learn(b"POST / HTTP/1.1\r\nA: b\r\n\r\n{}", b"{}", head())
+def sent(body: bytes = b"{}", line: bytes = b"A: b", length: bytes | None = None) -> bytes:
+    """A request whose length stands before another header."""
+    said = b"%d" % len(body) if length is None else length
+    return b"POST / HTTP/1.1\r\nContent-Length: %b\r\n%b\r\n\r\n%b" % (said, line, body)
 
-    assert heads.find(b"POST / HTTP/1.1\r\nA: b\r\n\r\n[]") == (head(), b"[]")
+
+@pytest.mark.parametrize("body", [b"[]", b"[1, 2, 3, 4]", b""])
+def test_a_head_is_found_again_with_whatever_body(body: bytes) -> None:
+    heads = Heads()
+    heads.learn(sent(), b"{}", head())
+
+    assert heads.find(sent(body)) == (head(), body)
+
+
+@pytest.mark.parametrize("name", [b"Content-Length", b"content-length"])
+def test_the_length_may_come_last(name: bytes) -> None:
+    heads = Heads()
+    heads.learn(b"POST / HTTP/1.1\r\n%b: 2\r\n\r\n{}" % name, b"{}", head())
+
+    assert heads.find(b"POST / HTTP/1.1\r\n%b: 3\r\n\r\n[1]" % name) == (head(), b"[1]")
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(b"POST / HTTP/1.1\r\nA: c\r\n\r\n{}", id="another-header"),
-        pytest.param(b"POST / HTTP/1.1\r\nA: b\r\n\r\n{", id="body-to-come"),
-        pytest.param(b"POST / HTTP/1.1\r\nA: b\r\n\r\n{}P", id="more-behind-it"),
-        pytest.param(b"POST / HTTP/1.1\r\nA: b\r\n", id="head-to-come"),
+        pytest.param(sent(line=b"A: c"), id="another-header"),
+        pytest.param(sent(b"{", length=b"2"), id="body-to-come"),
+        pytest.param(sent(b"{}P", length=b"2"), id="more-behind-it"),
+        pytest.param(sent()[:-4], id="head-to-come"),
+        pytest.param(sent(length=b"+2"), id="sign"),
+        pytest.param(sent(length=b"2 "), id="space"),
+        pytest.param(sent(length=b"2, 2"), id="two-lengths"),
+        pytest.param(sent(length=b""), id="no-length"),
+        pytest.param(sent(line=b"A: b\r\nContent-Length: 2"), id="said-twice"),
+        pytest.param(sent().replace(b"Content-Length", b"CONTENT-LENGTH"), id="in-capitals"),
+        pytest.param(sent().replace(b"Content-Length: 2\r\n", b""), id="without-one"),
         pytest.param(b"", id="nothing"),
     ],
 )
 def test_anything_else_is_left_to_the_parser(data: bytes) -> None:
     heads = Heads()
-    heads.learn(b"POST / HTTP/1.1\r\nA: b\r\n\r\n{}", b"{}", head())
+    heads.learn(sent(), b"{}", head())
 
     assert heads.find(data) is None
 
 
 @pytest.mark.parametrize(
-    ("data", "body", "length"),
+    ("data", "body"),
     [
-        pytest.param(b"A\r\n\r\n{}", b"\r\n{}", 4, id="head-ended-before"),
-        pytest.param(b"A\n\n..\r\n\r\n{}", b"..\r\n\r\n{}", 8, id="bare-line-feeds"),
-        pytest.param(b"A\r\n\r\n{}{}", b"{}", 2, id="another-request-behind-it"),
-        pytest.param(b"A\r\n\r\n{}", b"{}", 3, id="another-length"),
-        pytest.param(b"A" * LONGEST_HEAD_BYTES + b"\r\n\r\n{}", b"{}", 2, id="long-head"),
+        pytest.param(sent(b"\r\n{}", length=b"4")[:-2], b"\r\n{}", id="head-ended-before"),
+        pytest.param(sent(line=b"A\n\n.."), b"..\r\n\r\n{}", id="bare-line-feeds"),
+        pytest.param(sent() + b"{}", b"{}", id="another-request-behind-it"),
+        pytest.param(sent(length=b"3"), b"{}", id="another-length"),
+        pytest.param(sent(length=b"02"), b"{}", id="leading-zero"),
+        pytest.param(sent(line=b"A" * LONGEST_HEAD_BYTES), b"{}", id="long-head"),
+        pytest.param(sent().replace(b"Content-Length", b"Length"), b"{}", id="without-one"),
     ],
 )
-def test_what_the_parser_read_otherwise_is_not_remembered(
-    data: bytes, body: bytes, length: int
-) -> None:
+def test_what_the_parser_read_otherwise_is_not_remembered(data: bytes, body: bytes) -> None:
     heads = Heads()
 
-    heads.learn(data, body, head(length))
+    heads.learn(data, body, head())
 
     assert heads.find(data) is None
+    assert heads.find(sent()) is None
 
 
 def test_no_more_are_kept_than_there_is_room_for() -> None:
     heads = Heads()
     for number in range(MOST_HEADS + 1):
-        heads.learn(b"%d\r\n\r\n{}" % number, b"{}", head())
+        heads.learn(sent(line=b"A: %d" % number), b"{}", head())
 
-    assert heads.find(b"0\r\n\r\n{}") is None
-    assert heads.find(b"%d\r\n\r\n{}" % MOST_HEADS) is not None
+    assert heads.find(sent(line=b"A: 0")) is None
+    assert heads.find(sent(line=b"A: %d" % MOST_HEADS)) is not None
 
 
 @pytest.mark.parametrize(
@@ -97,7 +120,7 @@ def test_no_more_are_kept_than_there_is_room_for() -> None:
     ],
 )
 def test_heads_that_need_a_closer_look_are_not_known(headers: Headers) -> None:
-    assert known_head(INFER, TARGET, headers, 2) is None
+    assert known_head(INFER, TARGET, headers) is None
 
 
 Answers = list[tuple[bytes, dict[bytes, bytes], bytes]]
@@ -246,3 +269,16 @@ def test_requests_behind_a_known_one_wait_for_their_turn() -> None:
         return [json.loads((await read_answer(reader))[2])["outputs"][0]["data"] for _ in range(4)]
 
     assert on_connection(talk, Fleet()) == [[3.0], [4.0], [5.0], [6.0]]
+
+
+def test_bodies_of_all_lengths_are_answered_on_one_connection() -> None:
+    numbers = [1, 1.5, 123456789, 0.1 + 0.2, -7, 1e300, 10]
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet) -> Any:
+        found = []
+        for number in numbers:
+            writer.write(post(body=BODY.replace(b"1.5", json.dumps(number).encode())))
+            found.append(json.loads((await read_answer(reader))[2])["outputs"][0]["data"])
+        return found
+
+    assert on_connection(talk, Fleet()) == [[number + 2.0] for number in numbers]
