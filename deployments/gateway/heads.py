@@ -15,7 +15,7 @@ import msgspec
 from deployments.errors import MalformedRequestError
 from deployments.gateway.calls import REQUEST_ID, REQUEST_TIMEOUT, ROUTING_KEY, timeout_s
 from deployments.gateway.http import Headers, header_text
-from deployments.gateway.http_call import HEADER_LENGTH
+from deployments.gateway.http_call import HEADER_LENGTH, SHORT_BODY_BYTES
 
 MOST_HEADS = 4096
 """Kept at a time; when there are more, all are forgotten. Who sends new ones each time, such
@@ -79,10 +79,10 @@ class Heads:
         head = self._known.get((data[:first], data[last:end])) if first > 0 else None
         if head is None:
             return None
-        digits = data[first:last]
-        if not digits.isdigit() or len(data) != end + len(END) + int(digits):
+        digits, body = data[first:last], data[end + len(END) :]
+        if not digits.isdigit() or len(body) != int(digits) or len(body) > SHORT_BODY_BYTES:
             return None
-        return head, data[end + len(END) :]
+        return head, body
 
     def learn(self, data: bytes, body: bytes, head: KnownHead) -> None:
         """Remember the head of a request that the parser took for one with this body.

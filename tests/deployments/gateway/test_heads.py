@@ -11,6 +11,7 @@ import pytest
 from deployments.errors import PredictionError
 from deployments.gateway.heads import LONGEST_HEAD_BYTES, MOST_HEADS, Heads, KnownHead, known_head
 from deployments.gateway.http import Headers
+from deployments.gateway.http_call import SHORT_BODY_BYTES
 from deployments.protocols.tensors import Array, Batch
 from deployments.telemetry import ERRORS, IN_FLIGHT, REQUESTS
 from deployments.traffic.table import Track
@@ -71,6 +72,7 @@ def test_the_length_may_come_last(name: bytes) -> None:
         pytest.param(sent(line=b"A: b\r\nContent-Length: 2"), id="said-twice"),
         pytest.param(sent().replace(b"Content-Length", b"CONTENT-LENGTH"), id="in-capitals"),
         pytest.param(sent().replace(b"Content-Length: 2\r\n", b""), id="without-one"),
+        pytest.param(sent(b"1" * (SHORT_BODY_BYTES + 1)), id="long-body"),
         pytest.param(b"", id="nothing"),
     ],
 )
