@@ -19,6 +19,9 @@ Headers = MutableMapping[bytes, bytes]
 
 JSON = b"application/json"
 
+BLANKS = b" \t"
+"""May stand before and behind a header's value, which the parser leaves behind it."""
+
 
 class ClientGoneError(Exception):
     """The connection closed before the request was complete; there is nobody to answer."""
@@ -112,9 +115,10 @@ async def answer_lifespan(receive: Receive, send: Send) -> None:
 
 
 def _declared(headers: Headers, limit_bytes: int) -> int:
-    declared = headers.get(b"content-length")
-    if declared is None:
+    said = headers.get(b"content-length")
+    if said is None:
         return 0
+    declared = said.strip(BLANKS)
     if not declared.isdigit() or len(declared) > MAX_DIGITS:
         raise MalformedRequestError(f"Content-Length {declared[:40]!r} must be a whole number")
     if int(declared) > limit_bytes:

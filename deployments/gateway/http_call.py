@@ -10,7 +10,7 @@ import msgspec
 from deployments.errors import UnavailableError
 from deployments.gateway.budget import SMALL_BYTES, ByteBudget, Hold
 from deployments.gateway.calls import Call, Protocol
-from deployments.gateway.http import Headers, Receive, Scope, header_text, read_body
+from deployments.gateway.http import BLANKS, Headers, Receive, Scope, header_text, read_body
 from deployments.gateway.weighing import SHORT_CODED_BYTES, reads_slowly
 from deployments.protocols import open_inference
 from deployments.protocols.infer_envelope import MAX_DIGITS
@@ -145,11 +145,11 @@ def short_inference(
         return None
     said = dict(headers)
     length = _number(said.get(b"content-length", b""))
-    if length > SHORT_CODED_BYTES and b"content-encoding" in said:
+    if length > limit_bytes or (length > SHORT_CODED_BYTES and b"content-encoding" in said):
         return None
     if length > SHORT_BODY_BYTES:
         text = _number(said.get(HEADER_LENGTH, b""))
-        if text > SHORT_BODY_BYTES or length > min(SHORT_BINARY_BYTES, limit_bytes):
+        if text > SHORT_BODY_BYTES or length > SHORT_BINARY_BYTES:
             return None
     target = inference_path(url.decode("ascii"))
     if target is None or length <= SHORT_BODY_BYTES:
@@ -160,4 +160,5 @@ def short_inference(
 
 
 def _number(value: bytes) -> float:
+    value = value.strip(BLANKS)
     return int(value) if value.isdigit() and len(value) <= MAX_DIGITS else math.inf

@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from deployments.gateway.connection import DISCARD_S, MOST_AT_ONCE
-from tests.deployments.gateway.hosted import INFER, Fleet
-from tests.deployments.gateway.wire import answer_of, on_port, request
+from tests.deployments.gateway.hosted import INFER, MAX_BODY, Fleet
+from tests.deployments.gateway.wire import BODY, answer_of, on_port, request
 
 pytestmark = pytest.mark.ray  # starts servers
 
@@ -62,6 +62,25 @@ def test_a_body_that_never_ends_is_refused_and_closed() -> None:
         assert await answer == b"HTTP/1.1 413 Request Entity Too Large\r\n"
 
     on_port(pour)
+
+
+@pytest.mark.parametrize("blanks", [" ", "\t  "], ids=["space", "tab"])
+def test_blanks_behind_a_length_are_no_part_of_it(blanks: str) -> None:
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet) -> None:
+        for path in (INFER, f"{INFER}?a=b"):  # the short way and the longer one
+            asked = request(length=f"{len(BODY)}{blanks}").replace(INFER.encode(), path.encode())
+            writer.write(asked)
+            assert (await answer_of(reader))[0] == b"HTTP/1.1 200 OK"
+
+    on_port(send)
+
+
+def test_a_body_that_says_it_is_too_long_is_refused_before_it_is_sent() -> None:
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Fleet) -> None:
+        writer.write(request(b"{", length=str(MAX_BODY + 1)))
+        assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+
+    on_port(send)
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "9" * 5000], ids=["negative", "float", "huge"])
