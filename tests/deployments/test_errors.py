@@ -15,6 +15,7 @@ from deployments.errors import (
     QueryError,
     ReplicaLostError,
     RequestTooLargeError,
+    SlowRequestError,
 )
 
 SAMPLES = {
@@ -27,6 +28,7 @@ SAMPLES = {
     OverloadedError: OverloadedError("m", 3),
     ReplicaLostError: ReplicaLostError("m", "1"),
     DeadlineExceededError: DeadlineExceededError("m", 30.0),
+    SlowRequestError: SlowRequestError(60.0),
 }
 """Errors with arguments of their own; the rest take a message."""
 
@@ -52,6 +54,7 @@ def test_every_error_survives_the_way_between_replicas(kind: type[FleetError]) -
         pytest.param(RequestTooLargeError(10, 5), ["10", "5"], id="size-and-limit"),
         pytest.param(PredictionError("m", "1", "no"), ["'m'", "version 1", "no"], id="prediction"),
         pytest.param(DeadlineExceededError("m", 0.5), ["'m'", "0.5 s"], id="deadline"),
+        pytest.param(SlowRequestError(0.5), ["0.5 s"], id="slow"),
         pytest.param(OverloadedError("m", 3), ["'m'", "3 requests"], id="limit"),
     ],
 )
