@@ -85,8 +85,11 @@ async def serve_port(
         yield port
     finally:
         Heir.told = None
-        server.should_exit = True
-        await serving
+        # Its own way out looks ten times a second whether it should end.
+        for listening_server in server.servers:
+            listening_server.close()
+        serving.cancel()
+        await asyncio.wait([serving])
 
 
 class ServePort:
