@@ -72,9 +72,6 @@ def choose_replica(
         own: Batches of this version in flight, by replica.
         warm: Replicas that have answered for it.
     """
-    home = next((each for each in ordered if each.replica in warm), ordered[0])
-    if home.in_flight == 0 and home.replica not in own:
-        return home  # nobody has less to do
     known = [each for each in ordered if each.replica in warm]
     idlest = min(ordered, key=lambda each: (own.get(each.replica, 0), each.in_flight))
     for each in known or ordered[:1]:
