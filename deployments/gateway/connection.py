@@ -336,11 +336,12 @@ class Connection(HttpToolsProtocol):
         The parser takes all that follows such a head for the other protocol's, so that a
         body would become the next request.
         """
-        if self.parser.get_method() == b"CONNECT":
+        method = self.parser.get_method()
+        if method == b"CONNECT":
             self.send_400_response("Invalid HTTP request received.")
             return
         version = self.parser.get_http_version().encode()
-        head = without_upgrade(self.parser.get_method(), self.url, version, self.headers)
+        head = without_upgrade(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.data_received(head + rest)

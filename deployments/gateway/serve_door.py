@@ -1,6 +1,6 @@
 """What Serve's own port leaves out: senders that take for ever, and headers that are no text.
 
-And where a gateway takes a connection over from Serve (`past_serve`).
+It is also where a gateway hears that it may take a connection over from Serve (`past_serve`).
 
 Behind Ray Serve 2.60's port a body may take as long as it likes, and holds one of the requests
 that a gateway may have in flight; HAProxy ends only connections that are silent (`haproxy`).
@@ -51,7 +51,7 @@ def limited(receive: Receive, timeout_s: float) -> Receive:
 
 def middlewares() -> list[Middleware]:
     """What Serve puts before its own; `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names this."""
-    return [Middleware(TextHeaders), Middleware(Answered)]
+    return [Middleware(TextHeaders), Middleware(Handover)]
 
 
 class Heir:
@@ -61,7 +61,7 @@ class Heir:
     """Called with ASGI's `receive` of a request that Serve has answered."""
 
 
-class Answered:
+class Handover:
     """Tells the heir of each request that Serve has answered."""
 
     def __init__(self, app: ASGIApp) -> None:
