@@ -82,6 +82,29 @@ def model() -> Dashboard:
         )
         .with_panel(by_version("Waiting and in flight", f"rayfleet_in_flight{{{VERSION}}}", "none"))
         .with_panel(by_version("Replicas", f"rayfleet_version_replicas{{{VERSION}}}", "none"))
+        .with_row(Row("Inputs"))
+        .with_panel(
+            lines(
+                "Drift of the farthest features",
+                (
+                    f"max by (version, feature) (ray_rayfleet_input_drift{{{VERSION}}})",
+                    "{{version}} {{feature}}",
+                ),
+                unit="none",
+                about="Population stability index of what is asked, beside the training rows."
+                " From 0.2 on a feature has drifted.",
+            )
+        )
+        .with_panel(
+            lines(
+                "Features that have drifted",
+                (
+                    f"max by (version) (ray_rayfleet_drifted_features{{{VERSION}}})",
+                    "{{version}}",
+                ),
+                unit="none",
+            )
+        )
         .with_row(Row("Objectives"))
         .with_panel(
             lines(

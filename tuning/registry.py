@@ -7,7 +7,7 @@ the next call recognizes: a version is found by the run of its sweep.
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from tuning.crossvalidation import fold_scores, mean_and_std
+from tuning.data import Rows
 from tuning.fitted import Fitted, Say
 from tuning.flavors import make_signature, require_flavor
 from tuning.home import Home
+from tuning.inputprofile import make_profile, write_profile
 from tuning.ledger import Trial
 from tuning.modelstore import ModelStore
 from tuning.provenance import git_commit
@@ -123,7 +125,9 @@ def register(client: MlflowClient, task: Task, winner: Winner, say: Say) -> Mode
         "metadata": _metadata(task, winner, tags),
     }
     logged = winner.fitted.log(store, require_flavor(task.trainer.flavor), arguments, say)
-    _remember_rows(client, task, winner.sweep_run_id)
+    raw_rows = task.select_raw(task.split.training)
+    _remember_rows(client, raw_rows, winner.sweep_run_id)
+    keep_profile(client, logged.model_id, raw_rows, task.table.columns)
     try:
         client.create_registered_model(spec.model)
     except MlflowException as error:
@@ -157,13 +161,28 @@ def give_alias(client: MlflowClient, version: ModelVersion) -> str:
     return alias
 
 
-def _remember_rows(client: MlflowClient, task: Task, run_id: str) -> None:
+def _remember_rows(client: MlflowClient, rows: Rows, run_id: str) -> None:
     """Keep by which to tell new rows from those that the model was fitted on."""
-    seen = encode_hashes(row_hashes(task.select_raw(task.split.training)))
+    seen = encode_hashes(row_hashes(rows))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ROWS_FILE
         path.write_bytes(seen)
         client.log_artifact(run_id, str(path))
+
+
+def keep_profile(client: MlflowClient, model_id: str, rows: Rows, names: Sequence[str]) -> None:
+    """Put beside a logged model how its training rows are distributed, for serving to compare.
+
+    Args:
+        client: Of the tracking store.
+        model_id: What `log_model` answered.
+        rows: A DataFrame, or an array of shape (rows, ...), as the data has them.
+        names: Of the features; of too many, nothing is kept.
+    """
+    profile = make_profile(rows, names)
+    if profile is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            client.log_model_artifact(model_id, str(write_profile(profile, Path(folder))))
 
 
 def version_tags(task: Task, winner: Winner) -> dict[str, str]:

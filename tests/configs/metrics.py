@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from deployments.predictor import driftgauges
 from deployments.predictor.runtimes import budget_gauges
 from deployments.telemetry import FAMILIES, Kind
 from tests.documents import REPOSITORY
@@ -28,7 +29,7 @@ def recorded() -> set[str]:
 
 def exposed() -> set[str]:
     """Every series that the fleet has of its own, as Prometheus calls it."""
-    names = {f"ray_{name}" for name in (*gauges.HELP, *budget_gauges.HELP)}
+    names = {f"ray_{name}" for name in (*gauges.HELP, *budget_gauges.HELP, *driftgauges.HELP)}
     for family in FAMILIES:
         match family.kind:
             case Kind.COUNTER:

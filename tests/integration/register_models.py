@@ -29,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tuning.home import resolve_home
+from tuning.registry import keep_profile
 
 ROWS = 16
 
@@ -127,7 +128,8 @@ def main(folder: Path) -> None:
     for strength in (1.0, 0.001):
         estimator = make_pipeline(StandardScaler(), LogisticRegression(C=strength))
         signature = tensors("float64", (-1, 30), "int64", (-1,))
-        register("breast-cancer", "sklearn", estimator.fit(rows, labels), signature)
+        model_id = register("breast-cancer", "sklearn", estimator.fit(rows, labels), signature)
+        keep_profile(mlflow.MlflowClient(), model_id, rows, [str(place) for place in range(30)])
     write(folder, "breast-cancer", rows[:ROWS])
 
     torch.manual_seed(0)
@@ -169,8 +171,8 @@ def tensors(
     )
 
 
-def register(name: str, flavor: str, model: Any, signature: ModelSignature) -> None:
-    """Log and register a version; the first of a name becomes champion."""
+def register(name: str, flavor: str, model: Any, signature: ModelSignature) -> str:
+    """Log and register a version; the first of a name becomes champion. Gives the model's id."""
     argument = {"sklearn": "sk_model", "pytorch": "pytorch_model", "pyfunc": "python_model"}
     formats = {"sklearn": "cloudpickle", "pytorch": "pickle"}
     options = {"serialization_format": formats[flavor]} if flavor in formats else {}
@@ -184,6 +186,7 @@ def register(name: str, flavor: str, model: Any, signature: ModelSignature) -> N
     )
     if int(info.registered_model_version) == 1:  # text, where a server said it
         mlflow.MlflowClient().set_registered_model_alias(name, "champion", "1")
+    return str(info.model_id)
 
 
 def register_again(known: str, name: str) -> None:

@@ -19,6 +19,7 @@ from tests.tuning.trials import trial
 from tuning.fitted import local_fit
 from tuning.flavors import predicted_codes, require_flavor
 from tuning.home import Home
+from tuning.inputprofile import read_profile
 from tuning.ledger import Manifest
 from tuning.registry import Winner, find_version, get_version, give_alias, open_registry, register
 from tuning.spec import SweepSpec, Task, check_sweep
@@ -185,6 +186,21 @@ def test_version_carries_where_it_comes_from(registered: Registered) -> None:
     assert info.metadata is not None
     assert info.metadata["rayfleet.feature_names"][0] == "pixel_0_0"
     assert info.saved_input_example_info is not None
+
+
+@pytest.mark.parametrize("name", ["boosting", "text", "torch"])
+def test_a_version_s_folder_says_how_its_training_rows_are_distributed(
+    registered: Registered, name: str
+) -> None:
+    task = registered.tasks[name]
+    folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/1")
+
+    profile = read_profile(Path(folder))
+
+    assert profile is not None
+    assert [feature.name for feature in profile.features] == list(task.table.columns)
+    n_rows = len(task.split.training)
+    assert {sum(feature.counts) for feature in profile.features} == {n_rows}
 
 
 def test_requirements_are_exact_and_free_of_local_labels(registered: Registered) -> None:

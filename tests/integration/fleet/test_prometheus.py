@@ -1,5 +1,6 @@
 """A real Prometheus, on the config that we ship, collects, watches and shows a real fleet."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import yaml
+from sklearn.datasets import load_breast_cancer
 
 from dashboards.boards import BOARDS
 from dashboards.queries import filled, queries
@@ -168,11 +170,39 @@ def test_chats_are_told_as_slack_wants_it(monitoring: Monitoring, fleet: Fleet) 
     assert f"{RUNBOOKS}#{alert.lower()}" in attachment["text"]
 
 
+@needs_alertmanager
+def test_inputs_that_are_no_longer_those_of_training_reach_the_receivers(
+    monitoring: Monitoring, fleet: Fleet
+) -> None:
+    alert = "RayfleetInputsDrift"
+    training = load_breast_cancer().data
+    random = np.random.default_rng(11)
+    moved = training.copy()
+    moved[:, 7] *= 3
+
+    def drifted(rows: np.ndarray) -> set[str]:
+        fleet.infer(MODEL, random.choice(rows, 20))
+        query = f'ray_rayfleet_drifted_features{{model="{MODEL}"}}'
+        return {series["value"][1] for series in monitoring.series(query)}
+
+    def is_firing() -> bool:
+        return bool(monitoring.series(f'ALERTS{{alertname="{alert}",alertstate="firing"}}'))
+
+    eventually("a window like training", lambda: drifted(training) == {"0"})
+    assert not is_firing()
+    eventually("one feature that moved", lambda: drifted(moved) == {"1"})
+    farthest = monitoring.series(f'ray_rayfleet_input_drift{{model="{MODEL}"}} > 0.2')
+    assert {series["metric"]["feature"] for series in farthest} == {"7"}
+    eventually(alert, is_firing)
+    message = monitoring.received.next("/slack", alert, within_s=120)
+
+    (attachment,) = message["attachments"]
+    assert f"{MODEL} version {fleet.models[MODEL].version}" in json.dumps(attachment)
+
+
 def asked(fleet: Fleet) -> bool:
     """Send a request to each track; whether they were answered."""
-    statuses = [
-        fleet.infer(name, fleet.models[name].holdout_rows[:1])[0] for name in (MODEL, "wine")
-    ]
+    statuses = [fleet.infer(name, fleet.models[name].holdout_rows)[0] for name in (MODEL, "wine")]
     return statuses == [200, 200]
 
 

@@ -1,0 +1,1 @@
+"""What the fleet finds out about the data that it is asked about."""

@@ -1,0 +1,166 @@
+"""A watch takes few rows of what is asked, and speaks once it has seen enough."""
+
+import numpy as np
+import pytest
+
+from deployments.predictor.inputwatch import (
+    EVERY_S,
+    KEPT_S,
+    LEAST_ROWS,
+    MOST_ROWS,
+    MOST_WAITING,
+    WINDOW_ROWS,
+    WINDOW_S,
+    InputWatch,
+)
+from tests.fakes import FakeClock
+from tuning.inputprofile import make_profile
+
+N_BATCHES = WINDOW_ROWS // MOST_ROWS
+
+
+class Watched:
+    """A watch over a feature that is uniform in [0, 1), and another like it."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.random = np.random.default_rng(1)
+        profile = make_profile(self.random.random((500, 2)), ["a", "b"])
+        assert profile is not None
+        self.watch = InputWatch(profile, self.clock)
+
+    def ask(self, n_batches: int, *, n_rows: int = MOST_ROWS, shift: float = 0.0) -> None:
+        for _ in range(n_batches):
+            rows = self.random.random((n_rows, 2))
+            rows[:, 1] += shift
+            self.watch.take({"input-0": rows})
+            self.clock.advance(EVERY_S)
+
+
+def test_a_whole_window_tells_of_every_feature() -> None:
+    watched = Watched()
+
+    watched.ask(N_BATCHES, shift=0.5)
+    window, is_new = watched.watch.look()
+
+    assert window is not None
+    assert is_new
+    assert window.n_rows == WINDOW_ROWS
+    assert list(window.features) == ["b", "a"]
+    assert window.drifted == ["b"]
+
+
+def test_before_there_are_enough_rows_nothing_is_told() -> None:
+    watched = Watched()
+
+    watched.ask(N_BATCHES - 1, shift=0.5)
+
+    assert watched.watch.look() == (None, False)
+
+
+def test_counts_of_earlier_looks_are_kept() -> None:
+    watched = Watched()
+
+    for _ in range(N_BATCHES - 1):
+        watched.ask(1)
+        assert watched.watch.look() == (None, False)
+    watched.ask(1)
+
+    window, _ = watched.watch.look()
+    assert window is not None
+    assert window.n_rows == WINDOW_ROWS
+
+
+def test_few_rows_are_a_window_after_an_hour() -> None:
+    watched = Watched()
+    watched.ask(LEAST_ROWS // MOST_ROWS)
+
+    watched.clock.advance(WINDOW_S)
+    window, is_new = watched.watch.look()
+
+    assert window is not None
+    assert is_new
+    assert window.n_rows == LEAST_ROWS
+
+
+def test_very_few_rows_never_are() -> None:
+    watched = Watched()
+    watched.ask(1, n_rows=LEAST_ROWS - 1)
+    watched.clock.advance(10 * WINDOW_S)
+
+    assert watched.watch.look() == (None, False)
+
+
+def test_a_window_is_told_of_until_the_next_and_not_for_ever() -> None:
+    watched = Watched()
+    watched.ask(N_BATCHES, shift=0.5)
+    first, _ = watched.watch.look()
+
+    again, is_new = watched.watch.look()
+    assert again is first
+    assert not is_new
+
+    watched.ask(N_BATCHES)
+    second, _ = watched.watch.look()
+    assert second is not None
+    assert second.drifted == []
+
+    watched.clock.advance(KEPT_S)
+    assert watched.watch.look() == (None, False)
+
+
+def test_a_second_batch_is_not_looked_at_so_soon() -> None:
+    watched = Watched()
+    for _ in range(10 * N_BATCHES):
+        watched.watch.take({"input-0": watched.random.random((MOST_ROWS, 2))})
+
+    watched.clock.advance(WINDOW_S)
+
+    assert watched.watch.look() == (None, False)
+
+
+@pytest.mark.parametrize("n_rows", [21, 399, 10_000])
+def test_of_a_large_batch_few_rows_are_taken(n_rows: int) -> None:
+    watched = Watched()
+    watched.ask(10, n_rows=n_rows)
+
+    watched.clock.advance(WINDOW_S)
+    window, _ = watched.watch.look()
+
+    assert window is not None
+    assert 10 * MOST_ROWS / 2 < window.n_rows <= 10 * MOST_ROWS
+
+
+def test_arrays_may_be_used_again_at_once() -> None:
+    watched = Watched()
+    rows = watched.random.random((MOST_ROWS, 2))
+    for _ in range(N_BATCHES):
+        rows[:] = watched.random.random((MOST_ROWS, 2))
+        watched.watch.take({"input-0": rows})
+        rows[:] = 9.0
+        watched.clock.advance(EVERY_S)
+
+    window, _ = watched.watch.look()
+    assert window is not None
+    assert window.drifted == []
+
+
+def test_what_nobody_counts_is_bounded() -> None:
+    watched = Watched()
+
+    watched.ask(2 * MOST_WAITING, n_rows=4)
+    watched.clock.advance(WINDOW_S)
+    window, _ = watched.watch.look()
+
+    assert window is not None
+    assert window.n_rows == 4 * MOST_WAITING
+
+
+def test_inputs_that_are_not_the_model_s_are_not_counted() -> None:
+    watched = Watched()
+    for inputs in ({"input-0": np.ones((20, 3))}, {}, {"c": np.ones(20), "d": np.ones(20)}):
+        watched.watch.take(inputs)
+        watched.clock.advance(EVERY_S)
+
+    watched.clock.advance(WINDOW_S)
+    assert watched.watch.look() == (None, False)
