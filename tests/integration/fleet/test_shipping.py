@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.documents import REPOSITORY
-from tests.integration.hosting import Fleet, eventually, infer_body
+from tests.integration.hosting import Cluster, Fleet, eventually, infer_body
 from tests.integration.shipping import Index, shipped
 from tuning.console import JsonConsole
 
@@ -20,6 +21,15 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADERS = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "Content-Type": "application/json"}
 PAYLOAD = -98765.4321
 """A number that must not be in what gateways write."""
+
+SWEEP: dict[str, Any] = {
+    "name": "shipped-by-a-job",
+    "data": {"bundled": "iris"},
+    "folds": {"n_splits": 2},
+    "trainer": "sklearn",
+    "space": {"estimator": "extra_trees", "n_estimators": 3},
+    "n_trials": 1,
+}
 
 pytestmark = [
     pytest.mark.ray,
@@ -92,6 +102,28 @@ def test_a_sweep_s_lines_are_found_by_its_runs(fleet: Fleet, index: Index) -> No
 
     assert (line["trial"], line["run_id"]) == (3, "f03")
     assert line["message"] == "trial 3 complete"
+
+
+@pytest.mark.thorough
+def test_a_job_s_lines_lead_from_its_trial_to_the_version_that_it_registered(
+    cluster: Cluster, index: Index, tmp_path: Path
+) -> None:
+    path = tmp_path / "shipped.yaml"
+    path.write_text(yaml.safe_dump(SWEEP))
+
+    cluster.run(
+        "ray", "job", "submit", "--address", cluster.dashboard, "--working-dir", tmp_path,
+        "--", "python", "-m", "tuning", path.name, "--log-format", "json",
+    )  # fmt: skip
+    (line,) = eventually("the version's line", lambda: index.find(model=SWEEP["name"]))
+
+    (version,) = cluster.registry.search_model_versions(f"name = '{SWEEP['name']}'")
+    tags = version.tags
+    assert (line["sweep"], line["version"]) == (SWEEP["name"], str(version.version))
+    assert line["run_id"] == tags["rayfleet.sweep_run_id"]
+    (trial,) = index.find(sweep=SWEEP["name"], run_id=tags["rayfleet.trial_run_id"])
+    assert trial["trial"] == 0
+    assert trial["job_id"] == line["job_id"] != ""
 
 
 def test_the_template_knows_every_field_and_the_actions_fit_a_data_stream(index: Index) -> None:
