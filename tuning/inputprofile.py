@@ -1,13 +1,18 @@
 """How the features of a model's training rows are distributed, kept in the model's folder.
 
 Serving compares what it is asked with it: a model knows nothing of rows unlike those.
+
+Texts get their bins from every other row, and are counted in the rows between. Counted in the same
+ones, those that are frequent by chance would seem to be so, and be missed later: of 100 rows with
+a text each of their own, every window would have drifted.
 """
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -15,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tuning.data import Rows
+from tuning.seen import row_hashes
 
 PROFILE_FILE = "input_profile.json"
 """In the folder of the model."""
@@ -31,21 +37,39 @@ QUANTILES = np.arange(1, 10) / 10
 MOST_VALUES = 20
 """Texts that have bins of their own; the others share one."""
 
+MOST_CHARACTERS = 100
+"""Of a text: what follows does not tell it from another."""
+
+MOSTLY = 0.9
+"""Share of rows that must be distinct for rows to be all different."""
+
 Values = NDArray[Any]
 Counts = NDArray[np.int64]
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
 
 class NumberFeature(msgspec.Struct, frozen=True, tag="number"):
-    """A feature of numbers, in bins between quantiles."""
+    """A feature of numbers, or of times, in bins between quantiles."""
 
     name: str
 
     edges: list[float]
     """Ascending. Between values of the training rows, so that a number keeps its bin as float32.
-    Below the first and above the last there were none."""
+    Below the first and above the last there were none. Times in seconds since 1970."""
 
-    counts: list[int]
+    counts: list[Count]
     """Training rows by bin, `len(edges) + 1` of them, and those without a value."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted in.
+
+        Raises:
+            ValueError: Edges are out of order, or there are not as many counts as bins.
+        """
+        if any(after <= before for before, after in pairwise(self.edges)):
+            raise ValueError(f"feature {self.name!r}: its edges do not ascend")
+        _require_counts(self.name, self.counts, len(self.edges) + 2)
 
     def count(self, values: Values) -> Counts:
         """Count rows as `counts` does.
@@ -57,7 +81,7 @@ class NumberFeature(msgspec.Struct, frozen=True, tag="number"):
             ValueError: They are no numbers.
             TypeError: As above.
         """
-        numbers = np.asarray(values, dtype=np.float64)
+        numbers = _numbers(values)
         missing = np.isnan(numbers)
         bins = np.searchsorted(self.edges, numbers[~missing], side="left")
         counts = np.bincount(bins, minlength=len(self.counts))
@@ -69,10 +93,20 @@ class TextFeature(msgspec.Struct, frozen=True, tag="text"):
     """A feature of texts, with a bin for each of the most frequent."""
 
     name: str
-    values: list[str]
 
-    counts: list[int]
+    values: list[str]
+    """No longer than `MOST_CHARACTERS`."""
+
+    counts: list[Count]
     """Training rows by value, then those of all other values, then those without one."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted in.
+
+        Raises:
+            ValueError: There are not as many counts as bins.
+        """
+        _require_counts(self.name, self.counts, len(self.values) + 2)
 
     def count(self, values: Values) -> Counts:
         """Count rows as `counts` does.
@@ -89,17 +123,32 @@ Feature = NumberFeature | TextFeature
 class InputProfile(msgspec.Struct, frozen=True):
     """All features of a model, in the order in which it takes them."""
 
-    features: list[Feature]
+    features: Annotated[list[Feature], msgspec.Meta(max_length=MOST_FEATURES)]
+
+    all_differ: bool = False
+    """Whether hardly any training row was there twice: then a row that is asked about again and
+    again, by a probe or a test of load, says nothing new."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted in.
+
+        Raises:
+            ValueError: Two features have one name.
+        """
+        names = Counter(feature.name for feature in self.features)
+        twice = next((name for name, count in names.items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"feature {twice!r}: is there twice")
 
 
 def make_profile(rows: Rows, names: Sequence[str]) -> InputProfile | None:
-    """Count training rows; None if they have too many features.
+    """Count training rows; None if there are none, or too many features.
 
     Args:
         rows: A DataFrame, or an array of shape (rows, ...).
         names: Of the features.
     """
-    if len(names) > MOST_FEATURES:
+    if len(names) > MOST_FEATURES or not len(rows):
         return None
     if len(rows) > MOST_ROWS:
         chosen = np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64)
@@ -108,7 +157,12 @@ def make_profile(rows: Rows, names: Sequence[str]) -> InputProfile | None:
         columns = [rows[name].to_numpy() for name in names]
     else:
         columns = list(rows.reshape(len(rows), -1).T)
-    return InputProfile([_feature(*pair) for pair in zip(names, columns, strict=True)])
+    labels = [_writable(str(name)) for name in names]
+    n_distinct = len(np.unique(row_hashes(rows)))
+    return InputProfile(
+        [_feature(*pair) for pair in zip(labels, columns, strict=True)],
+        all_differ=n_distinct >= MOSTLY * len(rows),
+    )
 
 
 def write_profile(profile: InputProfile, folder: Path) -> Path:
@@ -129,7 +183,7 @@ def read_profile(folder: Path) -> InputProfile | None:
         return None
     try:
         return msgspec.json.decode(path.read_bytes(), type=InputProfile)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"{PROFILE_FILE}: {error}") from None
 
 
@@ -156,31 +210,41 @@ def feature_columns(
 
 
 def _feature(name: str, values: Values) -> Feature:
-    if values.dtype.kind == "O":
-        frequent = Counter(_texts(values)).most_common(MOST_VALUES)
+    if values.dtype.kind in "OSU":
+        frequent = Counter(_texts(values[::2])).most_common(MOST_VALUES)
         known = [text for text, _ in frequent]
-        return TextFeature(name, known, _count_texts(known, values).tolist())
-    numbers = values.astype(np.float64)
+        return TextFeature(name, known, _count_texts(known, values[1::2]).tolist())
+    numbers = _numbers(values)
     edges = _edges(numbers[np.isfinite(numbers)])
     empty = NumberFeature(name, edges, [0] * (len(edges) + 2))
     return msgspec.structs.replace(empty, counts=empty.count(numbers).tolist())
 
 
+def _numbers(values: Values) -> NDArray[np.float64]:
+    """As numbers; of times, seconds, whatever unit an array of them has."""
+    if values.dtype.kind not in "mM":
+        return np.asarray(values, dtype=np.float64)
+    seconds = values.astype(f"{values.dtype.kind}8[us]").astype(np.int64) / 1e6
+    return np.where(np.isnat(values), np.nan, seconds)
+
+
 def _edges(numbers: NDArray[np.float64]) -> list[float]:
     """Bound bins in the middle between two values, and half a step outside of all."""
-    distinct = np.unique(numbers)
+    # A tenth of the largest float: beyond that, a step is infinite.
+    distinct = np.unique(np.clip(numbers, -1e307, 1e307))
     if not len(distinct):
         return []
     if len(distinct) == 1:
         step = max(abs(float(distinct[0])), 1.0) * 1e-3
         return [float(distinct[0]) - step, float(distinct[0]) + step]
-    middles = (distinct[:-1] + distinct[1:]) / 2
+    middles = distinct[:-1] + np.diff(distinct) / 2
     below = distinct[0] - (middles[0] - distinct[0])
     above = distinct[-1] + (distinct[-1] - middles[-1])
     at = np.quantile(numbers, QUANTILES, method="inverted_cdf")
     places = np.searchsorted(distinct, at)
     inner = middles[np.unique(places[places < len(middles)])]
-    return [float(below), *inner.tolist(), float(above)]
+    # Two floats that are neighbours have no middle.
+    return [float(edge) for edge in np.unique([below, *inner, above])]
 
 
 def _count_texts(known: Sequence[str], values: Values) -> Counts:
@@ -196,7 +260,20 @@ def _count_texts(known: Sequence[str], values: Values) -> Counts:
 
 def _texts(values: Values) -> list[str]:
     """All that are not missing, as texts."""
-    found = values[~pd.isna(values)].tolist()
-    return [
-        each.decode(errors="replace") if isinstance(each, bytes) else str(each) for each in found
-    ]
+    return [_text(each) for each in values[~pd.isna(values)].tolist()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value[: 4 * MOST_CHARACTERS].decode(errors="replace")
+    return _writable(str(value)[:MOST_CHARACTERS])
+
+
+def _writable(text: str) -> str:
+    """Without halves of surrogate pairs, which no file in UTF-8 takes."""
+    return text.encode(errors="replace").decode()
+
+
+def _require_counts(name: str, counts: Sequence[int], n_bins: int) -> None:
+    if len(counts) != n_bins:
+        raise ValueError(f"feature {name!r}: {len(counts)} counts, expected {n_bins}")

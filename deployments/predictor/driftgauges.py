@@ -87,15 +87,16 @@ class DriftGauges:
         for watch, (model, version) in watches:
             try:
                 window, is_new = watch.look()
+                if window is not None:
+                    self._tell(window, model, version)
+                    if is_new:
+                        self._say(watch, window, model, version)
             except Exception:
-                logger.exception("the inputs of %s version %s cannot be counted", model, version)
+                # Whatever it is, it must not take the thread along, which others need.
+                logger.exception("the inputs of %s version %s are not watched", model, version)
+                watch.stop()
                 with self._lock:
                     del self._watches[watch]
-                continue
-            if window is not None:
-                self._tell(window, model, version)
-            if is_new and window is not None:
-                self._say(watch, window, model, version)
 
     def _repeat(self) -> None:
         while True:
@@ -103,10 +104,10 @@ class DriftGauges:
             self.look()
 
     def _tell(self, window: Window, model: str, version: str) -> None:
-        whose = {"model": model, "version": version}
+        whose = {"model": _label(model), "version": version}
         self._make(DRIFTED).set(len(window.drifted), whose)
         for name, drift in list(window.features.items())[:MOST_TOLD]:
-            self._make(DRIFT).set(drift.index, {**whose, "feature": name})
+            self._make(DRIFT).set(drift.index, {**whose, "feature": _label(name)})
 
     def _say(self, watch: InputWatch, window: Window, model: str, version: str) -> None:
         before, now = self._drifted.get(watch, []), window.drifted
@@ -127,6 +128,11 @@ class DriftGauges:
             " last %d rows, by population stability index %s",
             *said.values(), len(now), len(window.features), window.n_rows, farthest, extra=said,
         )  # fmt: skip
+
+
+def _label(text: str) -> str:
+    """As Ray's metrics take it (2.60), which know ASCII alone: others are escaped."""
+    return text.encode("ascii", errors="backslashreplace").decode()
 
 
 @cache

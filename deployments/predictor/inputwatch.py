@@ -9,8 +9,10 @@ versions. Now those take 85 ms every 5 s.
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +26,14 @@ EVERY_S = 0.2
 MOST_ROWS = 20
 """Of one batch: many rows of one request may well be much alike."""
 
+MOST_BYTES = 256 * 1024
+"""Of one sample; a batch whose rows are larger is not looked at."""
+
 MOST_WAITING = 50
 """Samples that wait to be counted; older ones are dropped."""
 
 WINDOW_ROWS = 1_000
-"""Rows of a whole window."""
+"""Rows that make a window, at least."""
 
 WINDOW_S = 3600.0
 """After which fewer rows are a window, too, seconds."""
@@ -91,7 +96,14 @@ class InputWatch:
         n_rows = max([len(array) for array in inputs.values()], default=0)
         step = -(-n_rows // MOST_ROWS) or 1
         # Copies: what a batch's arrays lie in is used again.
-        self._samples.append({name: array[::step].copy() for name, array in inputs.items()})
+        sample = {name: array[::step].copy() for name, array in inputs.items()}
+        if sum(map(_size_bytes, sample.values())) <= MOST_BYTES:
+            self._samples.append(sample)
+
+    def stop(self) -> None:
+        """Take no more samples, and drop those that wait."""
+        self._due_at_s = float("inf")
+        self._samples.clear()
 
     def look(self) -> tuple[Window | None, bool]:
         """Count what was taken since.
@@ -116,6 +128,7 @@ class InputWatch:
     def _begin(self) -> None:
         self._n_rows = 0
         self._began_at_s = self._clock()
+        self._seen: set[int] = set()
         self._counts = {
             feature.name: np.zeros(len(feature.counts), dtype=np.int64)
             for feature in self._profile.features
@@ -125,13 +138,27 @@ class InputWatch:
         columns = feature_columns(self._profile, sample)
         if columns is None:
             return
-        counted = 0
+        if self._profile.all_differ:
+            is_new = self._new_rows(list(columns.values()))
+            columns = {name: column[is_new] for name, column in columns.items()}
+        n_rows = max(map(len, columns.values()))
         for feature in self._profile.features:
             values = columns.get(feature.name)
-            if values is not None:
+            if values is None:
+                self._counts[feature.name][-1] += n_rows
+                continue
+            with suppress(ValueError, TypeError):  # texts where numbers belong
                 self._counts[feature.name] += feature.count(values)
-                counted = len(values)
-        self._n_rows += counted
+        self._n_rows += n_rows
+
+    def _new_rows(self, columns: Sequence[Array]) -> list[bool]:
+        """Which rows were not there before in this window."""
+        is_new = []
+        for row in zip(*map(_comparable, columns), strict=False):
+            n_seen = len(self._seen)
+            self._seen.add(hash(row))
+            is_new.append(len(self._seen) > n_seen)
+        return is_new
 
 
 def _joined(samples: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array]]:
@@ -141,3 +168,19 @@ def _joined(samples: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array]
         alike[tuple((name, array.shape[1:]) for name, array in sample.items())].append(sample)
     for group in alike.values():
         yield {name: np.concatenate([sample[name] for sample in group]) for name in group[0]}
+
+
+def _comparable(column: Array) -> list[Any]:
+    """Values that are equal where the column's are: NaN equals nothing, itself not either."""
+    if column.dtype.kind in "fmM" and column.itemsize <= 8:
+        return list(column.view(f"u{column.itemsize}").tolist())
+    values = column.tolist()
+    return list(map(str, values)) if column.dtype.kind == "O" else list(values)
+
+
+def _size_bytes(array: Array) -> int:
+    size_bytes = array.nbytes
+    if array.dtype.kind == "O":
+        texts = [each for each in array.flat if isinstance(each, str | bytes)]
+        size_bytes += sum(map(len, texts))
+    return size_bytes

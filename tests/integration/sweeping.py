@@ -202,7 +202,11 @@ def ray_node(head: Head) -> Iterator["subprocess.Popen[bytes]"]:
             start_new_session=True,
         )
         try:
-            wait_until(lambda: node.poll() is not None or n_nodes(head) == 2)
+            try:
+                wait_until(lambda: node.poll() is not None or n_nodes(head) == 2)
+            except TimeoutError:
+                said = status_of(head), (head.folder / "node.log").read_text()
+                raise AssertionError("\n".join(said)) from None
             assert node.poll() is None, (head.folder / "node.log").read_text()
             yield node
         finally:
@@ -212,15 +216,21 @@ def ray_node(head: Head) -> Iterator["subprocess.Popen[bytes]"]:
 
 def n_nodes(head: Head) -> int:
     """How many nodes a cluster knows."""
+    return len(re.findall(r"\b1 node_", status_of(head)))
+
+
+def status_of(head: Head) -> str:
+    """What Ray says of a cluster."""
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ray")), "status", f"--address={head.address}"],
         env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=TIMEOUT_S,
         check=False,
     )
-    return len(re.findall(r"\b1 node_", done.stdout))
+    return str(done.stdout)
 
 
 def actors_of(pid: int) -> list[psutil.Process]:

@@ -1,12 +1,15 @@
 """Training rows are counted once, and rows that are asked about in the same bins."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from tuning.inputprofile import (
+    MOST_CHARACTERS,
     MOST_FEATURES,
     MOST_ROWS,
     MOST_VALUES,
@@ -81,17 +84,95 @@ def test_what_training_lacks_is_counted_as_missing() -> None:
     assert number([np.nan] * 3).counts == [0, 3]
 
 
-def test_texts_are_counted_by_value_and_the_rare_together() -> None:
-    texts = ["a"] * 9 + ["b"] * 5 + [None] + [float("nan")] + [f"rare{n}" for n in range(30)]
-    (feature,) = profiled(pd.DataFrame({"t": pd.Series(texts, dtype=object)}), "t").features
+def text(values: list[Any]) -> TextFeature:
+    (feature,) = profiled(pd.DataFrame({"t": pd.Series(values, dtype=object)}), "t").features
+    assert isinstance(feature, TextFeature)
+    return feature
+
+
+def test_texts_are_picked_in_every_other_row_and_counted_in_those_between() -> None:
+    feature = text(["a", "b"] * 9 + ["a", "a"] * 3 + ["c", "d"])
+
+    assert feature.values == ["a", "c"]
+    assert feature.counts == [3, 0, 9 + 1, 0]
+
+
+def test_texts_beyond_the_most_frequent_share_a_bin() -> None:
+    texts = [f"t{place % 30}" for place in range(900) for _ in range(2)]
+
+    feature = text([*texts, None, float("nan"), pd.NA, pd.NaT])
+
+    assert len(feature.values) == MOST_VALUES
+    assert feature.counts == [30] * MOST_VALUES + [30 * (30 - MOST_VALUES), 2]
+
+
+def test_texts_are_counted_whatever_they_come_as() -> None:
+    feature = text(["a", "a", "x" * MOST_CHARACTERS, "x" * MOST_CHARACTERS])
+
+    asked = np.array(["a", b"a", "x" * 200, "new", b"\xff", "\ud800", 3, None], dtype=object)
+
+    assert feature.count(asked).tolist() == [2, 1, 4, 1]
+
+
+@pytest.mark.parametrize("kind", ["U9", "S9"])
+def test_arrays_of_texts_are_texts(kind: str) -> None:
+    (feature,) = profiled(np.array([["a"], ["a"], ["b"], ["a"]]).astype(kind), "t").features
 
     assert isinstance(feature, TextFeature)
-    assert len(feature.values) == MOST_VALUES
-    assert feature.counts[:2] == [9, 5]
-    assert feature.counts[-2:] == [30 - (MOST_VALUES - 2), 2]
-    asked = np.array(["a", b"a", "new", None], dtype=object)
-    counted = feature.count(asked)
-    assert (counted[0], counted[-2], counted[-1]) == (2, 1, 1)
+    assert sum(feature.counts) == 2
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "D"])
+def test_times_are_the_same_in_every_unit(unit: str) -> None:
+    days = np.arange("2025-01-01", "2025-12-31", dtype="M8[D]")
+    (feature,) = profiled(pd.DataFrame({"at": days.astype("M8[us]")}), "at").features
+
+    assert feature.count(days.astype(f"M8[{unit}]")).tolist() == feature.counts
+    assert feature.count((days + 1_000).astype(f"M8[{unit}]"))[-2] == len(days)
+
+
+def test_no_time_is_missing() -> None:
+    times = pd.to_datetime(np.array(["2025-01-01", "2025-01-02", "NaT"], "M8[us]"))
+    (feature,) = profiled(pd.DataFrame({"at": times}), "at").features
+
+    assert isinstance(feature, NumberFeature)
+    assert feature.counts[-1] == 1
+    assert feature.count(np.array(["NaT", "2025-01-01"], "M8[ns]"))[-1] == 1
+
+
+@pytest.mark.parametrize(
+    "values", [[1.7e308, -1.7e308, 1.0], [5e-324, 0.0, 1e-323], [np.inf, -np.inf, 1.0]]
+)
+def test_numbers_at_the_end_of_floats_make_a_profile_that_can_be_read(
+    values: list[float], tmp_path: Path
+) -> None:
+    profile = profiled(np.array(values).reshape(-1, 1), "x")
+
+    write_profile(profile, tmp_path)
+
+    assert read_profile(tmp_path) == profile
+
+
+def test_names_are_texts_that_can_be_written(tmp_path: Path) -> None:
+    profile = make_profile(pd.DataFrame({1: [1.0], "\ud800": [2.0]}), [1, "\ud800"])  # type: ignore[list-item]
+
+    assert profile is not None
+    write_profile(profile, tmp_path)
+    assert [feature.name for feature in profile.features] == ["1", "?"]
+
+
+def test_no_rows_have_no_profile() -> None:
+    assert make_profile(np.zeros((0, 3)), ["a", "b", "c"]) is None
+
+
+@pytest.mark.parametrize(
+    ("n_values", "differ"), [(1_000, True), (910, True), (800, False), (2, False)]
+)
+def test_whether_rows_are_all_different_is_kept(n_values: int, differ: bool) -> None:
+    rows = (np.arange(1_000.0) % n_values).reshape(-1, 1)
+
+    assert profiled(rows, "x").all_differ is differ
+    assert profiled(pd.DataFrame({"x": rows[:, 0]}), "x").all_differ is differ
 
 
 def test_a_frame_s_columns_are_found_by_name_and_a_matrix_s_by_place() -> None:
@@ -157,9 +238,39 @@ def test_a_folder_without_a_profile_has_none(tmp_path: Path) -> None:
     assert read_profile(tmp_path) is None
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"features": [{"type": "other"}]}'])
-def test_a_broken_profile_is_told_by_its_name(tmp_path: Path, content: str) -> None:
+def feature_of(**changes: Any) -> str:
+    return json.dumps({"features": [{**FEATURE, **changes}]})
+
+
+FEATURE = {"type": "number", "name": "x", "edges": [0.0, 1.0], "counts": [0, 5, 5, 0]}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "truncated"),
+        ("[]", "object"),
+        ('{"x":' + "[" * 200_000, "recursion"),
+        (feature_of(type="other"), "other"),
+        (feature_of(edges=[1.0, 0.0]), "do not ascend"),
+        (feature_of(edges=[1.0, 1.0]), "do not ascend"),
+        (feature_of(counts=[1]), "1 counts, expected 4"),
+        (feature_of(counts=[0, -1, 0, 0]), ">= 0"),
+        (feature_of(counts=[0, 10**23, 0, 0]), "2|int"),
+        (feature_of(type="text", values=["a"], counts=[1]), "1 counts, expected 3"),
+        (json.dumps({"features": [FEATURE, FEATURE]}), "'x': is there twice"),
+    ],
+)
+def test_a_broken_profile_is_told_by_its_name(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / PROFILE_FILE).write_text(content)
 
-    with pytest.raises(ValueError, match=PROFILE_FILE):
+    with pytest.raises(ValueError, match=words) as refused:
         read_profile(tmp_path)
+
+    assert str(refused.value).startswith(f"{PROFILE_FILE}: ")
+
+
+def test_a_feature_as_it_should_be_is_read(tmp_path: Path) -> None:
+    (tmp_path / PROFILE_FILE).write_text(feature_of())
+
+    assert read_profile(tmp_path) == InputProfile([NumberFeature("x", [0.0, 1.0], [0, 5, 5, 0])])

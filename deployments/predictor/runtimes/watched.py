@@ -49,7 +49,7 @@ def watched(
         profile = read_profile(Path(files))
     except (OSError, ValueError) as error:
         # A profile is no part of the model, which answers as well without it.
-        logger.warning("inputs of %s version %s are not watched: %s", model, version, error)
+        logger.warning("the inputs of %s version %s are not watched: %s", model, version, error)
         return runtime
     if profile is None:
         return runtime

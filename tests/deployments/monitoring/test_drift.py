@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deployments.monitoring.drift import ALPHA, CHANGED, drift_of
@@ -58,6 +59,30 @@ def test_rows_like_those_of_training_have_not_drifted(draw: Draw, n_training: in
     # More than one window of 50 is beyond what ALPHA and a factor of ten for rare bins allow.
     assert ALPHA * 10 <= 0.01
     assert found(draw, n_training) <= 1 / 50
+
+
+@pytest.mark.parametrize("n_training", [50, 100, 300, 1_000])
+@pytest.mark.parametrize("n_texts", [2, 30, 200, 1_000_000])
+@pytest.mark.parametrize("skew", [0.0, 1.2])
+def test_texts_like_those_of_training_have_not_drifted(
+    n_training: int, n_texts: int, skew: float
+) -> None:
+    random = np.random.default_rng(n_training)
+    shares = np.arange(1, n_texts + 1) ** -skew
+    shares /= shares.sum()
+
+    def draw(n_rows: int) -> np.ndarray:
+        return random.choice(n_texts, n_rows, p=shares).astype(str).astype(object)
+
+    n_found = 0
+    for _ in range(50):
+        profile = make_profile(pd.DataFrame({"t": draw(n_training)}), ["t"])
+        assert profile is not None
+        (feature,) = profile.features
+        asked = feature.count(draw(1_000)).tolist()
+        n_found += drift_of({"t": feature.counts}, {"t": asked})["t"].has_drifted
+
+    assert n_found <= 1
 
 
 @pytest.mark.parametrize("n_training", [120, 1_000])

@@ -7,7 +7,15 @@ from threading import Event
 import numpy as np
 import pytest
 
-from deployments.predictor.driftgauges import DRIFT, DRIFTED, HELP, LABELS, MOST_TOLD, DriftGauges
+from deployments.predictor.driftgauges import (
+    DRIFT,
+    DRIFTED,
+    HELP,
+    LABELS,
+    MOST_TOLD,
+    DriftGauges,
+    serve_gauge,
+)
 from deployments.predictor.inputwatch import EVERY_S, MOST_ROWS, WINDOW_ROWS, InputWatch
 from tests.fakes import FakeClock
 from tests.lines import kept_lines
@@ -135,8 +143,48 @@ def test_one_watch_that_fails_takes_no_other_along(monkeypatch: pytest.MonkeyPat
         told.look()
 
     (said,) = lines
-    assert "inputs of iris version 1 cannot be counted" in said.getMessage()
+    assert "inputs of iris version 1 are not watched" in said.getMessage()
     assert list(gauges.told[DRIFTED]) == [("wine", "3")]
+
+
+def test_names_are_told_in_ascii_which_is_all_that_ray_takes() -> None:
+    gauge = serve_gauge(DRIFT)
+    with pytest.raises(UnicodeEncodeError):  # else nothing need be escaped any more
+        gauge.set(1.0, {"model": "wein", "version": "1", "feature": "größe"})
+    asked = Asked()
+    gauges = Gauges()
+    told = DriftGauges(gauges.make, 3600.0)
+    told.add(asked.watch, "rosé", "1")
+
+    asked.window()
+    told.look()
+
+    assert list(gauges.told[DRIFTED]) == [(r"ros\xe9", "1")]
+
+
+def test_a_gauge_that_fails_takes_no_other_version_along() -> None:
+    asked, other = Asked(), Asked()
+    gauges = Gauges()
+
+    class Failing:
+        def set(self, value: float, tags: dict[str, str]) -> None:
+            if tags["model"] == "iris":
+                raise RuntimeError("no")
+            gauges.make(DRIFTED).set(value, dict.fromkeys(LABELS[DRIFTED], "told"))
+
+    told = DriftGauges(lambda _: Failing(), 3600.0)
+    told.add(asked.watch, "iris", "1")
+    told.add(other.watch, "wine", "1")
+    asked.window()
+    other.window()
+
+    with kept_lines("deployments.predictor.driftgauges") as lines:
+        told.look()
+
+    assert "inputs of iris version 1 are not watched" in lines[0].getMessage()
+    assert list(gauges.told[DRIFTED]) == [("told", "told")]
+    asked.window()
+    assert asked.watch.waiting == 0
 
 
 def test_a_thread_looks_without_being_asked() -> None:

@@ -1,20 +1,25 @@
 """A watch takes few rows of what is asked, and speaks once it has seen enough."""
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from deployments.predictor.inputwatch import (
     EVERY_S,
     KEPT_S,
     LEAST_ROWS,
+    MOST_BYTES,
     MOST_ROWS,
     MOST_WAITING,
     WINDOW_ROWS,
     WINDOW_S,
     InputWatch,
+    Window,
 )
 from tests.fakes import FakeClock
-from tuning.inputprofile import make_profile
+from tuning.inputprofile import InputProfile, make_profile
 
 N_BATCHES = WINDOW_ROWS // MOST_ROWS
 
@@ -164,3 +169,76 @@ def test_inputs_that_are_not_the_model_s_are_not_counted() -> None:
 
     watched.clock.advance(WINDOW_S)
     assert watched.watch.look() == (None, False)
+
+
+def windows(profile: InputProfile, *inputs: dict[str, Any]) -> Window | None:
+    """What is found after an hour of these inputs, in turn."""
+    clock = FakeClock()
+    watch = InputWatch(profile, clock)
+    for place in range(40):
+        watch.take(inputs[place % len(inputs)])
+        clock.advance(EVERY_S)
+    clock.advance(WINDOW_S)
+    return watch.look()[0]
+
+
+def profile_of(frame: pd.DataFrame) -> InputProfile:
+    profile = make_profile(frame, list(frame.columns))
+    assert profile is not None
+    return profile
+
+
+FEW = pd.DataFrame({"a": np.arange(200.0) % 7, "t": pd.Series(["x", "y"] * 100, dtype=object)})
+EACH_ITS_OWN = pd.DataFrame({"a": np.arange(200.0), "t": pd.Series(["x", "y"] * 100, dtype=object)})
+
+
+def columns(frame: pd.DataFrame, n_rows: int = MOST_ROWS) -> dict[str, Any]:
+    return {name: frame[name].to_numpy()[:n_rows] for name in frame.columns}
+
+
+def test_rows_that_come_again_and_again_say_nothing_where_training_had_each_but_once() -> None:
+    assert windows(profile_of(EACH_ITS_OWN), columns(EACH_ITS_OWN)) is None
+
+    often = windows(profile_of(FEW), columns(FEW))
+    assert often is not None
+    assert often.n_rows == 40 * MOST_ROWS
+
+
+def test_rows_without_a_number_come_again_like_others() -> None:
+    nothing = EACH_ITS_OWN.assign(a=np.nan)
+
+    assert windows(profile_of(EACH_ITS_OWN), columns(nothing)) is None
+
+
+def test_a_column_that_is_left_out_is_missing() -> None:
+    window = windows(profile_of(FEW), {"a": columns(FEW)["a"]})
+
+    assert window is not None
+    assert window.drifted == ["t"]
+
+
+def test_texts_where_numbers_belong_are_not_counted_and_the_rest_is() -> None:
+    texts = np.array(["no number"] * MOST_ROWS, dtype=object)
+
+    window = windows(profile_of(FEW), {**columns(FEW), "a": texts})
+
+    assert window is not None
+    assert list(window.features) == ["t"]
+
+
+def test_rows_that_are_large_are_left_out() -> None:
+    large = np.array(["x" * MOST_BYTES], dtype=object)
+
+    assert windows(profile_of(FEW), {"t": large}) is None
+    assert windows(profile_of(FEW), {"t": np.ones((MOST_ROWS, MOST_BYTES))}) is None
+
+
+def test_a_watch_that_is_stopped_keeps_nothing() -> None:
+    watched = Watched()
+    watched.ask(1)
+    assert watched.watch.waiting == 1
+
+    watched.watch.stop()
+    watched.ask(3)
+
+    assert watched.watch.waiting == 0

@@ -77,8 +77,9 @@ def test_a_model_without_a_profile_is_left_alone(tmp_path: Path) -> None:
     assert kept.added == []
 
 
-def test_a_broken_profile_keeps_no_model_from_answering(tmp_path: Path) -> None:
-    (tmp_path / PROFILE_FILE).write_text("{")
+@pytest.mark.parametrize("content", ["{", '{"x":' + "[" * 200_000], ids=["half", "deep"])
+def test_a_broken_profile_keeps_no_model_from_answering(tmp_path: Path, content: str) -> None:
+    (tmp_path / PROFILE_FILE).write_text(content)
     kept, plain = Kept(), Summing()
 
     with kept_lines("deployments.predictor.runtimes.watched") as lines:
