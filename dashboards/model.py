@@ -92,7 +92,7 @@ def model() -> Dashboard:
                 ),
                 unit="none",
                 about="Population stability index of what is asked, beside the training rows."
-                " From 0.2 on a feature has drifted.",
+                " From 0.2 on a feature has drifted, unless that is by chance.",
             )
         )
         .with_panel(

@@ -2,7 +2,7 @@
 
 Serving compares what it is asked with it: a model knows nothing of rows unlike those.
 
-Texts get their bins from every other row, and are counted in the rows between. Counted in the same
+Texts get their bins from one half of the rows, and are counted in the other. Counted in the same
 ones, those that are frequent by chance would seem to be so, and be missed later: of 100 rows with
 a text each of their own, every window would have drifted.
 """
@@ -29,10 +29,13 @@ MOST_FEATURES = 1_024
 """Models of more have no profile: of images and the like, single pixels say nothing."""
 
 MOST_ROWS = 100_000
-"""Of more rows, so many are counted, evenly spread: enough for any bin."""
+"""Of more rows, so many are counted, drawn at random: enough for any bin."""
 
 QUANTILES = np.arange(1, 10) / 10
 """What bounds the bins of numbers, beside the least and the largest."""
+
+HEAVY = 0.1
+"""Share of the rows from which on one number has a bin of its own: a flag's, or a default."""
 
 MOST_VALUES = 20
 """Texts that have bins of their own; the others share one."""
@@ -150,11 +153,11 @@ def make_profile(rows: Rows, names: Sequence[str]) -> InputProfile | None:
     """
     if len(names) > MOST_FEATURES or not len(rows):
         return None
-    if len(rows) > MOST_ROWS:
-        chosen = np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64)
-        rows = rows.iloc[chosen] if isinstance(rows, pd.DataFrame) else rows[chosen]
+    # At random, since tables have an order: two sensors that report in turn would be taken apart.
+    order = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
+    rows = rows.iloc[order] if isinstance(rows, pd.DataFrame) else rows[order]
     if isinstance(rows, pd.DataFrame):
-        columns = [rows[name].to_numpy() for name in names]
+        columns = [_column(rows[name]) for name in names]
     else:
         columns = list(rows.reshape(len(rows), -1).T)
     labels = [_writable(str(name)) for name in names]
@@ -209,10 +212,17 @@ def feature_columns(
     return dict(zip(names, array.reshape(-1, len(names)).T, strict=True))
 
 
+def _column(series: "pd.Series[Any]") -> Values:
+    if isinstance(series.dtype, pd.DatetimeTZDtype):
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    values: Values = series.to_numpy()
+    return values
+
+
 def _feature(name: str, values: Values) -> Feature:
     if values.dtype.kind in "OSU":
         frequent = Counter(_texts(values[::2])).most_common(MOST_VALUES)
-        known = [text for text, _ in frequent]
+        known = [text for text, count in frequent if count > 1]
         return TextFeature(name, known, _count_texts(known, values[1::2]).tolist())
     numbers = _numbers(values)
     edges = _edges(numbers[np.isfinite(numbers)])
@@ -231,7 +241,7 @@ def _numbers(values: Values) -> NDArray[np.float64]:
 def _edges(numbers: NDArray[np.float64]) -> list[float]:
     """Bound bins in the middle between two values, and half a step outside of all."""
     # A tenth of the largest float: beyond that, a step is infinite.
-    distinct = np.unique(np.clip(numbers, -1e307, 1e307))
+    distinct, counts = np.unique(np.clip(numbers, -1e307, 1e307), return_counts=True)
     if not len(distinct):
         return []
     if len(distinct) == 1:
@@ -241,8 +251,10 @@ def _edges(numbers: NDArray[np.float64]) -> list[float]:
     below = distinct[0] - (middles[0] - distinct[0])
     above = distinct[-1] + (distinct[-1] - middles[-1])
     at = np.quantile(numbers, QUANTILES, method="inverted_cdf")
-    places = np.searchsorted(distinct, at)
-    inner = middles[np.unique(places[places < len(middles)])]
+    above_places = np.searchsorted(distinct, at)
+    heavy = np.flatnonzero(counts >= HEAVY * counts.sum())
+    places = np.unique([*above_places, *heavy, *(heavy - 1)])
+    inner = middles[places[(places >= 0) & (places < len(middles))]]
     # Two floats that are neighbours have no middle.
     return [float(edge) for edge in np.unique([below, *inner, above])]
 

@@ -30,6 +30,7 @@ from tuning.home import Home
 from tuning.inputprofile import make_profile, write_profile
 from tuning.ledger import Trial
 from tuning.modelstore import ModelStore
+from tuning.probes import first_line
 from tuning.provenance import git_commit
 from tuning.seen import ROWS_FILE, encode_hashes, row_hashes
 from tuning.spec import Task
@@ -127,7 +128,10 @@ def register(client: MlflowClient, task: Task, winner: Winner, say: Say) -> Mode
     logged = winner.fitted.log(store, require_flavor(task.trainer.flavor), arguments, say)
     raw_rows = task.select_raw(task.split.training)
     _remember_rows(client, raw_rows, winner.sweep_run_id)
-    keep_profile(client, logged.model_id, raw_rows, task.table.columns)
+    try:
+        keep_profile(client, logged.model_id, raw_rows, task.table.columns)
+    except (ValueError, TypeError) as error:
+        say(f"{spec.model} will not be watched for drift: {first_line(error)}")
     try:
         client.create_registered_model(spec.model)
     except MlflowException as error:

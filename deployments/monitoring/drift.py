@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHANGED = 0.2
-"""From which index on, chance taken off, a feature has drifted."""
+"""From which index on, chance taken off, a feature has drifted, if that is not by chance."""
 
 ALPHA = 0.001
-"""How often a window of rows may find a drift of any feature where there is none, at most."""
+"""How often, nominally, a window of rows may find a drift of any feature where there is none."""
 
 PSEUDO_COUNT = 0.5
 """Added to each bin (Jeffreys' prior), since an empty one would give infinity."""

@@ -6,10 +6,10 @@ One thread tells of all versions of a process: a pool holds hundreds.
 import logging
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from threading import Lock, Thread
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakMethod, WeakSet
 
 from ray.serve import metrics
 
@@ -69,7 +69,8 @@ class DriftGauges:
         self._make = cache(make)  # at the first window: most versions never fill one
         self._lock = Lock()
         self._watches: WeakKeyDictionary[InputWatch, tuple[str, str]] = WeakKeyDictionary()
-        self._drifted: WeakKeyDictionary[InputWatch, list[str]] = WeakKeyDictionary()
+        self._drifted: WeakSet[InputWatch] = WeakSet()
+        self._failed: WeakSet[InputWatch] = WeakSet()
         self._thread: Thread | None = None
 
     def add(self, watch: InputWatch, model: str, version: str) -> None:
@@ -77,7 +78,8 @@ class DriftGauges:
         with self._lock:
             self._watches[watch] = model, version
             if self._thread is None:
-                self._thread = Thread(target=self._repeat, name="drift", daemon=True)
+                repeat = partial(_repeat, WeakMethod(self.look), self._every_s)
+                self._thread = Thread(target=repeat, name="drift", daemon=True)
                 self._thread.start()
 
     def look(self) -> None:
@@ -87,21 +89,17 @@ class DriftGauges:
         for watch, (model, version) in watches:
             try:
                 window, is_new = watch.look()
-                if window is not None:
-                    self._tell(window, model, version)
-                    if is_new:
-                        self._say(watch, window, model, version)
+                if window is None:
+                    self._drifted.discard(watch)
+                    continue
+                self._tell(window, model, version)
+                if is_new:
+                    self._say(watch, window, model, version)
             except Exception:
                 # Whatever it is, it must not take the thread along, which others need.
-                logger.exception("the inputs of %s version %s are not watched", model, version)
-                watch.stop()
-                with self._lock:
-                    del self._watches[watch]
-
-    def _repeat(self) -> None:
-        while True:
-            time.sleep(self._every_s)
-            self.look()
+                if watch not in self._failed:
+                    self._failed.add(watch)
+                    logger.exception("drift of %s version %s cannot be told", model, version)
 
     def _tell(self, window: Window, model: str, version: str) -> None:
         whose = {"model": _label(model), "version": version}
@@ -110,24 +108,31 @@ class DriftGauges:
             self._make(DRIFT).set(drift.index, {**whose, "feature": _label(name)})
 
     def _say(self, watch: InputWatch, window: Window, model: str, version: str) -> None:
-        before, now = self._drifted.get(watch, []), window.drifted
-        self._drifted[watch] = now
-        if bool(before) == bool(now):
+        said, drifted = {"model": model, "version": version}, window.drifted
+        if bool(drifted) == (watch in self._drifted):
             return
-        said = {"model": model, "version": version}
-        if not now:
-            logger.info(
-                "inputs of %s version %s are again as at training", *said.values(), extra=said
-            )
+        if not drifted:
+            self._drifted.discard(watch)
+            logger.info("inputs of %s version %s: no drift any more", *said.values(), extra=said)
             return
-        farthest = ", ".join(
-            f"{name} ({window.features[name].index:.2f})" for name in now[:MOST_TOLD]
-        )
+        self._drifted.add(watch)
+        farthest = [f"{name} ({window.features[name].index:.2f})" for name in drifted[:MOST_TOLD]]
         logger.warning(
             "inputs of %s version %s have drifted from its training rows: %d of %d features of the"
             " last %d rows, by population stability index %s",
-            *said.values(), len(now), len(window.features), window.n_rows, farthest, extra=said,
+            *said.values(), len(drifted), len(window.features), window.n_rows,
+            ", ".join(farthest), extra=said,
         )  # fmt: skip
+
+
+def _repeat(looks: WeakMethod[Callable[[], None]], every_s: float) -> None:
+    while True:
+        time.sleep(every_s)
+        look = looks()
+        if look is None:
+            return
+        look()
+        del look
 
 
 def _label(text: str) -> str:

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, Self
 
 from deployments.errors import ConfigError
@@ -95,10 +96,11 @@ def make_runtime(
         raise ConfigError(f"unknown runtime {kind!r}, known: {', '.join(sorted(RUNTIMES))}")
     if options.torch != UNCHANGED and kind != "torch":
         raise ConfigError(f"torch: only the runtime 'torch' reads it, and this one is {kind!r}")
-    files = options.files or _fetched(model_uri, tracking_uri, registry_uri)
+    fetch = cache(lambda: options.files or _fetched(model_uri, tracking_uri, registry_uri))
     # Before anything is loaded: frameworks take a cap only while they have taken nothing.
-    cap = _cap(kind, files, options.claim) if options.claim.num_gpus else None
+    cap = _cap(kind, fetch, options.claim) if options.claim.num_gpus else None
     load: Callable[..., Runtime] = _imported(path)
+    files = fetch()
     arguments = (files, options) if kind == "torch" else (files,)
     runtime = load(*arguments) if cap is None else CappedRuntime(lambda: load(*arguments), cap)
     from deployments.predictor.runtimes.watched import watched  # noqa: PLC0415, pandas, as below
@@ -108,7 +110,7 @@ def make_runtime(
 
 
 def _fetched(model_uri: str, tracking_uri: str, registry_uri: str) -> str:
-    """The model's folder here: fetched once, where MLflow's loading would fetch it twice."""
+    """The model's folder here, in which the runtime and others find what they need."""
     import mlflow  # noqa: PLC0415, a second that gateways, which import this, need not spend
 
     mlflow.set_tracking_uri(tracking_uri)
@@ -116,9 +118,9 @@ def _fetched(model_uri: str, tracking_uri: str, registry_uri: str) -> str:
     return mlflow.artifacts.download_artifacts(artifact_uri=model_uri)
 
 
-def _cap(kind: str, files: str, claim: Claim) -> Cap | None:
+def _cap(kind: str, fetch: Callable[[], str], claim: Claim) -> Cap | None:
     """Hold the version's framework to its budget; None where nobody asked and nothing can."""
-    framework = _framework(kind, files)
+    framework = _framework(kind, fetch)
     cap: Cap | None = _imported(CAPS[framework])(claim) if framework is not None else None
     if cap is not None or (kind not in CAPS and claim.gpu_memory_mib is None):
         return cap
@@ -129,13 +131,13 @@ def _cap(kind: str, files: str, claim: Claim) -> Cap | None:
     raise ConfigError(f"num_gpus {claim.num_gpus:g}: {framework} sees no GPU in the replica")
 
 
-def _framework(kind: str, files: str) -> str | None:
+def _framework(kind: str, fetch: Callable[[], str]) -> str | None:
     """What takes the GPU's memory: a key of `CAPS`; None when it is none of ours."""
     if kind != "pyfunc":
         return kind if kind in CAPS else None
     from mlflow.models.model import get_model_info  # noqa: PLC0415, as above
 
-    if TENSORFLOW_FLAVORS & get_model_info(files).flavors.keys():
+    if TENSORFLOW_FLAVORS & get_model_info(fetch()).flavors.keys():
         return "tensorflow"
     return "torch" if importlib.util.find_spec("torch") is not None else None
 

@@ -1,11 +1,13 @@
 """A model of which it is known what it was trained on, so that its inputs are watched."""
 
 import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployments.predictor.driftgauges import DriftGauges, process_gauges
-from deployments.predictor.inputwatch import InputWatch
+from deployments.predictor.inputwatch import InputWatch, Sample
 from deployments.protocols.tensors import Batch, Outputs
 from tuning.inputprofile import read_profile
 
@@ -20,13 +22,27 @@ class WatchedRuntime:
 
     def __init__(self, runtime: "Runtime", watch: InputWatch) -> None:
         self._runtime = runtime
-        self._watch = watch
+        self._watch: InputWatch | None = watch
 
     def predict(self, batch: Batch) -> Outputs:
         """See `Runtime.predict`."""
+        # Before the model has it, which may work in place.
+        sample = self._sampled(batch)
         outputs = self._runtime.predict(batch)
-        self._watch.take(batch.inputs)
+        if sample is not None and self._watch is not None:
+            self._watch.keep(sample)
         return outputs
+
+    def _sampled(self, batch: Batch) -> Sample | None:
+        if self._watch is None:
+            return None
+        try:
+            return self._watch.sample(batch.inputs)
+        except Exception:
+            # The answer is worth more than the look at what was asked.
+            logger.exception("inputs are not watched any more")
+            self._watch = None
+            return None
 
 
 def watched(
@@ -35,6 +51,7 @@ def watched(
     model: str,
     version: str,
     gauges: DriftGauges | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> "Runtime":
     """Watch a model's inputs, if it has a profile of its training rows.
 
@@ -44,6 +61,7 @@ def watched(
         model: Its name.
         version: As above.
         gauges: Where drift is told; None tells it in the process's own.
+        clock: See `InputWatch`.
     """
     try:
         profile = read_profile(Path(files))
@@ -53,6 +71,6 @@ def watched(
         return runtime
     if profile is None:
         return runtime
-    watch = InputWatch(profile)
+    watch = InputWatch(profile, clock)
     (gauges or process_gauges()).add(watch, model, version)
     return WatchedRuntime(runtime, watch)

@@ -1,6 +1,7 @@
 """Drift becomes metrics, again and again, and a line of the log when it begins and ends."""
 
 import gc
+import threading
 from collections import defaultdict
 from threading import Event
 
@@ -16,7 +17,13 @@ from deployments.predictor.driftgauges import (
     DriftGauges,
     serve_gauge,
 )
-from deployments.predictor.inputwatch import EVERY_S, MOST_ROWS, WINDOW_ROWS, InputWatch
+from deployments.predictor.inputwatch import (
+    EVERY_S,
+    KEPT_S,
+    MOST_ROWS,
+    WINDOW_ROWS,
+    InputWatch,
+)
 from tests.fakes import FakeClock
 from tests.lines import kept_lines
 from tuning.inputprofile import make_profile
@@ -61,7 +68,9 @@ class Asked:
         for _ in range(WINDOW_ROWS // MOST_ROWS):
             rows = self._random.random((MOST_ROWS, len(NAMES)))
             rows[:, -1] += shift
-            self.watch.take({"input-0": rows})
+            sample = self.watch.sample({"input-0": rows})
+            assert sample is not None
+            self.watch.keep(sample)
             self.clock.advance(EVERY_S)
 
 
@@ -76,8 +85,9 @@ def test_the_farthest_features_and_the_number_of_those_that_drifted_are_told() -
     asked = Asked()
     told, gauges = made(asked)
 
-    asked.window(shift=0.5)
-    told.look()
+    for _ in range(2):
+        asked.window(shift=0.5)
+        told.look()
 
     assert gauges.told.keys() == HELP.keys() == LABELS.keys()
     assert gauges.told[DRIFTED] == {("wine", "3"): 1}
@@ -115,7 +125,7 @@ def test_the_log_says_when_a_drift_begins_and_when_it_ends() -> None:
     told, _ = made(asked)
 
     with kept_lines("deployments.predictor.driftgauges") as lines:
-        for shift in (0.0, 0.5, 0.5, 0.0, 0.0):
+        for shift in (0.0, 0.5, 0.5, 0.5, 0.0, 0.0):
             asked.window(shift)
             told.look()
 
@@ -125,7 +135,22 @@ def test_the_log_says_when_a_drift_begins_and_when_it_ends() -> None:
     assert f"1 of {len(NAMES)} features of the last {WINDOW_ROWS} rows" in begun.getMessage()
     assert f"{NAMES[-1]} (" in begun.getMessage()
     assert WHOSE.items() <= vars(begun).items()
-    assert "again as at training" in ended.getMessage()
+    assert "no drift any more" in ended.getMessage()
+
+
+def test_a_drift_that_went_silent_is_said_anew() -> None:
+    asked = Asked()
+    told, _ = made(asked)
+
+    with kept_lines("deployments.predictor.driftgauges") as lines:
+        for _ in range(2):
+            for _ in range(2):
+                asked.window(shift=0.5)
+                told.look()
+            asked.clock.advance(KEPT_S)
+            told.look()
+
+    assert [line.levelname for line in lines] == ["WARNING", "WARNING"]
 
 
 def test_one_watch_that_fails_takes_no_other_along(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +168,7 @@ def test_one_watch_that_fails_takes_no_other_along(monkeypatch: pytest.MonkeyPat
         told.look()
 
     (said,) = lines
-    assert "inputs of iris version 1 are not watched" in said.getMessage()
+    assert "drift of iris version 1 cannot be told" in said.getMessage()
     assert list(gauges.told[DRIFTED]) == [("wine", "3")]
 
 
@@ -181,18 +206,22 @@ def test_a_gauge_that_fails_takes_no_other_version_along() -> None:
     with kept_lines("deployments.predictor.driftgauges") as lines:
         told.look()
 
-    assert "inputs of iris version 1 are not watched" in lines[0].getMessage()
+    assert "drift of iris version 1 cannot be told" in lines[0].getMessage()
     assert list(gauges.told[DRIFTED]) == [("told", "told")]
-    asked.window()
-    assert asked.watch.waiting == 0
 
 
 def test_a_thread_looks_without_being_asked() -> None:
     asked = Asked()
     asked.window()
-    _, gauges = made(asked, every_s=0.001)
+    before = set(threading.enumerate())
+    told, gauges = made(asked, every_s=0.001)
 
     assert gauges.changed.wait(10)
+    (thread,) = {each for each in threading.enumerate() if each.name == "drift"} - before
+    del told
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_version_that_is_gone_is_told_of_no_longer() -> None:

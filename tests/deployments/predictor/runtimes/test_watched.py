@@ -2,16 +2,24 @@
 
 from pathlib import Path
 
+import mlflow
+import mlflow.sklearn
 import numpy as np
 import pytest
+from mlflow import MlflowClient
+from sklearn.linear_model import LinearRegression
 
+from deployments.monitoring.drift import CHANGED
 from deployments.predictor.driftgauges import DriftGauges
-from deployments.predictor.inputwatch import MOST_ROWS, InputWatch
+from deployments.predictor.inputwatch import EVERY_S, MOST_ROWS, WINDOW_S, InputWatch
+from deployments.predictor.runtimes import watched as module
+from deployments.predictor.runtimes.runtime import make_runtime
 from deployments.predictor.runtimes.watched import watched
 from deployments.protocols.tensors import Batch, Layout, Outputs
-from tests.fakes import sums
+from tests.fakes import FakeClock, sums
 from tests.lines import kept_lines
 from tuning.inputprofile import PROFILE_FILE, make_profile, write_profile
+from tuning.registry import keep_profile
 
 ROWS = np.random.default_rng(3).random((200, 2))
 
@@ -23,6 +31,15 @@ class Summing:
         if not np.isfinite(batch.inputs["x"]).all():
             raise ValueError("no number")
         return Outputs(sums(batch))
+
+
+class InPlace(Summing):
+    """Leaves nothing of what it is asked."""
+
+    def predict(self, batch: Batch) -> Outputs:
+        outputs = super().predict(batch)
+        batch.inputs["x"][:] = 0
+        return outputs
 
 
 class Kept(DriftGauges):
@@ -68,6 +85,70 @@ def test_what_a_model_raises_over_is_not_counted_and_raised_on(tmp_path: Path) -
 
     ((watch, *_),) = kept.added
     assert watch.waiting == 0
+
+
+def test_a_model_that_works_in_place_is_no_reason_for_a_drift(tmp_path: Path) -> None:
+    with_profile(tmp_path)
+    kept, clock = Kept(), FakeClock()
+    runtime = watched(InPlace(), str(tmp_path), "wine", "3", kept, clock)
+    ((watch, *_),) = kept.added
+
+    for start in range(0, 200, MOST_ROWS):
+        runtime.predict(batch(ROWS[start : start + MOST_ROWS].copy()))
+        clock.advance(EVERY_S)
+    watch.look()
+    clock.advance(WINDOW_S)
+    window, _ = watch.look()
+
+    assert window is not None
+    assert max(drift.index for drift in window.features.values()) < CHANGED
+
+
+def test_a_watch_that_fails_costs_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_profile(tmp_path)
+    kept = Kept()
+    runtime = watched(Summing(), str(tmp_path), "wine", "3", kept)
+    ((watch, *_),) = kept.added
+
+    def fail(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(watch, "sample", fail)
+    with kept_lines("deployments.predictor.runtimes.watched") as lines:
+        answers = [runtime.predict(batch(ROWS[:2])).arrays["output-0"] for _ in range(3)]
+
+    assert [answer.tolist() for answer in answers] == [ROWS[:2].sum(axis=1).tolist()] * 3
+    assert [line.levelname for line in lines] == ["ERROR"]
+
+
+@pytest.mark.ray
+def test_a_registered_model_is_watched_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept()
+    monkeypatch.setattr(module, "process_gauges", lambda: kept)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    experiment = mlflow.create_experiment("tests", artifact_location=tmp_path.as_uri())
+    model = LinearRegression().fit(ROWS, ROWS.sum(axis=1))
+    with mlflow.start_run(experiment_id=experiment):
+        info = mlflow.sklearn.log_model(
+            model, name="sum", pip_requirements=[], serialization_format="cloudpickle"
+        )
+    client = MlflowClient()
+    keep_profile(client, info.model_id, ROWS, ["a", "b"])
+    client.create_registered_model("the-sum")
+    client.create_model_version("the-sum", info.model_uri, model_id=info.model_id)
+
+    runtime = make_runtime("sklearn", "models:/the-sum/1", uri, uri)
+    runtime.predict(batch(ROWS[:2]))
+
+    ((watch, *whose),) = kept.added
+    assert whose == ["the-sum", "1"]
+    assert watch.waiting == 1
 
 
 def test_a_model_without_a_profile_is_left_alone(tmp_path: Path) -> None:
