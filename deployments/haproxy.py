@@ -9,6 +9,7 @@ Source:
     `ray.serve._private.constants` of Ray 2.60, where these variables are read.
 """
 
+import itertools
 import os
 import random
 import socket
@@ -17,6 +18,10 @@ from pathlib import Path
 
 REPLICA_PORTS = range(10_000, 30_000)
 """Where blocks of replica ports are taken from: below the kernel's own choices and Ray's."""
+
+FREE_PORTS = range(30_000, 32_768)
+"""Where single ports are taken from: between those and the kernel's own choices. One of these, any
+connection to elsewhere may take before HAProxy has bound it, which then does not start."""
 
 BLOCK = 200
 """Replica ports of one cluster on one node: a port for each gateway replica, HTTP and gRPC."""
@@ -80,22 +85,28 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port on loopback that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on loopback that nothing listens on just now, another one at each call."""
+    for _ in FREE_PORTS:
+        port = next(_candidates)
+        if _is_free(port):
+            return port
+    raise OSError(f"no free port in {FREE_PORTS}")
 
 
 def _free_block() -> int:
     """The first port of a block that nothing listens in, at random so that two rarely meet."""
-    blocks = list(REPLICA_PORTS[::BLOCK])
-    # Not the module's own generator: two programs that were seeded alike would meet.
-    random.SystemRandom().shuffle(blocks)
-    for first in blocks:
+    for first in _shuffled(REPLICA_PORTS[::BLOCK]):
         if all(map(_is_free, range(first, first + BLOCK))):
             return first
     raise OSError(f"no {BLOCK} free ports in a row in {REPLICA_PORTS}")
+
+
+def _shuffled(ports: range) -> list[int]:
+    # Not the module's own generator: two programs that were seeded alike would meet.
+    return random.SystemRandom().sample(ports, len(ports))
+
+
+_candidates = itertools.cycle(_shuffled(FREE_PORTS))
 
 
 def _is_free(port: int) -> bool:

@@ -1,7 +1,9 @@
 """Two fleets on one machine share no port of Serve's."""
 
 import inspect
+import itertools
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,21 @@ def test_two_fleets_have_no_port_in_common() -> None:
 
     assert len(set(first.values())) == len(first)
     assert not set(first.values()) & set(second.values())
+
+
+def test_single_ports_are_none_that_a_connection_to_elsewhere_may_take() -> None:
+    first, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+
+    ports = [haproxy.free_port() for _ in range(100)]
+
+    assert len(set(ports)) == len(ports)
+    assert haproxy.REPLICA_PORTS.stop <= min(ports)
+    assert max(ports) < max(int(first), haproxy.FREE_PORTS.stop)
+
+
+def test_a_port_that_somebody_listens_on_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, free = haproxy.free_port(), haproxy.free_port()
+    monkeypatch.setattr(haproxy, "_candidates", itertools.cycle([taken, free]))
+
+    with socket.create_server(("127.0.0.1", taken)):
+        assert [haproxy.free_port() for _ in range(3)] == [free] * 3

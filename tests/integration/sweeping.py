@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from deployments.haproxy import free_port
 from deployments.processes import tree
 from tuning.tracking import SWEEP, TRIAL_ID
 
@@ -156,7 +157,7 @@ def ray_head(folder: Path) -> Iterator[Head]:
     Sweeps need no dashboard, whose nine processes would start first.
     """
     token = secrets.token_hex(32)
-    port, client_port = free_ports(2)
+    port, client_port = free_port(), free_port()
     binary = Path(sys.executable).with_name("ray")
     command = [
         *(str(binary), "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={folder}"),
@@ -257,15 +258,6 @@ def _title(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def listens(port: int) -> bool:

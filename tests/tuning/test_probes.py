@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from tests.integration.sweeping import free_ports
+from deployments.haproxy import free_port
 from tuning.errors import ConfigError
 from tuning.probes import (
     first_line,
@@ -32,7 +32,7 @@ def test_an_error_in_one_line(said: str, line: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_a_ray_that_does_not_answer_is_refused(scheme: str) -> None:
-    address = f"{scheme}127.0.0.1:{free_ports(1)[0]}"
+    address = f"{scheme}127.0.0.1:{free_port()}"
 
     with pytest.raises(ConfigError) as refused:
         require_ray(address, "RAY_ADDRESS")
@@ -68,7 +68,7 @@ def test_what_names_no_machine_are_ray_s_affair(address: str) -> None:
 
 def test_a_database_that_does_not_answer_is_noticed() -> None:
     with pytest.raises(OperationalError, match="Connection refused"):
-        require_database(f"postgresql://nobody@127.0.0.1:{free_ports(1)[0]}/mlflow")
+        require_database(f"postgresql://nobody@127.0.0.1:{free_port()}/mlflow")
 
 
 def test_a_file_that_is_no_database_is_noticed(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_secrets_are_blanked_out(uri: str, shown: str) -> None:
 
 
 def test_a_server_that_nothing_leads_to_is_noticed() -> None:
-    (port,) = free_ports(1)
+    port = free_port()
 
     with pytest.raises(ConnectionRefusedError):
         require_server(f"http://me:secret@127.0.0.1:{port}/mlflow")
