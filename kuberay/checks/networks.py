@@ -57,6 +57,7 @@ def check_networks(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
             yield Fault(way.source.where, f"{what}: no policy lets it out")
         if not allowed(policies, "ingress", way):
             yield Fault(way.source.where, f"{what}: no policy lets it in")
+    yield from _unwanted(policies, objects)
     everyone = list(map(_end, pods(objects)))
     for policy in policies:
         yield from needless(policy, ways, everyone)
@@ -103,6 +104,25 @@ def _among_ray(objects: Sequence[Manifest]) -> Iterator[Way]:
         for submitter in (pod for pod in mine if pod.role is Role.SUBMITTER):
             for head in heads or _chosen_heads(manifest, objects):
                 yield from _to_named_ports(head, [(_end(submitter), "dashboard")])
+
+
+def _unwanted(policies: Sequence[Manifest], objects: Sequence[Manifest]) -> Iterator[Fault]:
+    """Ways that must not be, from nodes on which people's code runs to those of the fleet."""
+    for way in _to_the_fleet(objects):
+        if allowed(policies, "egress", way) and allowed(policies, "ingress", way):
+            what = f"reaches {way.target.where} at port {way.port}"
+            yield Fault(way.source.where, f"{what}, and with its token all that the fleet may")
+
+
+def _to_the_fleet(objects: Sequence[Manifest]) -> Iterator[Way]:
+    nodes = [pod for pod in pods(objects) if pod.is_ray_node]
+    of_fleet = [pod for pod in nodes if pod.owner["kind"] == "RayService"]
+    for source in nodes:
+        if source in of_fleet:
+            continue
+        for target in of_fleet:
+            for port in {ANY_PORT, GCS_PORT, *container_ports(target).values()}:
+                yield Way(_end(source), _end(target), port)
 
 
 def _chosen_heads(job: Manifest, objects: Sequence[Manifest]) -> Iterator[Pod]:

@@ -12,12 +12,13 @@ from tests.kuberay.breaking import GONE, Change, assert_caught, breaks, broken_c
 
 BROKEN = [
     breaks("NetworkPolicy", "default-deny", "spec.policyTypes", ["Ingress"], "none denies", why="no-denial"),
-    breaks("NetworkPolicy", "ray-nodes", "spec.egress.1", GONE, "Deployment/mlflow at port 5000: no policy lets it out", why="out"),
+    breaks("NetworkPolicy", "ray-nodes", "spec.egress.0.ports.0.port", 5001, "Deployment/mlflow at port 5000: no policy lets it out", why="out"),
     breaks("NetworkPolicy", "fleet-store", "spec.egress.0.ports.0.port", 5433, "StatefulSet/postgres at port 5432: no policy lets it out", why="out-at-another-port"),
     breaks("NetworkPolicy", "postgres", "spec.ingress.0.from", [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "mlflow"}}}], "lets it in", why="in"),
     breaks("NetworkPolicy", "fleet-head", "spec.egress.0.to.0.podSelector.matchLabels", {"a": "b"}, "StatefulSet/redis at port 6379", why="redis"),
     breaks("NetworkPolicy", "submitters", "spec.egress.0.ports.0.port", 10001, "submitter", why="submitter"),
-    breaks("NetworkPolicy", "ray-nodes", "spec.ingress", [], "lets it in", why="nodes"),
+    breaks("NetworkPolicy", "fleet-nodes", "spec.ingress", [], "RayService/fleet, cpu: cannot reach RayService/fleet, headgroup at port 6379: no policy lets it in", why="nodes"),
+    breaks("NetworkPolicy", "sweep-nodes", "spec.egress", [], "RayJob/sweep, trials: cannot reach RayJob/sweep, headgroup at port 6379: no policy lets it out", why="nodes-of-sweeps"),
     breaks("NetworkPolicy", "mlflow", "spec.egress.1.ports.0.port", 443, "StatefulSet/s3 at port 9000", why="s3"),
     breaks("NetworkPolicy", "names", "spec.egress.0.ports", [{"protocol": "TCP", "port": 53}], "the cluster's DNS at port 53 (UDP)", why="names"),
     breaks("NetworkPolicy", "names", "spec.egress.0.to.0.namespaceSelector.matchLabels", {"kubernetes.io/metadata.name": "system"}, "the cluster's DNS", why="namespace-of-the-names"),
@@ -38,9 +39,9 @@ BROKEN = [
     breaks("NetworkPolicy", "mlflow", "spec.ingress.0.from.1", GONE, "someone who registers models: cannot reach", why="registry"),
     breaks("NetworkPolicy", "redis-cleanup", "spec.egress.0.ports.0.port", 6380, "redis-cleanup: cannot reach StatefulSet/redis", why="redis-cleanup"),
     breaks("NetworkPolicy", "redis", "spec.ingress.0.from.1", GONE, "redis-cleanup: cannot reach StatefulSet/redis at port 6379: no policy lets it in", why="redis-cleanup-in"),
-    breaks("NetworkPolicy", "ray-nodes", "spec.egress.2", {}, "lets out to everyone at every port", why="out-to-everyone"),
-    breaks("NetworkPolicy", "ray-nodes", "spec.egress.2", {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}, "lets somebody out to everyone", why="out-to-every-address"),
-    breaks("NetworkPolicy", "ray-nodes", "spec.egress.0.to.0.podSelector", {}, "StatefulSet/s3 does not need that", why="out-to-every-pod"),
+    breaks("NetworkPolicy", "ray-nodes", "spec.egress.1", {}, "lets out to everyone at every port", why="out-to-everyone"),
+    breaks("NetworkPolicy", "ray-nodes", "spec.egress.1", {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}, "lets somebody out to everyone", why="out-to-every-address"),
+    breaks("NetworkPolicy", "fleet-nodes", "spec.egress.0.to.0.podSelector", {}, "StatefulSet/s3 does not need that", why="out-to-every-pod"),
     breaks("NetworkPolicy", "ray-heads", "spec.egress.1", {"to": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "s3"}}}], "ports": [{"port": 9000}]}, "lets out to {'app.kubernetes.io/name': 's3'} at port 9000, which it does not need", why="out-to-a-pod"),
     breaks("NetworkPolicy", "clients", "spec.ingress.0.from.1", {"podSelector": {}}, "at port 8080, which it does not need", why="every-pod"),
     breaks("NetworkPolicy", "mlflow", "spec.ingress.0.from.2", {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}, "lets {'app.kubernetes.io/name': 'redis'} in at port 5000, which it does not need", why="pod-without-need"),
@@ -95,6 +96,27 @@ def test_a_way_through_the_gateway_of_an_upgrade_that_is_cut_is_caught(
     broken = changed(installations["incremental"], "NetworkPolicy", name, path, value)
 
     assert [each for each in map(str, check_networks(broken, project)) if fault in each]
+
+
+def test_a_way_from_a_sweep_s_code_to_the_fleet_is_caught(
+    development: Sequence[Manifest], project: Project
+) -> None:
+    everyone = {"matchLabels": {"ray.io/is-ray-node": "yes"}}
+    opened = changed(
+        development, "NetworkPolicy", "fleet-nodes", "spec.ingress.0.from.0.podSelector", everyone
+    )
+    opened = changed(
+        opened, "NetworkPolicy", "sweep-nodes", "spec.egress.0.to.0.podSelector", everyone
+    )
+
+    faults = list(map(str, check_networks(opened, project)))
+
+    assert [
+        each
+        for each in faults
+        if "RayJob/sweep, trials: reaches RayService/fleet, headgroup at port 8265, and with"
+        in each
+    ]
 
 
 @pytest.mark.parametrize(
