@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kuberay.checks.configs import deployment, serve_config
 from kuberay.checks.objects import (
     Fault,
     Manifest,
@@ -147,6 +148,11 @@ def _skew(pod: Pod, spread: Mapping[str, Any]) -> Iterator[Fault]:
     if skew >= least:
         what = f"maxSkew {skew}: one node may have all {least} workers that always run"
         yield Fault(pod.where, what)
+    if pod.owner["kind"] == "RayService":
+        gateways = deployment(serve_config(pod.owner), "Gateway").get("num_replicas", 1)
+        if skew >= gateways:
+            what = f"maxSkew {skew}: one node may have all {gateways} gateways"
+            yield Fault(pod.where, what)
     # An eligible domain without a pod of ours is the least, whether it has room for one or not.
     if skew < LEAST_SKEW:
         what = f"maxSkew {skew}: one node without room would hold all others at that many workers"

@@ -6,7 +6,7 @@ import pytest
 
 from kuberay.checks.nodes import check_nodes
 from kuberay.checks.objects import Manifest
-from kuberay.checks.project import Project
+from kuberay.checks.project import REPOSITORY, Project
 from tests.kuberay.breaking import (
     CLUSTER,
     CPU,
@@ -91,3 +91,14 @@ def test_a_broken_copy_of_production_is_caught(
     broken = changed(production, *SERVICE, f"{group}.1.replicas", 1)
 
     assert_caught(check_nodes, changed(broken, *SERVICE, f"{group}.{path}", value), fault, project)
+
+
+def test_gateways_that_one_node_may_have_all_of_are_caught(
+    production: Sequence[Manifest], project: Project
+) -> None:
+    config = (REPOSITORY / "configs" / "production.yaml").read_text()
+    fewer = config.replace("num_replicas: 4", "num_replicas: 3")
+    broken = changed(production, *SERVICE, "spec.serveConfigV2", fewer)
+
+    assert fewer != config
+    assert_caught(check_nodes, broken, "one node may have all 3 gateways", project)
