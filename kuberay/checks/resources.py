@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kuberay.checks.objects import SHARED_MEMORY, Fault, Manifest, Pod, mounts, place, pods
+from kuberay.checks.objects import SHARED_MEMORY, Fault, Manifest, Pod, Role, mounts, place, pods
 from kuberay.checks.project import Project
 
 UNITS = {
@@ -28,6 +28,10 @@ def quantity(text: str | float) -> float:
     if found is None or found[2] not in UNITS:
         raise ValueError(f"{text!r} is no quantity, such as 500m, 2 or 4Gi")
     return float(found[1]) * UNITS[found[2]]
+
+
+FOR_RAY_BYTES = 2**30
+"""What Ray's own processes on a node take, at least."""
 
 
 def check_resources(objects: Sequence[Manifest], _: Project) -> Iterator[Fault]:
@@ -76,17 +80,18 @@ def _told(pod: Pod) -> Iterator[Fault]:
             yield Fault(pod.where, f"rayStartParams: {param} is left to a guess")
             return
     cpus = float(pod.ray_param("num-cpus") or 0)
+    requested = quantity(requests.get("cpu", 0))
     # A head may offer less, for it runs what is not counted.
-    if cpus > quantity(limits.get("cpu", 0)):
-        yield Fault(pod.where, f"num-cpus {cpus:g} is over the limit cpu={limits.get('cpu')}")
+    if cpus > requested or (pod.role is Role.WORKER and cpus < int(requested)):
+        yield Fault(pod.where, f"num-cpus {cpus:g} is not the request cpu={requests.get('cpu')}")
     gpus, devices = pod.ray_param("num-gpus") or "0", limits.get(GPU, "0")
     if float(gpus) != quantity(devices):
         yield Fault(pod.where, f"num-gpus {gpus} is not the limit {GPU}={devices}")
     told = sum(float(pod.ray_param(each) or 0) for each in ("memory", "object-store-memory"))
     limit = quantity(limits.get("memory", 0))
-    if told > limit:
-        what = f"memory and object-store-memory are {told:.0f} B, over the limit {limit:.0f} B"
-        yield Fault(pod.where, what)
+    if told > limit - FOR_RAY_BYTES:
+        what = f"memory and object-store-memory are {told:.0f} B of the limit {limit:.0f} B"
+        yield Fault(pod.where, f"{what}, which leaves less than {FOR_RAY_BYTES:.0f} for Ray itself")
     # Ray kills a worker of its own before the kernel kills the node, if it may count on its memory.
     if requests.get("memory") != limits.get("memory"):
         yield Fault(pod.where, "resources: Ray's memory should be requested up to its limit")

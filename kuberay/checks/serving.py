@@ -80,8 +80,9 @@ def _probes(pod: Pod) -> Iterator[Fault]:
         is_waited_for = pod.role is Role.NONE or (
             pod.is_ray_node and container is pod.ray_container
         )
-        if "readinessProbe" not in container and is_waited_for:
-            yield Fault(where, "readinessProbe is missing")
+        for kind in ("readinessProbe", "livenessProbe"):
+            if kind not in container and is_waited_for:
+                yield Fault(where, f"{kind} is missing")
         for kind in PROBES:
             asked = container.get(kind, {}).get("httpGet")
             if asked is None:

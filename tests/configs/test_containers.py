@@ -200,6 +200,10 @@ def test_compose_s_shipper_reads_the_fleet_s_and_the_sweeps_json(compose: dict[s
 
     text = (REPOSITORY / inside[str(parsers.parent)] / parsers.name).read_text()
     assert f"Name        {parser}" in text
+    (paths,) = (word.removeprefix("path=") for word in command if word.startswith("path="))
+    logs_of_ray = "/tmp/ray/session_latest/logs"
+    assert paths.split(",") == [f"{logs_of_ray}/*.log", f"{logs_of_ray}/serve/*.log"]
+    assert {each.split(":")[1] for each in fleet["volumes"]} & {"/tmp"} == {"/tmp"} <= inside.keys()
     assert fleet["environment"]["RAYFLEET_LOG_FORMAT"] == "json"  # jobs inherit it
 
 
