@@ -190,19 +190,22 @@ def measure(plan: argparse.Namespace, folder: Path) -> int:
     own_after = [title for title, _ in after.values() if title.startswith(f"{DEDICATED}--")]
     print(f"{plan.models} models, {plan.dedicated} with their own replica, the others in a pool")
     print(f"Ray was up after {up_s:.1f} s, all models were ready after {ready_s:.1f} s")
-    said = "met" if answered_s <= BAR_S else "not met"
-    print(f"all models had answered after {answered_s:.1f} s, bar {BAR_S:g}: {said}")
-    said = "met" if not lost else "not met"
-    print(
-        f"batch size changed in {in_place_s:.1f} s: {len(lost)} replicas restarted, bar 0: {said}"
-    )
-    said = "met" if not lost_beside and len(own_after) == 1 else "not met"
-    print(
-        f"CPU share changed in {replaced_s:.1f} s: {len(lost_beside)} replicas of others"
-        f" restarted, bar 0: {said}"
-    )
-    print(f"{len(wrong)} wrong answers, bar 0: {'met' if not wrong else 'not met'} {wrong or ''}")
-    return 1 if wrong else 0
+    others = f"{len(lost_beside)} replicas of others restarted"
+    bars = [
+        (f"all models had answered after {answered_s:.1f} s, bar {BAR_S:g}", answered_s <= BAR_S),
+        (
+            f"batch size changed in {in_place_s:.1f} s: {len(lost)} replicas restarted, bar 0",
+            not lost,
+        ),
+        (
+            f"CPU share changed in {replaced_s:.1f} s: {others}, bar 0",
+            not lost_beside and len(own_after) == 1,
+        ),
+        (f"{len(wrong)} wrong answers, bar 0{''.join(f' {name}' for name in wrong)}", not wrong),
+    ]
+    for said, is_met in bars:
+        print(f"{said}: {'met' if is_met else 'not met'}")
+    return 0 if all(is_met for _, is_met in bars) else 1
 
 
 @contextmanager
