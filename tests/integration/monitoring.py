@@ -1,11 +1,14 @@
 """A real Prometheus and Alertmanager on the shipped configs, with other addresses and in haste."""
 
+import email
+import email.policy
 import http.server
 import json
 import os
 import queue
 import re
 import shutil
+import socketserver
 import subprocess
 import threading
 import urllib.parse
@@ -89,6 +92,7 @@ def monitored(fleet_address: str, ray_tmpdir: Path, folder: Path) -> Iterator[Mo
     prometheus, manager = (f"127.0.0.1:{free_port()}" for _ in range(2))
     with ExitStack() as stack:
         receiver = stack.enter_context(_receiving(received))
+        mailbox = stack.enter_context(_receiving_mail(received))
         _rewrite(
             folder / "prometheus.yaml",
             ("127.0.0.1:8000", fleet_address),
@@ -102,6 +106,7 @@ def monitored(fleet_address: str, ray_tmpdir: Path, folder: Path) -> Iterator[Mo
             folder / "alertmanager.yaml",
             ("http://127.0.0.1:5001/alerts", f"{receiver}/alerts"),
             ("http://127.0.0.1:5001/slack", f"{receiver}/slack"),
+            ("smtp_smarthost: 127.0.0.1:25", f"smtp_smarthost: {mailbox}"),
             ("group_wait: 10s", "group_wait: 1s"),
         )
         for rules in folder.glob("rules/*.yaml"):
@@ -167,3 +172,38 @@ def _receiving(received: Received) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def _receiving_mail(received: Received) -> Iterator[str]:
+    """Take mail as an SMTP server does that asks for nothing; gives its host and port."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 here\r\n")
+            while line := self.rfile.readline():
+                match line[:4].upper():
+                    case b"DATA":
+                        self.wfile.write(b"354 go on\r\n")
+                        received.put("/mail", _mail(b"".join(iter(self.rfile.readline, b".\r\n"))))
+                        self.wfile.write(b"250 taken\r\n")
+                    case b"QUIT":
+                        self.wfile.write(b"221 bye\r\n")
+                        return
+                    case _:
+                        self.wfile.write(b"250 fine\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            host, port = server.server_address[:2]
+            yield f"{host!s}:{port}"
+        finally:
+            server.shutdown()
+
+
+def _mail(content: bytes) -> dict[str, Any]:
+    message = email.message_from_bytes(content, policy=email.policy.default)
+    parts = [part.get_content() for part in message.walk() if not part.is_multipart()]
+    return {"to": message["to"], "subject": message["subject"], "text": "\n".join(parts)}

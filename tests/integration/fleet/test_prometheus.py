@@ -171,6 +171,22 @@ def test_chats_are_told_as_slack_wants_it(monitoring: Monitoring, fleet: Fleet) 
 
 
 @needs_alertmanager
+def test_people_are_told_by_mail(monitoring: Monitoring, fleet: Fleet) -> None:
+    alert = "RayfleetVersionFailing"
+
+    def is_firing() -> bool:
+        fails(fleet)
+        return bool(monitoring.series(f'ALERTS{{alertname="{alert}",alertstate="firing"}}'))
+
+    eventually(alert, is_firing)
+    mail = monitoring.received.next("/mail", alert, within_s=120)
+
+    assert mail["to"] == "fleet-operators@localhost"
+    assert mail["subject"] == "[firing] moody version 1 (stable): the model fails"
+    assert f"{RUNBOOKS}#{alert.lower()}" in mail["text"]
+
+
+@needs_alertmanager
 def test_inputs_that_are_no_longer_those_of_training_reach_the_receivers(
     monitoring: Monitoring, fleet: Fleet
 ) -> None:
