@@ -44,9 +44,6 @@ UNSEEN = {"errors": {"kind": "errors", "dry_run": True}}
 SLOW = {"slow": {"kind": "slow", "target_s": 0.025}}
 DIFFERING = {"differing": {"kind": "differing"}}
 
-DEADLINE_S = 8
-"""Of a request on the shared fleet."""
-
 DEATHS, UNTIL_STABLE_HAS_ALL_S = 3, 2.0
 """That end a rollout; and after each, a look of the controller's and a gateway's poll."""
 
@@ -128,8 +125,9 @@ DIFFERS = Bad(
 TORN = Bad("7", settings(ERRORS), 0, "RuntimeError: weights file is torn")
 DIES = Bad(
     "8", settings(UNSEEN, {"setWeight": 10}, {"pause": {}}), 10, f"it died {DEATHS} times: ",
-    # What is at the version when it dies waits for its replacement, until its deadline.
-    fault=f"did not answer within {DEADLINE_S} s",
+    # What is at the version when it dies waits for its replacement, until the fleet's deadline,
+    # which other tests may have changed.
+    fault="did not answer within ",
     most=DEATHS * UNTIL_STABLE_HAS_ALL_S * RATE_PER_S * 10 / 100,
 )  # fmt: skip
 
