@@ -74,7 +74,7 @@ $(SHARES): fast-%:
 	FAST_TESTS=$* $(BIN)/python -m pytest -q --hypothesis-profile brief -m "not ray" --ignore=tests/integration
 
 test-production: install ## Run the integration tests on PostgreSQL, S3 and Redis
-	$(BIN)/python -m pytest --stores production tests/integration/fleet tests/integration/test_sweeps.py tests/integration/test_sweep_faults.py
+	$(BIN)/python -m pytest --stores production tests/integration/fleet tests/integration/test_sweeps.py tests/integration/test_sweep_recovery.py tests/integration/test_sweep_faults.py
 
 test-gpu: install ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu tests/integration/test_gpu.py

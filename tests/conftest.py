@@ -25,6 +25,7 @@ ON_ONE_CLUSTER = "tests/integration/fleet/"
 LONGEST = (
     ON_ONE_CLUSTER,
     "tests/integration/test_sweeps.py",
+    "tests/integration/test_sweep_recovery.py",
     "tests/integration/test_kubernetes.py",
     "tests/integration/test_server.py",
     "tests/deployments/predictor/runtimes/test_torch.py",

@@ -134,6 +134,10 @@ class Bench:
         runs = self._runs(f"tags.`{SWEEP}` = '{sweep}'")
         return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
 
+    def history(self, run: Run, metric: str) -> list[float]:
+        """A metric's values, report by report."""
+        return [each.value for each in self.client.get_metric_history(run.info.run_id, metric)]
+
     def _runs(self, query: str) -> list[Run]:
         experiment = self.client.get_experiment_by_name("rayfleet")
         assert experiment is not None

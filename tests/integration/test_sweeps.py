@@ -1,39 +1,22 @@
 import json
-import os
 import secrets
-import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
-from mlflow.entities import Run
 
 from tests.integration.collecting import Span, collecting
 from tests.integration.hosting import eventually
-from tests.integration.sweeping import TIMEOUT_S, Bench, Head, read_until, wait_until
+from tests.integration.sweeping import (
+    Bench,
+)
 from tests.stores import new_mlflow
 from tuning.ledger import Ledger, Manifest, TrialState
 from tuning.spec import check_sweep, read_sweep
 from tuning.tracking import PARAMS, REFUSED, SCHEDULE, TRACEBACK, TRIAL_STATE
 
 pytestmark = pytest.mark.ray
-
-
-def no_process_uses(folder: Path) -> bool:
-    commands = []
-    for process in psutil.process_iter():
-        try:
-            commands.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
-    return not any(f"{folder}/" in command for command in commands)
-
-
-def calls(folder: Path) -> Counter[str]:
-    """How often each configuration began a fold."""
-    return Counter(path.name.rpartition("-")[0] for path in folder.glob("*.call"))
 
 
 def test_sweep_registers_its_winner_once(shared_bench: Bench) -> None:
@@ -289,7 +272,7 @@ def test_one_trial_at_a_time_equal_sweeps_are_equal(shared_bench: Bench) -> None
     }
 
     done = [bench.run(bench.write(name=name, **sweep)) for name in ("one", "two")]
-    one, two = ([(each.data.params, each.data.tags[TRIAL_STATE], fold_scores_of(bench, each))
+    one, two = ([(each.data.params, each.data.tags[TRIAL_STATE], bench.history(each, "log_loss"))
                  for each in bench.trial_runs(name)] for name in ("one", "two"))  # fmt: skip
     again = bench.tuning("reproduce", bench.trial_runs("one")[0].info.run_id)
 
@@ -299,55 +282,6 @@ def test_one_trial_at_a_time_equal_sweeps_are_equal(shared_bench: Bench) -> None
     # On the cluster or in a process of one's own: the same numbers.
     assert again.returncode == 0, again.stdout + again.stderr
     assert "the same accuracy as before" in again.stdout
-
-
-def fold_scores_of(bench: Bench, run: Run) -> list[float]:
-    return [each.value for each in bench.client.get_metric_history(run.info.run_id, "log_loss")]
-
-
-@pytest.mark.thorough
-def test_a_trial_whose_process_dies_is_tried_once_more_and_by_a_resume(
-    shared_bench: Bench, tmp_path: Path
-) -> None:
-    bench = shared_bench
-    folder = tmp_path / "calls"
-    folder.mkdir()
-    path = bench.write(n_trials=1, options={"folder": str(folder), "die_at": [1, 2]})
-
-    lost = bench.run(path)
-
-    assert lost.returncode == 1
-    assert list(calls(folder).values()) == [2]
-    (run,) = bench.trial_runs()
-    assert run.info.status == "FAILED"
-    assert "died" in run.data.tags[TRACEBACK]
-
-    resumed = bench.run(path)
-
-    assert resumed.returncode == 0, resumed.stderr
-    assert "trial 0: had lost its process, and runs again" in resumed.stdout
-    (run,) = bench.trial_runs()
-    assert (run.info.status, run.data.tags.get(TRACEBACK)) == ("FINISHED", None)
-
-
-@pytest.mark.thorough
-def test_a_trial_may_lose_one_process_after_another_if_it_gets_further(
-    shared_bench: Bench, tmp_path: Path
-) -> None:
-    folder = tmp_path / "calls"
-    folder.mkdir()
-    path = shared_bench.write(
-        n_trials=1,
-        folds={"n_splits": 4},
-        checkpoint_every_s=0,
-        options={"folder": str(folder), "die_at": [2, 4, 6]},
-    )
-
-    done = shared_bench.run(path)
-
-    assert done.returncode == 0, done.stderr
-    # Four folds, and three that had to begin anew.
-    assert list(calls(folder).values()) == [7]
 
 
 @pytest.mark.thorough
@@ -371,84 +305,3 @@ def test_a_sweep_that_cannot_begin_leaves_nothing(bench: Bench) -> None:
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"{path}: resources: cpu 1, gpu 100: no trial fits, allowed:")
     assert list((bench.folder / "home").iterdir()) == []
-
-
-@pytest.mark.thorough
-def test_interrupted_sweep_resumes_where_it_was(bench: Bench, head: Head, tmp_path: Path) -> None:
-    folder = tmp_path / "calls"
-    folder.mkdir()
-    # Two folds a trial: after six calls, at least two trials are complete.
-    path = bench.write(n_trials=6, options={"folder": str(folder), "hold": 6})
-
-    with bench.started(path) as process:
-        read_until(process, lambda line: "[2/6 done" in line)
-        second = bench.run(path)
-        # To the whole group, as a terminal does.
-        os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=TIMEOUT_S)
-
-    assert process.returncode == 130
-    assert errors == "interrupted; the same command resumes the sweep\n"
-    assert no_process_uses(bench.ray_folder)
-    assert second.returncode == 2
-    assert second.stderr == (
-        f"{path}: name: 'fake': this sweep is running already, in process {process.pid}\n"
-    )
-    statuses = Counter(run.info.status for run in bench.trial_runs())
-    assert statuses["FINISHED"] >= 2
-    assert statuses["RUNNING"] == 0
-    assert [run.info.status for run in bench.sweep_runs()] == ["KILLED"]
-    finished = {
-        repr(float(run.data.params["x"]))
-        for run in bench.trial_runs()
-        if run.info.status == "FINISHED"
-    }
-
-    (folder / "go").touch()
-    resumed = bench.on(head).run(path)
-
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resuming after" in resumed.stdout
-    runs = bench.trial_runs()
-    assert [run.data.tags["rayfleet.trial_id"] for run in runs] == list("012345")
-    assert {run.data.tags[TRIAL_STATE] for run in runs} == {"complete"}
-    assert [run.info.status for run in bench.sweep_runs()] == ["FINISHED"]
-    for x, count in calls(folder).items():
-        assert count == 2 or x not in finished
-    for run in runs:
-        history = bench.client.get_metric_history(run.info.run_id, "accuracy")
-        assert [point.step for point in history] == [0, 1]
-
-
-@pytest.mark.thorough
-def test_killed_sweep_resumes_and_registers_exactly_one_version(
-    bench: Bench, head: Head, tmp_path: Path
-) -> None:
-    new_mlflow(bench.folder / "home")
-    folder = tmp_path / "calls"
-    folder.mkdir()
-    path = bench.write(n_trials=5, options={"folder": str(folder), "hold": 6})
-
-    with bench.started(path) as process:
-        read_until(process, lambda line: "[2/5 done" in line)
-        process.kill()
-        process.wait(timeout=TIMEOUT_S)
-    # Ray's own processes end with the one that started them.
-    wait_until(lambda: no_process_uses(bench.ray_folder))
-    (folder / "go").touch()
-    with bench.on(head).started(path) as process:
-        read_until(process, lambda line: line.rstrip().endswith("registering"))
-        process.kill()
-        process.wait(timeout=TIMEOUT_S)
-    last = bench.on(head).run(path)
-
-    assert last.returncode == 0, last.stderr
-    runs = bench.trial_runs()
-    assert [run.data.tags["rayfleet.trial_id"] for run in runs] == list("01234")
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    assert len(bench.sweep_runs()) == 1
-    (version,) = bench.client.search_model_versions("name = 'fake'")
-    champion = bench.client.get_model_version_by_alias("fake", "champion")
-    assert champion.version == version.version
-    # Two folds each, and the two trials that were killed in the act once more.
-    assert sum(calls(folder).values()) <= 5 * 2 + 2 * 2
