@@ -19,6 +19,7 @@ from benchmarks.serving.budget import Budget
 from benchmarks.serving.cases import CASES, Case, Wire
 from benchmarks.serving.dialects import dialect_for
 from benchmarks.serving.environment import ensure
+from benchmarks.serving.held import wait_for_copy
 from benchmarks.serving.hosts import HOSTS, Site, find_site
 from benchmarks.serving.load import CLIENTS, Aim, drive, drive_openly
 from benchmarks.serving.readings import Reading
@@ -256,10 +257,7 @@ def _measure_target(
         ready = TARGETS[target].json.ready_path.format(model=aim.workload.model)
         url = f"http://127.0.0.1:{door.port(visit.site)}{ready}"
         wait_until_ready(url, process=process, log=visit.output)
-        if target == "split":
-            wait_for_split(aim)
-        if target == "shadowed":
-            wait_for_copies(aim)
+        _wait_until_it_is_what_it_should_be(target, aim, visit.site)
         _warm_up(aim, plan.connections_of(CASES[case]))
         copies = []
         for connections, reading in _readings(case, target, aim, plan, log):
@@ -270,6 +268,17 @@ def _measure_target(
             require_copies(*copies[-2:])
     except (StartError, subprocess.SubprocessError, OSError, ValueError) as error:
         log.fail(what, error)
+
+
+def _wait_until_it_is_what_it_should_be(target: str, aim: Aim, site: Site) -> None:
+    """Wait for what a fleet does not wait for before it answers."""
+    match target:
+        case "split":
+            wait_for_split(aim)
+        case "shadowed":
+            wait_for_copies(aim)
+        case "inline":
+            wait_for_copy(site.folder)
 
 
 def _aim(name: str, target: str, site: Site) -> Aim:
