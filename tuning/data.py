@@ -253,14 +253,27 @@ def _read_frame(spec: DataSpec) -> pd.DataFrame:
 
 
 def _in_order(frame: pd.DataFrame, column: str | None) -> pd.DataFrame:
-    """Put rows in the order of a column; equal moments stay in the order of the file."""
+    """Put rows in the order of a column; equal moments stay in the order of the file.
+
+    Text is read as dates: other text has an order, too, but rarely that of time.
+    """
     if column is None:
         return frame
     n_missing = int(frame[column].isna().sum())
     if n_missing:
         raise ConfigError(f"data.time: {column!r}: {n_missing} rows have no value")
+    moments = frame[column]
+    if pd.api.types.is_string_dtype(moments):
+        moments = pd.to_datetime(moments, format="ISO8601", utc=True, errors="coerce")
+        unread = frame[column][moments.isna()]
+        if len(unread):
+            raise ConfigError(
+                f"data.time: {column!r}: {unread.iloc[0]!r:.100}, allowed: numbers, or dates and "
+                "times of ISO 8601, such as 2026-12-01 or 2026-12-01T08:30:00Z"
+            )
     try:
-        return frame.sort_values(column, kind="stable").reset_index(drop=True)
+        order = moments.sort_values(kind="stable").index
+        return frame.loc[order].reset_index(drop=True)
     except TypeError as error:
         raise ConfigError(f"data.time: {column!r}: cannot be put in order: {error}") from None
 

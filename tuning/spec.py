@@ -170,6 +170,20 @@ class SweepSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _groups_and_times_decide_the_folds(self) -> Self:
+        # Any other folds would let rows of one group, or the future, onto both sides.
+        for column, name, kind in (
+            ("group", self.data.group, "grouped"),
+            ("time", self.data.time, "time_series"),
+        ):
+            if name is not None and self.folds.kind != kind:
+                raise ValueError(
+                    f"data.{column}: {name!r}: {self.folds.kind} folds do not heed it, allowed "
+                    f"with folds.kind: {kind}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _searcher_can_learn_from_a_warm_start(self) -> Self:
         if self.warm_start is not None and self.searcher.kind not in LEARNERS:
             raise ValueError(

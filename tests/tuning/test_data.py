@@ -235,6 +235,25 @@ def test_rows_are_put_in_the_order_of_time_and_neither_column_is_a_feature(tmp_p
     assert table.groups.tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param([10, 1, 9, 100], id="numbers"),
+        # Another zone's midnight is before ours.
+        pytest.param(
+            ["2024-10-01", "2024-09-30T23:00:00+02:00", "2024-09-30T22:00:00Z", "2024-10-02"],
+            id="text-of-iso-8601",
+        ),
+        pytest.param(pd.to_datetime(["2024-10-01", "2024-09-01", "2024-09-30", "2025-01-01"]),
+                     id="times"),
+    ],
+)  # fmt: skip
+def test_time_has_its_own_order_however_it_is_written(tmp_path: Path, when: Any) -> None:
+    table = load_table(spec_of(tmp_path, FRAME.assign(when=when), time="when", group="patient"))
+
+    np.testing.assert_array_equal(table.rows, [[1.0], [2.0], [3.0], [4.0]])
+
+
 def test_other_groups_are_other_data(tmp_path: Path) -> None:
     regrouped = FRAME.assign(patient=["b", "a", "b", "a"])
 
@@ -272,6 +291,13 @@ def test_other_groups_are_other_data(tmp_path: Path) -> None:
             {"time": "when"},
             "data.time: 'when': 2 rows have no value",
             id="row-without-a-time",
+        ),
+        pytest.param(
+            FRAME.assign(when=["2024-03-01", "2/1/2024", "10/1/2024", "2024-04-01"]),
+            {"time": "when"},
+            "data.time: 'when': '2/1/2024', allowed: numbers, or dates and times of ISO 8601, such "
+            "as 2026-12-01 or 2026-12-01T08:30:00Z",
+            id="time-whose-order-as-text-is-another",
         ),
         pytest.param(
             FRAME, {"group": "doctor"},

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tuning.sequential import FOREST
 from tuning.errors import ConfigError
 from tuning.spec import SweepSpec, check_sweep, read_sweep, validate_file
 
@@ -447,3 +448,25 @@ def test_task_gives_images_to_a_convolutional_net() -> None:
     assert rows.shape == (360, 1, 8, 8)
     assert str(getattr(rows, "dtype", "")) == "float32"
     assert labels.shape == (360,)
+
+
+@pytest.mark.parametrize(
+    ("column", "folds", "kind", "allowed"),
+    [
+        ("group", {}, "stratified", "grouped"),
+        ("group", {"kind": "time_series"}, "time_series", "grouped"),
+        ("time", {"kind": "kfold"}, "kfold", "time_series"),
+    ],
+)
+def test_a_column_that_the_folds_do_not_heed_is_refused(
+    column: str, folds: dict[str, str], kind: str, allowed: str
+) -> None:
+    data = {"path": "rows.csv", "target": "y", column: "c"}
+
+    with pytest.raises(ConfigError) as refusal:
+        SweepSpec.load({**FOREST, "name": "s", "data": data, "folds": folds}, where="s.yaml")
+
+    assert str(refusal.value) == (
+        f"s.yaml: data.{column}: 'c': {kind} folds do not heed it, allowed with folds.kind: "
+        f"{allowed}"
+    )
