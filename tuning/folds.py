@@ -15,7 +15,7 @@ from tuning.errors import ConfigError
 Positions = NDArray[np.int64]
 """Row numbers, ascending."""
 
-REPEATABLE = ("stratified", "kfold")
+REPEATABLE = ("stratified", "kfold", "grouped")
 MOST_REPEATS = 100
 """The error of a mean that further passes would take away is far below that of the folds; and
 each pass is cut, and held by every actor, before the first trial."""
@@ -36,7 +36,7 @@ class FoldsSpec(Spec):
     """Folds of one pass; but for `time_series`, it validates on every training row once."""
 
     repeats: Annotated[int, Ge(1), Le(MOST_REPEATS)] = 1
-    """Passes, each shuffled anew; `stratified` and `kfold` only."""
+    """Passes, each shuffled anew; not of `time_series`."""
 
     holdout: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Fraction of all rows kept for the final report; of all groups with `grouped`, the last
@@ -100,9 +100,8 @@ def split_rows(labels: Labels, spec: FoldsSpec, groups: NDArray[np.int64] | None
     inside = groups[training] if spec.kind == "grouped" and groups is not None else None
     folds = tuple(
         (np.sort(fit), np.sort(validate))
-        for fit, validate in _splitter(spec, measured=measured).split(
-            training, labels[training], inside
-        )
+        for splitter in _splitters(spec, measured=measured)
+        for fit, validate in splitter.split(training, labels[training], inside)
     )
     if not measured:
         _require_all_classes(labels, labels[training], spec, folds)
@@ -121,7 +120,8 @@ def _holdout(
     return _shuffled_holdout(labels, spec)
 
 
-def _splitter(spec: FoldsSpec, *, measured: bool) -> Any:
+def _splitters(spec: FoldsSpec, *, measured: bool) -> list[Any]:
+    """What cuts the folds, pass after pass."""
     # Its import costs a second, which trials that only receive positions need not pay.
     from sklearn import model_selection  # noqa: PLC0415, as above
 
@@ -129,18 +129,20 @@ def _splitter(spec: FoldsSpec, *, measured: bool) -> Any:
     repeated = {"n_splits": spec.n_splits, "n_repeats": spec.repeats, "random_state": spec.seed}
     match spec.kind, spec.repeats:
         case "stratified", 1:
-            return model_selection.StratifiedKFold(spec.n_splits, **shuffled)
+            return [model_selection.StratifiedKFold(spec.n_splits, **shuffled)]
         case "stratified", _:
-            return model_selection.RepeatedStratifiedKFold(**repeated)
+            return [model_selection.RepeatedStratifiedKFold(**repeated)]
         case "kfold", 1:
-            return model_selection.KFold(spec.n_splits, **shuffled)
+            return [model_selection.KFold(spec.n_splits, **shuffled)]
         case "kfold", _:
-            return model_selection.RepeatedKFold(**repeated)
+            return [model_selection.RepeatedKFold(**repeated)]
         case "grouped", _:
             plain, even = model_selection.GroupKFold, model_selection.StratifiedGroupKFold
-            return (plain if measured else even)(spec.n_splits, **shuffled)
+            seeds = [(spec.seed + each) % 2**32 for each in range(spec.repeats)]
+            cut = plain if measured else even
+            return [cut(spec.n_splits, shuffle=True, random_state=seed) for seed in seeds]
         case _:
-            return model_selection.TimeSeriesSplit(spec.n_splits)
+            return [model_selection.TimeSeriesSplit(spec.n_splits)]
 
 
 def _shuffled_holdout(labels: Labels, spec: FoldsSpec) -> tuple[Positions, Positions]:

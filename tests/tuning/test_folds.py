@@ -135,6 +135,20 @@ def test_no_group_is_on_two_sides() -> None:
         assert not set(inside[fit]) & set(inside[validate])
 
 
+def test_groups_stay_together_in_every_pass_and_passes_differ() -> None:
+    once = split_rows(MIXED, FoldsSpec(kind="grouped", n_splits=4), GROUPS)
+
+    split = split_rows(MIXED, FoldsSpec(kind="grouped", n_splits=4, repeats=2), GROUPS)
+
+    inside = GROUPS[split.training]
+    for fit, validate in split.folds:
+        assert not set(inside[fit]) & set(inside[validate])
+    validated = [validate.tolist() for _, validate in split.folds]
+    assert validated[:4] == [validate.tolist() for _, validate in once.folds]
+    assert sorted(row for rows in validated[4:] for row in rows) == list(range(len(inside)))
+    assert sorted(validated[:4]) != sorted(validated[4:])
+
+
 def test_a_series_is_never_validated_on_its_past() -> None:
     split = split_rows(MIXED, FoldsSpec(kind="time_series", n_splits=4, holdout=0.25))
 
