@@ -70,8 +70,9 @@ def standing_of(
     trials = [each for each in trial_runs(client, sweep) if TRIAL_ID in each.data.tags]
     metric = sweep.data.params.get("metric", "accuracy")
     best = best_trial(client, sweep, trials)
-    ended = [each.info for each in trials if each.info.end_time is not None]
-    end = sweep.info.end_time / 1000 if sweep.info.end_time is not None else clock()
+    ended = [each.info for each in trials if _end_ms(each) is not None]
+    end_ms = _end_ms(sweep)
+    end = end_ms / 1000 if end_ms is not None else clock()
     spec = _spec(client, sweep)
     return Standing(
         name=sweep.data.tags[SWEEP],
@@ -88,6 +89,12 @@ def standing_of(
         cpu=1.0 if spec is None else spec.resources.total_cpu,
         gpu=0.0 if spec is None else spec.resources.total_gpu,
     )
+
+
+def _end_ms(run: Run) -> int | None:
+    """When a run ended; None while it runs, though MLflow keeps the end that a resume undid."""
+    end_ms: int | None = run.info.end_time
+    return None if run.info.status == "RUNNING" else end_ms
 
 
 def best_trial(client: MlflowClient, sweep: Run, trials: list[Run]) -> Run | None:

@@ -1,14 +1,16 @@
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
+from tests.stores import new_mlflow
 from tests.tuning.sequential import FOREST
-from tuning.board import _test_to_train, best_trial
+from tuning.board import _test_to_train, best_trial, standing_of
 from tuning.spec import SweepSpec, check_sweep
-from tuning.tracking import TRIAL_ID, TRIAL_STATE, _flat
+from tuning.tracking import SWEEP, TRIAL_ID, TRIAL_STATE, _flat
 
 NOBODY = cast("MlflowClient", None)
 """Nothing needs to be asked: the parameters of the sweep's run say it all."""
@@ -82,3 +84,22 @@ def test_folds_test_as_much_as_their_settings_say(folds: dict[str, Any]) -> None
     split = check_sweep(spec, "digits").split
 
     assert _test_to_train(_flat(spec.tied())) == pytest.approx(split.test_share, rel=0.01)
+
+
+def test_a_sweep_that_was_resumed_runs_on_and_its_trials_have_not_ended(tmp_path: Path) -> None:
+    client = MlflowClient(new_mlflow(tmp_path))
+    experiment = client.create_experiment("rayfleet")
+    parent = client.create_run(experiment, start_time=1_000, tags={SWEEP: "iris"})
+    for number, (start_ms, end_ms, status) in enumerate(
+        [(1_000, 5_000, "FINISHED"), (5_000, 6_000, "RUNNING")]
+    ):
+        tags = {SWEEP: "iris", TRIAL_ID: str(number), "mlflow.parentRunId": parent.info.run_id}
+        run = client.create_run(experiment, start_time=start_ms, tags=tags)
+        client.set_terminated(run.info.run_id, end_time=end_ms)
+        client.update_run(run.info.run_id, status=status)
+    client.set_terminated(parent.info.run_id, "KILLED", end_time=6_000)
+    client.update_run(parent.info.run_id, status="RUNNING")
+
+    standing = standing_of(client, client.get_run(parent.info.run_id), clock=lambda: 61.0)
+
+    assert (standing.phase, standing.elapsed_s, standing.trial_s) == ("running", 60.0, 4.0)
