@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deployments.errors import ConflictError, DependencyError, MalformedRequestError, NotFoundError
+from tuning.provenance import COMMIT_VARIABLE, commit_with_changes
 
 SWEEP = "rayfleet.sweep"
 """Metadata of a job: the sweep's name."""
@@ -51,6 +52,12 @@ class Job:
     def active(self) -> bool:
         """Whether it has not ended."""
         return self.status in {"PENDING", "RUNNING"}
+
+
+def provenance(folder: Path) -> dict[str, str]:
+    """Environment that tells a job of which commit the folder was that it has a copy of."""
+    commit = commit_with_changes(folder)
+    return {} if commit is None else {COMMIT_VARIABLE: commit}
 
 
 class Jobs(Protocol):
@@ -107,7 +114,7 @@ class RayJobs:
         environment = {
             "working_dir": str(folder),
             "excludes": [".git", ".venv", ".venvs", ".rayfleet", "__pycache__"],
-            "env_vars": dict(self._variables),
+            "env_vars": {**self._variables, **provenance(folder)},
         }
         self._ask(
             lambda client: client.submit_job(

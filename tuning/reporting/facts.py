@@ -1,7 +1,6 @@
 """What a report is about: a sweep's record, and what only its end could know."""
 
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +16,6 @@ from tuning.crossvalidation import fold_scores, mean_and_std
 from tuning.data import Labels
 from tuning.goals import Constraint, broken, pareto_set
 from tuning.ledger import Manifest, Outcome, Trial, TrialState
-from tuning.provenance import git_commit
 from tuning.selection import select
 from tuning.spec import SweepSpec
 from tuning.values import value_of
@@ -171,21 +169,6 @@ def confusion_matrix(
     np.add.at(counts, (labels.astype(np.int64), predicted), 1)
     matrix: list[list[int]] = counts.tolist()
     return matrix
-
-
-def commit_with_changes() -> str | None:
-    """Return the commit of the working directory, with a plus where it has changes."""
-    commit = git_commit()
-    if commit is None:
-        return None
-    status = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    return f"{commit}+" if status.stdout.strip() else commit
 
 
 def installed_versions() -> Mapping[str, str]:

@@ -13,10 +13,10 @@ from tuning.fitted import Fitted
 from tuning.flavors import predicted_codes
 from tuning.home import Home
 from tuning.ledger import Ledger, Manifest
+from tuning.provenance import commit_with_changes
 from tuning.reporting.facts import (
     Ending,
     Facts,
-    commit_with_changes,
     confusion_matrix,
     installed_versions,
     read_ending,
@@ -95,10 +95,11 @@ def new_ending(task: Task, where: str, sweep_run_id: str, trial_run_id: str | No
     """Note how a sweep was called and what it ran on."""
     spec = task.spec
     arguments = ["python", "-m", "tuning", where, "--trials", str(spec.n_trials)]
-    arguments += ["--seed", str(spec.seed), "--restart"]
+    arguments += ["--seed", str(spec.seed)]
     return Ending(
         spec=spec.model_dump(mode="json", by_alias=True),
-        command=shlex.join(arguments),
+        # In a home of its own: beside this sweep it would be this sweep, resumed or forgotten.
+        command=f'RAYFLEET_HOME="$(mktemp -d)" {shlex.join(arguments)}',
         commit=commit_with_changes(),
         versions=dict(installed_versions()),
         rows=(len(task.split.training), len(task.split.holdout)),

@@ -79,6 +79,10 @@ _IMPORTANCE = (
 )
 _SPREAD = "Best trials; a dot is a fold, a stroke their mean."
 _CURVES = "The mean so far, report by report; a ring is where a trial was stopped."
+_AGAIN = (
+    "The spec below is what the file says that the command names. A plus behind the commit: files "
+    "had been changed, and how is not kept."
+)
 _HOLDOUT = "Rows that no fold saw, scored once by the winner, fitted on all training rows."
 _RESIDUALS = "Residuals: measured less predicted, against predicted; a dot is a row."
 _REPRODUCE = "What it ran on, and the commands that do it again."
@@ -205,7 +209,7 @@ def _reproduce(facts: Facts) -> str:
         again += f"{ending.command}\n"
         if ending.trial_run_id:
             again += f"python -m tuning reproduce {ending.trial_run_id}\n"
-        commands = f"<pre>{escape(again)}</pre>"
+        commands = f"<pre>{escape(again)}</pre><div>{_AGAIN}</div>"
     table = "".join(
         f'<tr><th>{label}</th><td class="hash">{escape(value)}</td></tr>' for label, value in rows
     )

@@ -52,7 +52,7 @@ def make_ending(spec: SweepSpec) -> Ending:
     """What its end knew."""
     return Ending(
         spec=spec.model_dump(mode="json", by_alias=True),
-        command="python -m tuning risks.yaml --restart",
+        command="python -m tuning risks.yaml",
         commit="4f2c+",
         versions={"Python": "3.11"},
         rows=(120, 30),

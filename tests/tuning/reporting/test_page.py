@@ -59,7 +59,7 @@ def test_a_page_shows_the_sweep_and_loads_nothing() -> None:
     assert not re.search(r"url\(|@import|https?://", page)
     for expected in (
         "risks version 3 @challenger", "0.8750", "trial 1", "0.9000", "a" * 64, "4f2c+",
-        "git checkout 4f2c\n", "python -m tuning risks.yaml --restart",
+        "git checkout 4f2c\n", "python -m tuning risks.yaml",
         "python -m tuning reproduce trial-run", "stopped early", "low",
     ):  # fmt: skip
         assert expected in words
