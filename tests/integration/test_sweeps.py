@@ -1,5 +1,6 @@
 import json
 import secrets
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,14 @@ import pytest
 from tests.integration.collecting import Span, collecting
 from tests.integration.hosting import eventually
 from tests.integration.sweeping import (
+    TIMEOUT_S,
     Bench,
 )
 from tests.stores import new_mlflow
 from tuning.ledger import Ledger, Manifest, TrialState
+from tuning.reporting.facts import read_ending
 from tuning.spec import check_sweep, read_sweep
+from tuning.suggestion import make_suggestions
 from tuning.tracking import PARAMS, REFUSED, SCHEDULE, TRACEBACK, TRIAL_STATE
 
 pytestmark = pytest.mark.ray
@@ -197,6 +201,58 @@ def test_a_winner_that_cannot_be_refitted_is_one_line(shared_bench: Bench) -> No
 
 
 @pytest.mark.thorough
+def test_a_budget_ends_a_sweep_and_a_bound_decides_who_wins(shared_bench: Bench) -> None:
+    path = shared_bench.write(
+        space={"x": {"choice": [0.1, 0.2, 0.6, 0.9]}},
+        searcher={"kind": "grid"},
+        max_concurrent=1,
+        budget={"target": 0.5},
+        constraints=["accuracy <= 0.7"],
+        seed=14,
+    )
+    suggestions = make_suggestions(read_sweep(path))
+    order = [suggestions.draw(number)[0]["x"] for number in range(4)]
+    assert order.index(0.9) < order.index(0.6) < 3
+
+    done = shared_bench.run(path)
+
+    assert done.returncode == 0, done.stderr
+    tried = [float(run.data.params["x"]) for run in shared_bench.trial_runs()]
+    # The one that breaks the bound is good enough, and does not count.
+    assert tried == order[: order.index(0.6) + 1]
+    (version,) = shared_bench.client.search_model_versions("name = 'fake'")
+    assert version.tags["rayfleet.trial_id"] == str(order.index(0.6))
+
+
+@pytest.mark.thorough
+def test_the_command_of_a_report_does_it_again_and_leaves_the_sweep_alone(
+    shared_bench: Bench, tmp_path: Path
+) -> None:
+    bench, homes = shared_bench, tmp_path / "homes"
+    homes.mkdir()
+    first = bench.run(bench.write(searcher={"kind": "random"}), "--trials", "3", "--seed", "5")
+    ledger = Ledger(tmp_path / "home" / "sweeps" / "fake")
+    ending = read_ending(ledger.folder)
+    assert ending is not None
+    before = ledger.trials()
+
+    again = subprocess.run(
+        ["bash", "-c", ending.command],
+        env={**bench.environment, "TMPDIR": str(homes)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+    assert (first.returncode, again.returncode) == (0, 0), again.stderr
+    (home,) = homes.glob("tmp.*")
+    repeated = Ledger(home / "sweeps" / "fake").trials()
+    assert [each.params for each in repeated] == [each.params for each in before]
+    assert len(before) == 3
+    assert ledger.trials() == before
+
+
 def test_a_population_copies_its_best(shared_bench: Bench) -> None:
     path = shared_bench.write(
         name="evolving",
