@@ -11,9 +11,13 @@ history."""
 
 
 def git_commit() -> str | None:
-    """Return the commit of the working directory; None outside of a repository."""
-    commit = commit_with_changes()
-    return None if commit is None else commit.removesuffix("+")
+    """Return the commit of the working directory, or of where this job was submitted from.
+
+    Returns:
+        None outside of a repository.
+    """
+    given = os.environ.get(COMMIT_VARIABLE)
+    return given.removesuffix("+") if given else _git("rev-parse", "HEAD", folder=None)
 
 
 def commit_with_changes(folder: Path | None = None) -> str | None:
