@@ -1,5 +1,6 @@
 """Charts about the trials: their folds, how they learnt, when they ran, what the winner does."""
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -61,7 +62,7 @@ def fold_spread(facts: Facts) -> str:
 
 def learning_curves(facts: Facts) -> str:
     """Draw the running mean of each trial, report by report."""
-    trials = [trial for trial in facts.trials if trial.reports][:MOST_LINES]
+    trials = _thinned([trial for trial in facts.trials if trial.reports], facts.winner)
     values = [report.mean for trial in trials for report in trial.reports]
     if not values or facts.spec.n_reports < 2:
         return ""
@@ -96,6 +97,15 @@ def learning_curves(facts: Facts) -> str:
                 )
             )
     return chart(326, *parts, label="running mean of each trial")
+
+
+def _thinned(trials: Sequence[Trial], winner: Trial | None) -> list[Trial]:
+    """As many trials as can be told apart, from all of the sweep, and the winner."""
+    step = max(1, math.ceil(len(trials) / MOST_LINES))
+    chosen = list(trials[::step])
+    if winner is not None and all(each.number != winner.number for each in chosen):
+        chosen.append(winner)
+    return chosen
 
 
 def timeline(facts: Facts) -> str:

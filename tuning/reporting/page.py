@@ -8,7 +8,12 @@ from statistics import pstdev
 import yaml
 
 from tuning.ledger import Trial, TrialState
-from tuning.reporting.charts import history, importance_bars, parallel_coordinates
+from tuning.reporting.charts import (
+    MOST_LINES,
+    history,
+    importance_bars,
+    parallel_coordinates,
+)
 from tuning.reporting.effort import Effort, effort
 from tuning.reporting.facts import Facts
 from tuning.reporting.figures import (
@@ -78,7 +83,10 @@ _IMPORTANCE = (
     "How much worse a random forest guesses the score once a parameter is shuffled; shares."
 )
 _SPREAD = "Best trials; a dot is a fold, a stroke their mean."
-_CURVES = "The mean so far, report by report; a ring is where a trial was stopped."
+_CURVES = (
+    "The mean so far, report by report; a ring is where a trial was stopped. Of more than "
+    f"{MOST_LINES} trials every second, third and so on, and the winner."
+)
 _AGAIN = (
     "The spec below is what the file says that the command names. A plus behind the commit: files "
     "had been changed, and how is not kept."

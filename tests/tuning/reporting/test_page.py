@@ -66,6 +66,26 @@ def test_a_page_shows_the_sweep_and_loads_nothing() -> None:
     assert "low taken for low: 14 of 15" in reader.tips
 
 
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Optimization history", "Parallel coordinates", "Parameter importance",
+        "Spread over the folds", "Learning curves", "Early stopping and resources", "Hold-out",
+    ],
+)  # fmt: skip
+def test_every_part_of_a_page_has_its_chart(title: str) -> None:
+    trials = [
+        trial(number, *[0.5 + number / 50] * 3, 0.6, params={"x": number / 20, "y": number % 3})
+        for number in range(20)
+    ]
+
+    page = render(make_facts(trials))
+
+    (part,) = re.findall(f"<h2>{title}</h2>.*?</section>", page, re.DOTALL)
+    assert part.count("<svg") == 1
+    assert len(re.findall(r"<(?:path|rect|circle|line)", part)) >= 2
+
+
 def test_a_regression_shows_its_residuals() -> None:
     facts = make_facts(data={"bundled": "diabetes"}, folds={"kind": "kfold", "n_splits": 4})
     assert facts.ending is not None
