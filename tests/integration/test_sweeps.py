@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(shared_bench: Bench) -> Non
 @pytest.mark.thorough
 def test_failing_trials_are_recorded_and_actors_are_reused(shared_bench: Bench) -> None:
     bench = shared_bench
-    path = bench.write(n_trials=20, options={"fail_below": 0.3})
+    path = bench.write(n_trials=20, options={"fail_below": 0.3, "nan_above": 0.9})
 
     done = bench.run(path)
 
@@ -144,10 +144,13 @@ def test_failing_trials_are_recorded_and_actors_are_reused(shared_bench: Bench) 
     runs = bench.trial_runs()
     failed = [run for run in runs if run.info.status == "FAILED"]
     assert len(runs) == 20
-    assert 0 < len(failed) < 20
+    assert {float(run.data.params["x"]) >= 0.9 for run in failed} == {False, True}
+    assert len(failed) < 20
     assert {run.info.status for run in runs} == {"FAILED", "FINISHED"}
     for run in failed:
-        assert "ValueError: x is too small" in run.data.tags[TRACEBACK]
+        is_nan = float(run.data.params["x"]) >= 0.9
+        reason = "metric 'accuracy' is nan" if is_nan else "x is too small"
+        assert f"ValueError: {reason}" in run.data.tags[TRACEBACK]
         artifacts = bench.client.list_artifacts(run.info.run_id)
         assert [artifact.path for artifact in artifacts] == ["traceback.txt"]
     pids = {run.data.metrics["pid"] for run in runs if "pid" in run.data.metrics}

@@ -25,10 +25,10 @@ class FakeTrainer:
     Options: `folder`, where every call to `train` is noted as an empty file that names its
     process; `hold`, with which calls wait there for a file `go` once that many were noted;
     `gates`, several such numbers, with a file `go-NUMBER` for each; `fail_below`, under which
-    `x` raises; `die_below`, under which it ends its process; `die_at`, the calls in which it
-    does, by number from 1; `noise`, by which it differs from fold to fold; `refit_raises`;
-    `writers`, a folder in which each process is noted that writes the model; `refit_dies`, how
-    many processes a refit ends, noted there, too.
+    `x` raises; `nan_above`, from which on the accuracy is NaN; `die_below`, under which it ends
+    its process; `die_at`, the calls in which it does, by number from 1; `noise`, by which it
+    differs from fold to fold; `refit_raises`; `writers`, a folder in which each process is noted
+    that writes the model; `refit_dies`, how many processes a refit ends, noted there, too.
     """
 
     metrics: tuple[str, ...] = SCORES
@@ -48,6 +48,8 @@ class FakeTrainer:
             os._exit(1)
         if x < self._options.get("fail_below", -1.0):
             raise ValueError(f"x is too small: {x}")
+        if x >= self._options.get("nan_above", math.inf):
+            x = math.nan
         noise = self._options.get("noise", 0.0) * math.sin(1e3 * (x + float(np.mean(fold.rows))))
         yield {"accuracy": x + noise, "pid": float(os.getpid())}
 
