@@ -281,10 +281,12 @@ class GatewayApp:
                 return Answer(200, statistics(await self._fleet.snapshots(), versions))
             case ["v2", "repository", "index"]:
                 _require(call, "POST")
-                return Answer(200, index_page(self._inference, await self._read(call)))
+                body = self._decoded(call, await self._read(call))
+                return Answer(200, index_page(self._inference, body))
             case ["v2", "repository", "models", model, action]:
                 _require(call, "POST")
-                await change_repository(self._fleet, model, action, await self._read(call))
+                body = self._decoded(call, await self._read(call))
+                await change_repository(self._fleet, model, action, body)
                 return Answer(200, b"{}")
         page = find_page(segments)
         if page is None:

@@ -24,6 +24,9 @@ from tests.deployments.gateway.hosted import (
 )
 from tests.fakes import make_route, make_table
 
+INDEX = "/v2/repository/index"
+UNLOAD = "/v2/repository/models/churn/unload"
+
 
 @pytest.mark.usefixtures("door")
 class TestFailures:
@@ -194,6 +197,14 @@ class TestBodies:
 
         assert response.json()["outputs"][0]["data"] == [3.5]
 
+    def test_compressed_requests_of_the_repository(self) -> None:
+        table = make_table(churn=(make_route(),), fraud=(LOADING,))
+        body = gzip.compress(b'{"ready": true}')
+
+        response = post(Fleet(table), INDEX, body, headers={"content-encoding": "gzip"})
+
+        assert [entry["name"] for entry in response.json()] == ["churn"]
+
     @pytest.mark.parametrize(
         ("body", "coding", "status"),
         [
@@ -203,7 +214,7 @@ class TestBodies:
             pytest.param(b"{}", "gzip", 400, id="not-what-it-says"),
         ],
     )
-    @pytest.mark.parametrize("path", [INFER, INVOKE])
+    @pytest.mark.parametrize("path", [INFER, INVOKE, INDEX, UNLOAD])
     def test_bodies_that_are_refused(
         self, path: str, body: bytes, coding: str | None, status: int
     ) -> None:
