@@ -241,7 +241,12 @@ def test_the_command_of_a_report_does_it_again_and_leaves_the_sweep_alone(
 
     again = subprocess.run(
         ["bash", "-c", ending.command],
-        env={**bench.environment, "TMPDIR": str(homes)},
+        # Nor does it write to where the sweep wrote.
+        env={
+            **bench.environment,
+            "TMPDIR": str(homes),
+            "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        },
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

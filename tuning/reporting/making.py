@@ -27,6 +27,10 @@ from tuning.reporting.page import render
 from tuning.spec import SweepSpec, Task
 from tuning.trainers.trainer import Metrics
 
+ELSEWHERE = 'env -u MLFLOW_TRACKING_URI -u MLFLOW_REGISTRY_URI RAYFLEET_HOME="$(mktemp -d)"'
+"""Before the command that runs a sweep again: beside this sweep it would be this sweep, resumed or
+forgotten, and its winner would be one more version of the model, with its alias."""
+
 REPORT_FILE = "report.html"
 """Beside a sweep's trials, and an artifact of its run."""
 
@@ -98,8 +102,7 @@ def new_ending(task: Task, where: str, sweep_run_id: str, trial_run_id: str | No
     arguments += ["--seed", str(spec.seed)]
     return Ending(
         spec=spec.model_dump(mode="json", by_alias=True),
-        # In a home of its own: beside this sweep it would be this sweep, resumed or forgotten.
-        command=f'RAYFLEET_HOME="$(mktemp -d)" {shlex.join(arguments)}',
+        command=f"{ELSEWHERE} {shlex.join(arguments)}",
         commit=commit_with_changes(),
         versions=dict(installed_versions()),
         rows=(len(task.split.training), len(task.split.holdout)),
